@@ -1,0 +1,139 @@
+"""What the engine promises to whoever serves sockets.
+
+Owns the types that cross the border between the model thread and an event loop.
+Knows no sockets and no tensors.
+
+Threads: everything in :class:`ModelThread` may be called from any thread and returns
+at once, except where a ``Future`` is returned. A :class:`SessionListener` is called
+on the model thread; it only hands over (``loop.call_soon_threadsafe``), never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.errors import PersonaplexError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen (spec sections 2 and 6)."""
+
+    temperature_text: float = 0.7
+    top_k_text: int = 25
+    temperature_audio: float = 0.8
+    top_k_audio: int = 250
+    greedy: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """A session's immutable configuration: nothing of it changes after open."""
+
+    conversation: str
+    role_prompt: str = ""
+    voice: bytes | None = None  # a .pt voice prompt (spec 9.4); None: no voice frames
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True)
+class Primed:
+    """The persona prompt is in the model; the first user frame may come."""
+
+    slot: int
+    prompt_frames: int
+    prime_ms: float
+    context_frames: int  # frames of full context left before the window slides
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One engine step of one session.
+
+    ``tokens``: uint16 [17], *the step's own record*: chosen (or forced) text token and
+    8 agent codes of the timeline row that this step completed, then the 8 codes of the
+    user frame it consumed. From these and the persona prompt every row can be rebuilt.
+    ``piece`` and ``pcm`` belong to the agent frame that became complete with this step,
+    which is one frame behind (spec 8.1).
+    """
+
+    frame: int  # 0, 1, 2 … steps of this conversation
+    seq: int  # sequence number of the user frame that this step consumed
+    dropped: int  # user frames dropped (oldest first) since the previous result
+    queue_us: int  # from push to the start of the tick
+    tick_us: int  # duration of the tick that served it
+    late: bool  # queue + tick took longer than one frame
+    tokens: NDArray[np.uint16]
+    piece: str  # agent text, "" for padding
+    pcm: NDArray[np.int16]  # [1920] agent sound, 24 kHz
+
+
+class SessionListener(Protocol):
+    def primed(self, info: Primed) -> None: ...
+
+    def frame(self, result: FrameResult) -> None: ...
+
+    def failed(self, error: PersonaplexError) -> None:
+        """Called at most once; the session is closed and its slot free."""
+
+
+class Session(Protocol):
+    slot: int
+
+    def push(self, seq: int, pcm: NDArray[np.int16]) -> None:
+        """Queue one user frame, int16 [1920] at 24 kHz. Bounded: beyond
+        ``queue_frames`` waiting frames the oldest is dropped and counted."""
+
+    def close(self) -> None:
+        """Free the slot. Idempotent; no listener call follows its return's tick."""
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    model: str  # name of the configuration, "tiny" or "personaplex-7b"
+    fingerprint: str  # of config and weights; voice prompts fit one fingerprint
+    device: str  # "cpu" or "cuda:0"
+    slots: int
+    trained: bool  # False: seeded random weights, the model can't talk
+    context_frames: int
+    tick_ms_at_start: float  # measured when the engine warmed up, one session
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """Counters since start, and percentiles over the last few thousand ticks."""
+
+    sessions: int
+    ticks: int
+    frames: int
+    late_frames: int
+    dropped_frames: int
+    tick_p50_ms: float
+    tick_p99_ms: float
+
+
+class ModelThread(Protocol):
+    info: EngineInfo
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def open(self, config: SessionConfig, listener: SessionListener) -> Session:
+        """Take a slot and begin priming. Raises WorkerBusy at once when full."""
+
+    def stats(self) -> EngineStats: ...
+
+    def encode_voice(
+        self, pcm: NDArray[np.float32], progress: Callable[[float], None]
+    ) -> Future[bytes]:
+        """Encode 24 kHz mono float32 [n], already at −24 LUFS, to the bytes of a
+        .pt voice prompt (spec 9.3, 9.4). Runs between ticks; never delays them by
+        more than one chunk. ``progress`` gets 0.0 to 1.0 on the model thread."""

@@ -1,0 +1,64 @@
+"""The one family of errors that cross a process or reach a person.
+
+Knows nothing of Django, sockets or tensors: every part of the product imports it.
+"""
+
+
+class PersonaplexError(Exception):
+    """Something a user or operator has to know about.
+
+    ``code`` is stable and machine-readable, ``text`` is what the user reads (it says
+    what to do), ``retryable`` says whether the same request may succeed later. What
+    is logged is the ordinary exception message, ``detail``.
+    """
+
+    code = "error"
+    text = "Something went wrong. Please try again."
+    retryable = False
+
+    def __init__(self, detail: str = "", *, text: str | None = None) -> None:
+        super().__init__(detail or text or self.text)
+        if text is not None:
+            self.text = text
+
+    def as_event(self) -> dict[str, object]:
+        return {"code": self.code, "text": self.text, "retryable": self.retryable}
+
+
+class ProtocolError(PersonaplexError):
+    code = "protocol"
+    text = "The other side sent something that this version does not understand."
+
+
+class WorkerBusy(PersonaplexError):
+    code = "worker_busy"
+    text = "All places are taken right now. Please try again in a moment."
+    retryable = True
+
+
+class WorkerLost(PersonaplexError):
+    code = "worker_lost"
+    text = "The voice engine went away. Please start again."
+    retryable = True
+
+
+class NoWorker(PersonaplexError):
+    code = "no_worker"
+    text = "No voice engine is running right now. Please try again in a minute."
+    retryable = True
+
+
+class ModelError(PersonaplexError):
+    code = "model_error"
+    text = "The voice engine failed on this conversation. Please start again."
+    retryable = True
+
+
+class VoicePromptError(PersonaplexError):
+    code = "voice_prompt"
+    text = "This voice does not fit the model that is running. Upload it again."
+
+
+class RolePromptError(PersonaplexError):
+    code = "role_prompt"
+    text = "The role prompt is too long for this model. Please shorten it."

@@ -1,0 +1,38 @@
+"""Readers of environment variables that refuse odd values."""
+
+import os
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def envstr(name: str, default: str | None = None) -> str:
+    value = os.environ.get(name, default)
+    if value is None:
+        raise ImproperlyConfigured(f"Set {name}. See .env.example for its meaning.")
+    return value
+
+
+def envbool(name: str, default: bool) -> bool:
+    value = os.environ.get(name, str(default))
+    if value not in ("True", "False"):
+        raise ImproperlyConfigured(f"{name} must be True or False, not {value!r}.")
+    return value == "True"
+
+
+def envint(name: str, default: int, *, least: int = 0) -> int:
+    value = os.environ.get(name, str(default))
+    if not value.lstrip("-").isdigit() or int(value) < least:
+        raise ImproperlyConfigured(
+            f"{name} must be a whole number of at least {least}, not {value!r}."
+        )
+    return int(value)
+
+
+def envlist(name: str, default: str) -> list[str]:
+    parts = os.environ.get(name, default).split(",")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def envpath(name: str, default: Path) -> Path:
+    return Path(os.environ.get(name) or default).resolve()

@@ -1,0 +1,20 @@
+"""The fixed cast: alice owns things, bob is a stranger who must be refused."""
+
+import pytest
+
+from tests.factories import PersonaFactory, UserFactory
+
+
+@pytest.fixture
+def alice(db):
+    return UserFactory(username="alice")
+
+
+@pytest.fixture
+def bob(db):
+    return UserFactory(username="bob")
+
+
+@pytest.fixture
+def persona(alice):
+    return PersonaFactory(owner=alice, name="Ada")
