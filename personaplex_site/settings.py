@@ -136,7 +136,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
-        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        "BACKEND": "personaplex_site.static_storage.HashedStaticFilesStorage"
     },
 }
 MEDIA_ROOT = envpath("MEDIA_ROOT", DATA_DIR / "media")

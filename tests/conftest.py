@@ -18,3 +18,10 @@ def bob(db):
 @pytest.fixture
 def persona(alice):
     return PersonaFactory(owner=alice, name="Ada")
+
+
+@pytest.fixture(autouse=True)
+def unhashed_static_files(settings):
+    """Templates render without collectstatic: no manifest of hashed names here."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
