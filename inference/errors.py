@@ -15,6 +15,7 @@ class PersonaplexError(Exception):
     code = "error"
     text = "Something went wrong. Please try again."
     retryable = False
+    retry_after_s: float | None = None  # a guess, where one can be made
 
     def __init__(self, detail: str = "", *, text: str | None = None) -> None:
         super().__init__(detail or text or self.text)
@@ -45,6 +46,12 @@ class WorkerLost(PersonaplexError):
 class NoWorker(PersonaplexError):
     code = "no_worker"
     text = "No voice engine is running right now. Please try again in a minute."
+    retryable = True
+
+
+class WorkerStopping(PersonaplexError):
+    code = "shutdown"
+    text = "The voice engine is being restarted. Please start again in a minute."
     retryable = True
 
 

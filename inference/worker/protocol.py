@@ -17,15 +17,17 @@ binary kind 2         ← worker   one agent frame (``AgentFrame``)
 ``Failed``            ← worker   JSON; an error of :mod:`inference.errors`; then close
 ====================  =========  =================================================
 
-``/voices`` encodes a voice: JSON ``EncodeVoice``, then PCM as binary kind 4 in pieces
-of at most MAX_MESSAGE bytes, then ``VoiceProgress`` … and the ``.pt`` as binary
-kind 3, or ``Failed``.
+``/voices`` encodes a voice: JSON ``EncodeVoice``, then PCM (float32, 24 kHz mono) as
+binary kind 4 in pieces of at most MAX_MESSAGE bytes, then ``VoiceProgress`` … and the
+``.pt`` as binary kind 3, or ``Failed``. Binary kinds 3 and 4 are the kind's byte and
+the payload, nothing else. All integers and samples are little-endian.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import struct
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -34,12 +36,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.engine.api import FrameResult, Sampling
-from inference.errors import ProtocolError
-from inference.timing import FRAME_SAMPLES, STREAMS
+from inference.errors import PersonaplexError, ProtocolError
+from inference.timing import FRAME_SAMPLES, SAMPLE_RATE, STREAMS
 
 PROTOCOL_VERSION = 1
 MAX_MESSAGE = 4 * 1024 * 1024  # bytes; a 7B voice prompt of 60 s is 6 MB, see MAX_VOICE
 MAX_VOICE = 16 * 1024 * 1024
+MAX_TEXT = 64 * 1024  # of one JSON message
+MAX_VOICE_SAMPLES = 90 * SAMPLE_RATE  # the site cuts voices shorter than this
+MAX_TOP_K = 65_536
 
 USER_FRAME, AGENT_FRAME, VOICE_PROMPT, VOICE_PCM = 1, 2, 3, 4
 
@@ -93,6 +98,7 @@ class Failed:
 @dataclass(frozen=True)
 class EncodeVoice:
     samples: int  # at 24 kHz
+    fingerprint: str = ""  # of the model it must fit; "" for whatever runs there
 
 
 @dataclass(frozen=True)
@@ -120,12 +126,28 @@ def dump(message: Message) -> str:
 
 def parse(text: str) -> Message:
     """The typed message of a JSON text; ProtocolError for anything else."""
+    if len(text) > MAX_TEXT:
+        raise ProtocolError(f"a JSON message of {len(text)} characters")
     try:
         fields = json.loads(text)
         kind = _KINDS[fields.pop("type")]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"no known message: {text[:80]!r}") from error
-    return _build(kind, fields)
+    message: Message = _build(kind, fields)
+    if isinstance(message, Open):
+        _check_sampling(message.sampling)
+    return message
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    for value in (sampling.temperature_text, sampling.temperature_audio):
+        if not (math.isfinite(value) and 0 < value <= 10):
+            raise ProtocolError(f"a temperature of {value}")
+    for value in (sampling.top_k_text, sampling.top_k_audio):
+        if not 0 < value <= MAX_TOP_K:
+            raise ProtocolError(f"top-k of {value}")
+    if not 0 <= sampling.seed < 2**63:
+        raise ProtocolError(f"a seed of {sampling.seed}")
 
 
 def _build(kind: type[T], fields: object) -> T:
@@ -154,6 +176,37 @@ def _fits(annotation: str, value: object) -> bool:
         "int": isinstance(value, int) and not isinstance(value, bool),
         "float": number,
     }.get(annotation, True)
+
+
+def describe(error: PersonaplexError) -> Failed:
+    """The error as it crosses the wire; :func:`rebuild` is its inverse."""
+    return Failed(
+        code=error.code,
+        text=error.text,
+        retryable=error.retryable,
+        detail=str(error),
+        retry_after_s=error.retry_after_s,
+    )
+
+
+def rebuild(failed: Failed) -> PersonaplexError:
+    known = {kind.code: kind for kind in PersonaplexError.__subclasses__()}
+    error = known.get(failed.code, PersonaplexError)(failed.detail, text=failed.text)
+    error.code, error.retryable = failed.code, failed.retryable
+    error.retry_after_s = failed.retry_after_s
+    return error
+
+
+def encode_blob(kind: int, data: bytes | memoryview) -> bytes:
+    return bytes([kind]) + data
+
+
+def decode_blob(kind: int, data: bytes) -> memoryview:
+    if not data or data[0] != kind:
+        raise ProtocolError(
+            f"not a message of kind {kind}: {data[:1].hex() or 'empty'}"
+        )
+    return memoryview(data)[1:]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,43 @@
+"""Counters of the model thread, and percentiles over its last few thousand ticks.
+
+Written by the model thread only; a reader gets a copy. Knows no engine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from inference.engine.api import EngineStats
+
+KEPT_TICKS = 4096  # at one session about five minutes
+
+
+class TickStats:
+    def __init__(self) -> None:
+        self.frames = 0
+        self.late_frames = 0
+        self.dropped_frames = 0
+        self._ticks = 0
+        self._last_ms: deque[float] = deque(maxlen=KEPT_TICKS)
+
+    def count_tick(self, ms: float) -> None:
+        self._ticks += 1
+        self._last_ms.append(ms)
+
+    def snapshot(self, sessions: int) -> EngineStats:
+        last = sorted(self._last_ms.copy())
+        return EngineStats(
+            sessions=sessions,
+            ticks=self._ticks,
+            frames=self.frames,
+            late_frames=self.late_frames,
+            dropped_frames=self.dropped_frames,
+            tick_p50_ms=_percentile(last, 0.50),
+            tick_p99_ms=_percentile(last, 0.99),
+        )
+
+
+def _percentile(ordered: list[float], share: float) -> float:
+    if not ordered:
+        return 0.0
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
