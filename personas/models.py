@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
+from datetime import timedelta
 
+from celery import current_app
 from django.conf import settings
+from django.core.files.base import ContentFile
 from django.db import models, transaction
 from django.utils import timezone
+
+ASK_AGAIN_AFTER = timedelta(seconds=90)  # a lost task is enqueued once more
 
 
 class PersonaQuerySet(models.QuerySet["Persona"]):
@@ -79,12 +85,45 @@ class Voice(models.Model):
     fingerprint = models.CharField(max_length=64)  # of the model that encoded it
     seconds = models.FloatField()
     created_at = models.DateTimeField(auto_now_add=True)
+    asked_again_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
+
+    def is_current(self, fingerprint: str) -> bool:
+        """Whether the model of this fingerprint understands the voice prompt."""
+        return self.fingerprint == fingerprint
+
+    def ready_for(self, fingerprint: str) -> bool:
+        """True: talk. False: the voice is being encoded again for this model, which
+        takes some seconds; ask again then. Asking often enqueues one task only."""
+        if self.is_current(fingerprint):
+            return True
+        now = timezone.now()
+        stale = models.Q(asked_again_at=None) | models.Q(
+            asked_again_at__lt=now - ASK_AGAIN_AFTER
+        )
+        asked = Voice.objects.filter(stale, pk=self.pk).update(asked_again_at=now)
+        if asked:
+            current_app.send_task(
+                "personas.tasks.encode_voice_again", [str(self.pk), fingerprint]
+            )
+        return False
+
+    def take_prompt(self, prompt: bytes, fingerprint: str) -> None:
+        """Replace the voice prompt; the old file goes once nobody can be told of it."""
+        old = self.prompt.name
+        self.digest = hashlib.sha256(prompt).hexdigest()
+        self.fingerprint = fingerprint
+        self.asked_again_at = None
+        self.prompt.save(f"{uuid.uuid4()}.pt", ContentFile(prompt), save=False)
+        self.save(update_fields=["prompt", "digest", "fingerprint", "asked_again_at"])
+        if old:
+            storage = self.prompt.storage
+            transaction.on_commit(lambda: storage.delete(old))
 
 
 class PersonaVersion(models.Model):
@@ -107,3 +146,7 @@ class PersonaVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.persona.name} v{self.number}"
+
+
+# VoiceUpload is one of our models: Django has to meet it with the others.
+import personas.uploads  # noqa: E402, F401

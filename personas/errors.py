@@ -1,0 +1,103 @@
+"""What can be wrong with a voice sample, in words that say what would be right.
+
+Each error takes the figures of the file at hand. Knows no models and no sound.
+"""
+
+from inference.errors import PersonaplexError
+
+
+class VoiceError(PersonaplexError):
+    """A voice sample that can't become a voice; the persona stays as it is."""
+
+    code = "voice"
+
+
+class NotAudio(VoiceError):
+    code = "not_audio"
+    text = (
+        "This file is not a sound recording that can be read. "
+        "Send a WAV, FLAC, MP3, Ogg, M4A or WebM file."
+    )
+
+
+class NoSoundTrack(VoiceError):
+    code = "no_sound_track"
+    text = "This file has no sound track. Send a recording of one person speaking."
+
+
+class TooLarge(VoiceError):
+    code = "too_large"
+
+    def __init__(self, size: int | None, limit: int) -> None:
+        says = f"This file is {megabytes(size)}" if size else "This file is too large"
+        super().__init__(
+            text=f"{says}; a voice sample may have at most {megabytes(limit)}. "
+            "Send a shorter piece, or save it as FLAC, MP3 or Ogg."
+        )
+
+
+class TooShort(VoiceError):
+    code = "too_short"
+
+    def __init__(self, seconds: float, least: int) -> None:
+        super().__init__(
+            text=f"This file is {seconds:.1f} s long; "
+            f"a voice sample needs at least {least} s. 8 to 12 s are best."
+        )
+
+
+class TooLittleSpeech(VoiceError):
+    code = "too_little_speech"
+
+    def __init__(self, seconds: float, speech: float, least: int) -> None:
+        super().__init__(
+            text=f"Only {speech:.1f} s of these {seconds:.1f} s have a voice in them; "
+            f"a voice sample needs at least {least} s. Speak without long pauses."
+        )
+
+
+class TooLong(VoiceError):
+    code = "too_long"
+
+    def __init__(self, seconds: float | None, limit: int) -> None:
+        says = f"{seconds:.0f} s long" if seconds else f"longer than {limit} s"
+        super().__init__(
+            text=f"This file is {says}; a voice sample may have at most {limit} s. "
+            "Cut out 8 to 12 s in which one person speaks."
+        )
+
+
+class Silent(VoiceError):
+    code = "silent"
+
+    def __init__(self, level_db: float) -> None:
+        level = f"{level_db:.0f} dB" if level_db > -120 else "digital zero"
+        super().__init__(
+            text=f"This file is silent: its loudest parts are at {level}, and speech "
+            "is usually above −40 dB. Check the microphone and record again."
+        )
+
+
+class NotPrepared(VoiceError):
+    """Our own failure: the log has the cause, the person gets a way out."""
+
+    code = "internal"
+    text = (
+        "Something went wrong on our side while preparing this voice. "
+        "Your persona is unchanged. Please try again in a few minutes."
+    )
+    retryable = True
+
+
+class Superseded(VoiceError):
+    code = "superseded"
+    text = "A newer voice sample was sent, so this one was put aside."
+
+
+class PersonaGone(VoiceError):
+    code = "persona_gone"
+    text = "The persona was deleted while its voice was being prepared."
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 2**20:.0f} MB" if size >= 2**20 else f"{size / 1024:.0f} kB"

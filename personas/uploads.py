@@ -1,0 +1,211 @@
+"""VoiceUpload: a file on its way to becoming a voice, and who works on it.
+
+Owns the states and the lease. Knows nothing of sound, and of Celery only that a task
+may die. A part of personas.models, which imports it; it is a module of its own for
+its size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from datetime import timedelta
+
+from django.core.files.base import ContentFile, File
+from django.db import models, transaction
+from django.utils import timezone
+
+from personas.errors import NotPrepared, PersonaGone, Superseded, VoiceError
+from personas.models import Persona, Voice
+
+LEASE = timedelta(seconds=15)  # of a task on its row; extended while it works
+QUEUE_PATIENCE = timedelta(seconds=20)  # before a row is enqueued once more
+MOST_ATTEMPTS = 3  # a file that kills its worker so often is given up
+FAILED_KEPT = timedelta(days=1)
+
+
+class VoiceUploadQuerySet(models.QuerySet["VoiceUpload"]):
+    def unfinished(self) -> VoiceUploadQuerySet:
+        return self.filter(state__in=VoiceUpload.UNFINISHED)
+
+    def recover(self) -> list[uuid.UUID]:
+        """Ids of uploads that nobody works on, to be enqueued once more.
+
+        Their task was lost with its Celery worker (the lease ran out) or with the
+        broker (never claimed). Each is given to one caller only.
+        """
+        now = timezone.now()
+        idle = models.Q(lease_until=None) | models.Q(lease_until__lt=now)
+        lost = self.unfinished().filter(idle, enqueued_at__lt=now - QUEUE_PATIENCE)
+        return [
+            key
+            for key in lost.values_list("pk", flat=True)
+            if lost.filter(pk=key).update(enqueued_at=now)
+        ]
+
+    def delete_old_failures(self) -> int:
+        failed = self.filter(state=VoiceUpload.State.FAILED)
+        return failed.filter(created_at__lt=timezone.now() - FAILED_KEPT).delete()[0]
+
+
+class VoiceUpload(models.Model):
+    """One file on its way to becoming the voice of a persona.
+
+    ::
+
+        received ──claim──> decoding ──report──> encoding ──succeed──> ready
+            │                  │                    │
+            └───────fail───────┴────────fail────────┴────────────────> failed
+
+    Whoever claims it holds a lease, named by a random ``lease``. Every later change
+    is conditional on that name, so a task that was taken for dead and comes back
+    changes nothing. The persona changes in ``succeed`` only; the original file is
+    deleted at either end.
+    """
+
+    class State(models.TextChoices):
+        RECEIVED = "received", "Waiting for its turn"
+        DECODING = "decoding", "Checking the recording"
+        ENCODING = "encoding", "Learning the voice"
+        READY = "ready", "Ready"
+        FAILED = "failed", "Failed"
+
+    UNFINISHED = (State.RECEIVED, State.DECODING, State.ENCODING)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    persona = models.ForeignKey(Persona, models.CASCADE, related_name="voice_uploads")
+    original = models.FileField(upload_to="voices/uploads", blank=True)
+    size = models.PositiveBigIntegerField()
+    state = models.CharField(max_length=10, choices=State, default=State.RECEIVED)
+    percent = models.PositiveSmallIntegerField(default=0)
+    warning = models.CharField(max_length=300, blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error_text = models.CharField(max_length=400, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    lease = models.UUIDField(null=True, blank=True, editable=False)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    voice = models.ForeignKey(
+        Voice, models.SET_NULL, null=True, blank=True, related_name="uploads"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    enqueued_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = VoiceUploadQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"voice of {self.persona}, {self.get_state_display().lower()}"
+
+    @property
+    def finished(self) -> bool:
+        return self.state not in self.UNFINISHED
+
+    @classmethod
+    @transaction.atomic
+    def receive(cls, persona: Persona, file: File[bytes]) -> VoiceUpload:
+        """Keep the file under a name of ours and enqueue its preparation. An older
+        upload of the same persona that is not finished is put aside."""
+        Persona.objects.select_for_update().get(pk=persona.pk)
+        for older in persona.voice_uploads.unfinished():
+            older._finish_as(Superseded(), whoever_holds_it=True)
+        upload = cls(persona=persona, size=file.size)
+        upload.original.save(str(upload.pk), file, save=False)
+        upload.save()
+        return upload
+
+    @classmethod
+    def claim(cls, key: uuid.UUID | str) -> VoiceUpload | None:
+        """Take the lease; None if it is finished, gone, or somebody works on it."""
+        now = timezone.now()
+        idle = models.Q(lease_until=None) | models.Q(lease_until__lt=now)
+        claimed = cls.objects.unfinished().filter(idle, pk=key)
+        taken = claimed.update(
+            lease=uuid.uuid4(),
+            lease_until=now + LEASE,
+            state=cls.State.DECODING,
+            percent=1,
+            attempts=models.F("attempts") + 1,
+        )
+        if not taken:
+            return None
+        upload = cls.objects.select_related("persona").get(pk=key)
+        if upload.attempts > MOST_ATTEMPTS:
+            upload.fail(NotPrepared())
+            return None
+        return upload
+
+    def extend_lease(self) -> bool:
+        """False: the lease is lost, or the upload put aside; stop working on it."""
+        return bool(self._mine().update(lease_until=timezone.now() + LEASE))
+
+    def report(self, state: str, percent: int) -> bool:
+        self.state, self.percent = state, percent
+        lease_until = timezone.now() + LEASE
+        return bool(
+            self._mine().update(state=state, percent=percent, lease_until=lease_until)
+        )
+
+    def succeed(self, sample: bytes, prompt: bytes, **about: object) -> bool:
+        """The persona gets its voice. ``about``: fingerprint, seconds, warning."""
+        warning = about.pop("warning", "")
+        voice = Voice(owner=self.persona.owner, name=self.persona.name, **about)
+        voice.digest = hashlib.sha256(prompt).hexdigest()
+        voice.sample.save(f"{voice.pk}.flac", ContentFile(sample), save=False)
+        voice.prompt.save(f"{voice.pk}.pt", ContentFile(prompt), save=False)
+        done = False
+        try:
+            done = self._give(voice, str(warning))
+        finally:
+            if not done:
+                voice.sample.delete(save=False)
+                voice.prompt.delete(save=False)
+        return done
+
+    @transaction.atomic
+    def _give(self, voice: Voice, warning: str) -> bool:
+        persona = Persona.objects.select_for_update().get(pk=self.persona_id)
+        if persona.deleted_at:
+            raise PersonaGone
+        voice.save()
+        done = self._finish(
+            state=self.State.READY, percent=100, warning=warning, voice=voice
+        )
+        if not done:
+            voice.delete()
+            return False
+        persona.revise(voice=voice)
+        return True
+
+    def fail(self, error: VoiceError) -> bool:
+        """The persona is as it was; the row says what to do."""
+        return self._finish_as(error)
+
+    def _finish_as(self, error: VoiceError, whoever_holds_it: bool = False) -> bool:
+        return self._finish(
+            whoever_holds_it,
+            state=self.State.FAILED,
+            error_code=error.code,
+            error_text=error.text,
+        )
+
+    def _mine(self) -> VoiceUploadQuerySet:
+        return VoiceUpload.objects.unfinished().filter(pk=self.pk, lease=self.lease)
+
+    def _finish(self, whoever_holds_it: bool = False, **changes: object) -> bool:
+        rows = VoiceUpload.objects.unfinished().filter(pk=self.pk)
+        if not whoever_holds_it:
+            rows = self._mine()
+        changes.update(
+            original="", lease=None, lease_until=None, finished_at=timezone.now()
+        )
+        original, storage = self.original.name, self.original.storage
+        if not rows.update(**changes):
+            return False
+        for name, value in changes.items():
+            setattr(self, name, value)
+        if original:
+            transaction.on_commit(lambda: storage.delete(original))
+        return True
