@@ -1,0 +1,172 @@
+"""Causal convolutions, whole or in chunks, and the two stacks built from them.
+
+Knows shapes [B, channels, time] only. Names follow the checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inference.network.mimi.config import MimiConfig
+from inference.network.mimi.streaming import Step, StreamingLayer
+
+
+class Conv(StreamingLayer):
+    """A convolution that looks back only; time must be a multiple of ``stride``."""
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        bias: bool = True,
+        replicate: bool = False,
+    ) -> None:
+        super().__init__()
+        conv = nn.Conv1d(n_in, n_out, kernel, stride=stride, bias=bias)
+        self.conv = nn.ModuleDict({"conv": conv})
+        self.n_in = n_in
+        self.overlap = kernel - stride
+        # What stands left of the first input: zeros, or the first input again.
+        self.replicate = replicate
+
+    @property
+    def inner(self) -> nn.Conv1d:
+        return cast(nn.Conv1d, self.conv["conv"])
+
+    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {self.key: (self.n_in, self.overlap)} if self.overlap else {}
+
+    def forward(self, x: Tensor, step: Step | None = None) -> Tensor:
+        conv = self.inner
+        if not self.overlap:
+            return conv(x)
+        if step is None:
+            mode = "replicate" if self.replicate else "constant"
+            return conv(F.pad(x, (self.overlap, 0), mode=mode))
+        left = step.carry(self.key)
+        if self.replicate:
+            left = torch.where(step.first, x[..., :1], left)
+        x = torch.cat([left, x], dim=-1)
+        step.keep(self.key, x[..., -self.overlap :])
+        return conv(x)
+
+
+class ConvTranspose(StreamingLayer):
+    """A transposed convolution; each input's outputs overlap half with the next's."""
+
+    def __init__(
+        self, n_in: int, n_out: int, stride: int, *, bias: bool = True, groups: int = 1
+    ) -> None:
+        super().__init__()
+        convtr = nn.ConvTranspose1d(
+            n_in, n_out, 2 * stride, stride=stride, bias=bias, groups=groups
+        )
+        self.convtr = nn.ModuleDict({"convtr": convtr})
+        self.n_out = n_out
+        self.overlap = stride
+
+    @property
+    def inner(self) -> nn.ConvTranspose1d:
+        return cast(nn.ConvTranspose1d, self.convtr["convtr"])
+
+    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {self.key: (self.n_out, self.overlap)}
+
+    def forward(self, x: Tensor, step: Step | None = None) -> Tensor:
+        convtr = self.inner
+        y: Tensor = convtr(x)
+        ready, tail = y[..., : -self.overlap], y[..., -self.overlap :]
+        if step is None:
+            return ready
+        ready[..., : self.overlap] += step.carry(self.key)
+        if convtr.bias is not None:
+            tail = tail - convtr.bias[:, None]  # the next call brings the bias again
+        step.keep(self.key, tail)
+        return ready
+
+
+class Elu(nn.Module):
+    """Takes a step like its neighbours, and needs none."""
+
+    def forward(self, x: Tensor, step: Step | None = None) -> Tensor:
+        return F.elu(x)
+
+
+class Stack(nn.Module):
+    """Layers one after the other, all given the same step."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.model = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, step: Step | None = None) -> Tensor:
+        for layer in self.model:
+            x = layer(x, step)
+        return x
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.block = nn.ModuleList(
+            [Elu(), Conv(width, half, 3), Elu(), Conv(half, width, 1)]
+        )
+
+    def forward(self, x: Tensor, step: Step | None = None) -> Tensor:
+        y = x
+        for layer in self.block:
+            y = layer(y, step)
+        return x + y
+
+
+def encoder_stack(config: MimiConfig) -> Stack:
+    """Samples [B, 1, T] to vectors [B, dim, T / hop]."""
+    width = config.n_filters
+    layers: list[nn.Module] = [Conv(1, width, 7)]
+    for ratio in config.ratios:
+        layers += [ResidualBlock(width), Elu()]
+        layers += [Conv(width, 2 * width, 2 * ratio, ratio)]
+        width *= 2
+    return Stack([*layers, Elu(), Conv(width, config.dim, 3)])
+
+
+def decoder_stack(config: MimiConfig) -> Stack:
+    """Vectors [B, dim, N] to samples [B, 1, N * hop]."""
+    width = config.n_filters * 2 ** len(config.ratios)
+    layers: list[nn.Module] = [Conv(config.dim, width, 7)]
+    for ratio in reversed(config.ratios):
+        layers += [Elu(), ConvTranspose(width, width // 2, ratio)]
+        width //= 2
+        layers += [ResidualBlock(width)]
+    return Stack([*layers, Elu(), Conv(width, 1, 3)])
+
+
+class Downsample(nn.Module):
+    """Transformer positions to frames, each dimension from all."""
+
+    def __init__(self, dim: int, stride: int) -> None:
+        super().__init__()
+        self.conv = Conv(dim, dim, 2 * stride, stride, bias=False, replicate=True)
+
+    def forward(self, x: Tensor, step: Step | None = None) -> Tensor:
+        return self.conv(x, step)
+
+
+class Upsample(nn.Module):
+    """Frames to transformer positions, each dimension by itself."""
+
+    def __init__(self, dim: int, stride: int) -> None:
+        super().__init__()
+        self.convtr = ConvTranspose(dim, dim, stride, bias=False, groups=dim)
+
+    def forward(self, x: Tensor, step: Step | None = None) -> Tensor:
+        return self.convtr(x, step)
