@@ -1,0 +1,5 @@
+"""What keeps the product from starting, in words for the person at the terminal."""
+
+
+class CannotStart(Exception):
+    """The message says what is wrong and what to do; nothing is left running."""

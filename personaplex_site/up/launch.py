@@ -1,0 +1,112 @@
+"""The order in which the product starts, and what it says when it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import urllib.error
+import urllib.request
+
+from personaplex_site.up.console import Console
+from personaplex_site.up.folder import DataFolder
+from personaplex_site.up.postgres import READY_SECONDS as POSTGRES_SECONDS
+from personaplex_site.up.postgres import EmbeddedPostgres
+from personaplex_site.up.product import Options, Product, free_port, site_environment
+from personaplex_site.up.supervisor import Supervisor
+from personaplex_site.up.valkey import READY_SECONDS as VALKEY_SECONDS
+from personaplex_site.up.valkey import EmbeddedValkey
+
+SITE_SECONDS = 60.0
+WORKER_SECONDS = 180.0
+
+
+class Launch:
+    def __init__(self, options: Options, folder: DataFolder, console: Console) -> None:
+        self.options, self.folder, self.console = options, folder, console
+        self.supervisor = Supervisor(console)
+        self.begun = time.monotonic()
+
+    async def run(self) -> None:
+        """Start everything in order; returns when a person can talk."""
+        secrets = self.folder.secrets()
+        site = site_environment(self.options, secrets)
+        site |= await self._databases(secrets)
+        self.folder.write_environment(site)
+        product, keep = Product(self.options, self.folder, site), self.supervisor.keep
+
+        worker = await keep(product.worker())  # loads its model while we set up
+        await self.supervisor.run(product.setup())
+        await keep(product.celery())
+        web = await keep(product.web())
+        await self.supervisor.ready(web, self._site_answers, SITE_SECONDS)
+        self._note(f"{self.options.address} (the voice engine is still loading)")
+        worker_ready = f"http://127.0.0.1:{product.worker_port}/ready"
+        await self.supervisor.ready(
+            worker, lambda: _answers(worker_ready), WORKER_SECONDS
+        )
+        self._note(self.options.address)
+        self._announce()
+
+    async def _databases(self, secrets: dict[str, str]) -> dict[str, str]:
+        """Addresses of database and broker: given ones, else our own, started."""
+        addresses = {}
+        for name in ("DATABASE_URL", "REDIS_URL"):
+            if given := os.environ.get(name):
+                addresses[name] = given
+                self.console.say(f"{name} is set: no embedded server for it")
+        if any(name not in addresses for name in ("DATABASE_URL", "REDIS_URL")):
+            self.folder.check_servers_reach()
+        if "DATABASE_URL" not in addresses:
+            addresses["DATABASE_URL"] = await self._postgres(
+                secrets["POSTGRES_PASSWORD"]
+            )
+        if "REDIS_URL" not in addresses:
+            addresses["REDIS_URL"] = await self._valkey(secrets["VALKEY_PASSWORD"])
+        return addresses
+
+    async def _postgres(self, password: str) -> str:
+        server = EmbeddedPostgres(self.folder, password, free_port())
+        await asyncio.to_thread(server.initialise)
+        kept = await self.supervisor.keep(server.command())
+        await self.supervisor.ready(
+            kept, lambda: asyncio.to_thread(server.answers), POSTGRES_SECONDS
+        )
+        return server.url
+
+    async def _valkey(self, password: str) -> str:
+        server = EmbeddedValkey(self.folder, password, free_port())
+        server.initialise()
+        kept = await self.supervisor.keep(server.command())
+        await self.supervisor.ready(
+            kept, lambda: asyncio.to_thread(server.answers), VALKEY_SECONDS
+        )
+        return server.url
+
+    async def _site_answers(self) -> bool:
+        return await _answers(f"{self.options.address}/sign-in/")
+
+    def _note(self, text: str) -> None:
+        self.folder.write_note(f"process {os.getpid()} serves {text}")
+
+    def _announce(self) -> None:
+        took = time.monotonic() - self.begun
+        self.console.announce(
+            f"\n  PersonaPlex is ready after {took:.1f} s: {self.options.address}\n"
+            f"  Data and logs: {self.folder.path}\n"
+            f"  Stop it with Ctrl-C.\n"
+        )
+
+
+async def _answers(address: str) -> bool:
+    return await asyncio.to_thread(_get, address)
+
+
+def _get(address: str) -> bool:
+    # A proxy of the environment must not come between us and our own children.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(address, timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,134 @@
+"""The product as processes: which there are, in what environment, ready when.
+
+Knows the commands of the site, of Celery and of the inference worker; no Django.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from personaplex_site.up.children import Command
+from personaplex_site.up.errors import CannotStart
+from personaplex_site.up.folder import DataFolder
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Options:
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+    @property
+    def address(self) -> str:
+        name = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return f"http://{f'[{name}]' if ':' in name else name}:{self.port}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotStart(
+                f"Port {port} on {host} can't be used: {error.strerror}. "
+                f"Choose another, for example --port {port + 1}."
+            ) from error
+
+
+def site_environment(options: Options, secrets: dict[str, str]) -> dict[str, str]:
+    """What every Django process gets; the caller's own environment goes first."""
+    ours = {
+        "SECRET_KEY": secrets["SECRET_KEY"],
+        "WORKER_SECRET": secrets["WORKER_SECRET"],
+        "DATA_DIR": str(options.data),
+        "DJANGO_SETTINGS_MODULE": "personaplex_site.settings",
+    }
+    if options.host not in LOOPBACK:
+        names = ["localhost", "127.0.0.1", "[::1]", socket.gethostname(), options.host]
+        ours["ALLOWED_HOSTS"] = ",".join(names)
+    return ours | {name: os.environ[name] for name in ours if os.environ.get(name)}
+
+
+class Product:
+    """The commands of everything that is not an embedded server."""
+
+    def __init__(
+        self, options: Options, folder: DataFolder, site: dict[str, str]
+    ) -> None:
+        self.options, self.folder = options, folder
+        self.worker_port = free_port()
+        self.site = {**os.environ, **site, "PYTHONUNBUFFERED": "1"}
+        # Children that Django starts must not inherit a shell's test settings.
+        self.site["DJANGO_SETTINGS_MODULE"] = "personaplex_site.settings"
+
+    def setup(self) -> Command:
+        return self._python("setup", ["-m", "personaplex_site.up.setup_site"])
+
+    def web(self) -> Command:
+        return self._python(
+            "web",
+            [
+                *("-m", "daphne", "-b", self.options.host),
+                *("-p", str(self.options.port)),
+                "--no-server-name",
+                "personaplex_site.asgi:application",
+            ],
+        )
+
+    def celery(self) -> Command:
+        schedule = self.folder.run / "celerybeat-schedule"
+        return self._python(
+            "celery",
+            [
+                *("-m", "celery", "-A", "personaplex_site", "worker", "-B"),
+                *("--schedule", str(schedule), "--concurrency", "1"),
+                *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
+            ],
+            stop_seconds=3.0,
+            # A warm shutdown waits for the running task, which would keep it alive
+            # after us; an unacknowledged task is given to the next one.
+            death_signal=signal.SIGKILL,
+        )
+
+    def worker(self) -> Command:
+        return self._python(
+            "worker",
+            [
+                *("-m", "inference", "serve", "--host", "127.0.0.1"),
+                *("--port", str(self.worker_port), "--site", self.options.address),
+            ],
+            stop_seconds=3.0,
+        )
+
+    def _python(
+        self,
+        name: str,
+        arguments: list[str],
+        *,
+        stop_seconds: float = 5.0,
+        death_signal: signal.Signals = signal.SIGTERM,
+    ) -> Command:
+        return Command(
+            name,
+            [sys.executable, *arguments],
+            self.site,
+            BASE_DIR,
+            stop_seconds=stop_seconds,
+            death_signal=death_signal,
+        )

@@ -1,0 +1,130 @@
+"""Keeps children alive: restarts with back-off, stops in reverse order.
+
+Knows processes and when they count as ready; knows no product.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from personaplex_site.up.children import Child, Command
+from personaplex_site.up.console import Console
+from personaplex_site.up.errors import CannotStart
+
+FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0  # seconds before a restart
+SETTLED_SECONDS = 60.0  # who lived so long starts again at the first delay
+LOOP_DEATHS = 3  # in a row, each before settling: said plainly
+
+Probe = Callable[[], Awaitable[bool]]
+
+
+@dataclass
+class Kept:
+    """A child that has to run for as long as the product does."""
+
+    child: Child
+    task: asyncio.Task[None] | None = None
+    deaths: int = 0  # in a row, without having settled
+    restarts: int = 0
+    stopping: bool = False
+    first_start: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Supervisor:
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.kept: list[Kept] = []
+        self._one_off: Child | None = None
+
+    async def keep(self, command: Command) -> Kept:
+        kept = Kept(Child(command, self.console))
+        self.kept.append(kept)
+        kept.task = asyncio.create_task(self._keep(kept))
+        await kept.first_start.wait()
+        return kept
+
+    async def ready(self, kept: Kept, probe: Probe, seconds: float) -> None:
+        """Wait until a child answers; CannotStart with its last words if it can't."""
+        name, until = kept.child.command.name, time.monotonic() + seconds
+        while not await probe():
+            if kept.deaths >= LOOP_DEATHS:
+                raise CannotStart(f"{name} does not start.\n{self._last_words(kept)}")
+            if time.monotonic() > until:
+                raise CannotStart(
+                    f"{name} did not get ready within {seconds:.0f} s.\n"
+                    f"{self._last_words(kept)}"
+                )
+            await asyncio.sleep(0.05)
+
+    async def run(self, command: Command) -> None:
+        """A command that has to succeed before the start can go on."""
+        child = self._one_off = Child(command, self.console)
+        await child.start()
+        status = await child.wait()
+        self._one_off = None
+        if status != 0:
+            last = "\n".join(f"    {line}" for line in child.last_lines)
+            raise CannotStart(f"{command.name} failed (exit {status}):\n{last}")
+
+    async def stop(self) -> None:
+        """The last started first; each gets its time, then is killed."""
+        for kept in self.kept:
+            kept.stopping = True
+        if self._one_off is not None:
+            await self._one_off.stop()
+        for kept in reversed(self.kept):
+            name, begun = kept.child.command.name, time.monotonic()
+            asked = await kept.child.stop()
+            if kept.task is not None:
+                kept.task.cancel()
+                await asyncio.wait([kept.task])
+            took = time.monotonic() - begun
+            how = "stopped" if asked else "did not stop and was killed"
+            self.console.say(f"{name} {how} ({took:.1f} s)")
+
+    def kill(self) -> None:
+        for kept in self.kept:
+            kept.stopping = True
+            kept.child.kill()
+        if self._one_off is not None:
+            self._one_off.kill()
+
+    async def _keep(self, kept: Kept) -> None:
+        name = kept.child.command.name
+        while not kept.stopping:
+            begun = time.monotonic()
+            try:
+                await kept.child.start()
+            except (OSError, CannotStart) as error:
+                self.console.say(f"{name} can't be started: {error}")
+                status = -1
+            else:
+                kept.first_start.set()
+                status = await kept.child.wait()
+            kept.first_start.set()
+            if kept.stopping:
+                return
+            lived = time.monotonic() - begun
+            kept.deaths = 1 if lived > SETTLED_SECONDS else kept.deaths + 1
+            await self._pause(kept, status, lived)
+
+    async def _pause(self, kept: Kept, status: int, lived: float) -> None:
+        name = kept.child.command.name
+        delay = min(FIRST_DELAY * 2 ** (kept.deaths - 1), LONGEST_DELAY)
+        how = f"was killed by signal {-status}" if status < 0 else f"ended ({status})"
+        self.console.say(f"{name} {how} after {lived:.0f} s; restart in {delay:.0f} s")
+        if kept.deaths >= LOOP_DEATHS:
+            self.console.say(
+                f"{name} keeps dying: {kept.deaths} times in a row. It said last:\n"
+                f"{self._last_words(kept)}"
+            )
+        await asyncio.sleep(delay)
+        kept.restarts += 1
+
+    def _last_words(self, kept: Kept) -> str:
+        lines = [f"    {line}" for line in kept.child.last_lines]
+        log = f"    (all of it: {self.console.logs}/{kept.child.command.name}.log)"
+        return "\n".join([*lines, log])

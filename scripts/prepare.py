@@ -1,0 +1,176 @@
+"""Makes the virtual environment and starts the product or the tests in it.
+
+Runs on the machine's own Python: standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pwd
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    what, arguments = sys.argv[1], sys.argv[2:]
+    if what == "up":
+        start_product(arguments)
+    run_tests(arguments)
+
+
+def start_product(arguments: list[str]) -> None:
+    if "-h" in arguments or "--help" in arguments:
+        print("usage: scripts/up [--port N] [--host ADDRESS] [--data FOLDER]")
+        raise SystemExit(0)
+    data = given_data(arguments) or default_data()
+    python = prepare(data, [[CHECKOUT / "requirements.txt"]])
+    # The last --data counts; ours is absolute, as the current folder changes.
+    execute(python, ["-m", "personaplex_site.up", *arguments, "--data", str(data)])
+
+
+def run_tests(arguments: list[str]) -> None:
+    steps = [[CHECKOUT / "requirements-dev.txt", CHECKOUT / "requirements.txt"]]
+    python = prepare(default_data(), steps, without_dependencies="requirements-parity")
+    execute(python, [str(CHECKOUT / "scripts" / "run_tests.py"), *arguments])
+
+
+def execute(python: Path, arguments: list[str]) -> None:
+    os.chdir(CHECKOUT)
+    sys.stdout.flush()
+    os.execv(python, [str(python), *arguments])
+
+
+def given_data(arguments: list[str]) -> Path | None:
+    for position, argument in enumerate(arguments):
+        if argument == "--data" and position + 1 < len(arguments):
+            return Path(arguments[position + 1]).expanduser().absolute()
+        if argument.startswith("--data="):
+            return Path(argument.partition("=")[2]).expanduser().absolute()
+    given = os.environ.get("DATA_DIR")
+    return Path(given).absolute() if given else None
+
+
+def default_data() -> Path:
+    """``var/`` in the checkout, where it can be written and its servers can live.
+
+    As root PostgreSQL runs as ``nobody``, which can't enter a checkout below /root.
+    """
+    root = os.geteuid() == 0
+    if os.access(CHECKOUT, os.W_OK) and (not root or nobody_enters(CHECKOUT)):
+        return CHECKOUT / "var"
+    if root:
+        return Path("/var/lib/personaplex")
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    return home / "personaplex"
+
+
+def nobody_enters(folder: Path) -> bool:
+    nobody = pwd.getpwnam("nobody")
+    asked = subprocess.run(
+        ["test", "-x", str(folder)],
+        user=nobody.pw_uid,
+        group=nobody.pw_gid,
+        extra_groups=[],
+        cwd="/",
+    )
+    return asked.returncode == 0
+
+
+def prepare(
+    data: Path, steps: list[list[Path]], without_dependencies: str = ""
+) -> Path:
+    """The Python of a virtual environment that has what the files name."""
+    place = CHECKOUT if os.access(CHECKOUT, os.W_OK) else data
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"{place} can't be made: {error.strerror}") from error
+    environment = place / ".venv"
+    python = environment / "bin" / "python"
+    with alone(place / ".venv.lock"):
+        if not works(python):
+            print(f"Making a virtual environment in {environment}", flush=True)
+            run([sys.executable, "-m", "venv", "--clear", str(environment)])
+        for files in steps:
+            install(python, files, [])
+        extra = CHECKOUT / f"{without_dependencies}.txt"
+        if without_dependencies and extra.exists():
+            install(python, [extra], ["--no-deps"])
+    return python
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """One at a time: two starts must not install into one environment at once."""
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def works(python: Path) -> bool:
+    if not python.exists():
+        return False
+    asked = subprocess.run([str(python), "-c", "import pip"], capture_output=True)
+    return asked.returncode == 0
+
+
+def install(python: Path, files: list[Path], options: list[str]) -> None:
+    """Install what the first file names, unless exactly that was done before."""
+    wanted = hashlib.sha256(f"{sys.version}{options}".encode())
+    for file in files:
+        wanted.update(file.read_bytes())
+    stamp = python.parent.parent / f".installed-{files[0].stem}"
+    if stamp.exists() and stamp.read_text() == wanted.hexdigest():
+        return
+    print(f"Installing the packages of {files[0].name}", flush=True)
+    begun = time.monotonic()
+    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
+    pip([*command, *options, "-r", str(files[0])])
+    stamp.write_text(wanted.hexdigest())
+    print(f"Installed in {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def pip(command: list[str]) -> None:
+    """Run pip and say only what it is at, one short line per package it fetches."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    said, fetched = [], 0
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith("Collecting "):
+            fetched += 1
+            progress(f"{fetched} packages found, now {line.split()[1]}", fetched)
+        elif line.startswith("Installing collected packages"):
+            progress(f"unpacking {line.count(',') + 1} packages, a minute or two")
+    if sys.stdout.isatty():
+        print("\r\x1b[K", end="")
+    if process.wait() != 0:
+        raise SystemExit("pip failed:\n" + "".join(said[-25:]))
+
+
+def progress(text: str, count: int = 0) -> None:
+    """One line that changes; where there is no terminal, now and then a line."""
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K  {text}", end="", flush=True)
+    elif count % 20 == 0:
+        print(f"  {text}", flush=True)
+
+
+def run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+
+
+if __name__ == "__main__":
+    main()
