@@ -1,0 +1,187 @@
+"""The temporal transformer: one row of 17 tokens per frame, a sliding KV ring.
+
+Owns the ring and its window rule. Knows no tokens, sessions or time limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inference.network.config import TemporalConfig, ffn_hidden
+from inference.network.layers import (
+    fill_normal,
+    gated_ffn,
+    parameter,
+    rms_norm,
+    rope_frequencies,
+    rotate,
+    rotation,
+)
+
+
+class KVRing:
+    """Rotated keys and raw values of the newest ``context`` positions of each row.
+
+    Position t lies in slot t mod context. While the newest position t is below
+    context - 1 all keys are in view; from then on the newest context - 1 (spec 5.5):
+    the slot that the next step will write is never in view. So a row that sits out a
+    step may be written there, as long as its ``position`` stands still.
+    """
+
+    def __init__(
+        self,
+        config: TemporalConfig,
+        batch: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        # [2, B, heads, context, head_dim] per layer, keys first.
+        shape = (2, batch, config.heads, config.context, config.head_dim)
+        self.layers = [
+            torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.layers)
+        ]
+        self.context = config.context
+        # Positions written so far = position of the next one, [B].
+        self.position = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.rows = torch.arange(batch, device=device)
+        self.slots = torch.arange(config.context, device=device)
+
+    def reset(self, rows: Sequence[int]) -> None:
+        """Contents stay: what is not written yet is never in view."""
+        for row in rows:
+            self.position[row] = 0
+
+    def view(self, span: int | None) -> Tensor:
+        """Which of the first ``span`` slots the position being written sees:
+        bool [B, 1, 1, span]."""
+        newest = self.position[:, None]
+        age = (newest - self.slots[:span]) % self.context
+        seen = age < (newest + 1).clamp(max=self.context - 1)
+        return seen[:, None, None]
+
+
+class Layer(nn.Module):
+    def __init__(
+        self, config: TemporalConfig, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        super().__init__()
+        dim, hidden = config.dim, ffn_hidden(config.dim)
+
+        def new(*shape: int) -> nn.Parameter:
+            return parameter(*shape, dtype=dtype, device=device)
+
+        self.heads, self.head_dim = config.heads, config.head_dim
+        self.norm1, self.norm2 = new(dim), new(dim)
+        self.in_proj, self.out_proj = new(3 * dim, dim), new(dim, dim)
+        self.linear_in, self.linear_out = new(2 * hidden, dim), new(dim, hidden)
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, T, dim] to rotated queries [B, H, T, d] and, stacked, rotated keys and
+        values [2, B, H, T, d]."""
+        y = F.linear(rms_norm(x, self.norm1), self.in_proj)
+        # [B, T, 3, H, d] to [3, B, H, T, d]
+        qkv = y.unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        turned = rotate(qkv[:2], cos, sin)
+        return turned[0], torch.stack((turned[1], qkv[2]))
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Attention output [B, H, T, d] into the residual stream, then the FFN."""
+        x = x + F.linear(attended.transpose(1, 2).flatten(-2), self.out_proj)
+        y = rms_norm(x, self.norm2)
+        return x + gated_ffn(y, self.linear_in, self.linear_out)
+
+
+class TemporalTransformer(nn.Module):
+    def __init__(
+        self, config: TemporalConfig, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(
+            Layer(config, dtype, device) for _ in range(config.layers)
+        )
+        self.out_norm = parameter(config.dim, dtype=dtype, device=device)
+        self.frequencies = rope_frequencies(config.head_dim, config.rope_base, device)
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator) -> None:
+        for layer in self.layers:
+            for norm in (layer.norm1, layer.norm2):
+                norm.fill_(1)
+            for name in ("in_proj", "out_proj", "linear_in", "linear_out"):
+                weight = getattr(layer, name)
+                fill_normal(weight, weight.shape[1], generator)
+        self.out_norm.fill_(1)
+
+    def ring(self, batch: int) -> KVRing:
+        weight = self.out_norm
+        return KVRing(self.config, batch, weight.dtype, weight.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A whole sequence from position 0, [B, T, dim] to hidden [B, T, dim]."""
+        position = torch.arange(x.shape[1], device=x.device)
+        cos, sin = rotation(position, self.frequencies)
+        visible = self._window(position, position)
+        for layer in self.layers:
+            q, kv = layer.project(x, cos, sin)
+            attended = F.scaled_dot_product_attention(q, kv[0], kv[1], visible)
+            x = layer.finish(x, attended)
+        return rms_norm(x, self.out_norm)
+
+    def step(
+        self, x: Tensor, ring: KVRing, active: Tensor | None, span: int | None = None
+    ) -> Tensor:
+        """One position of every row, [B, dim] to hidden [B, dim].
+
+        Rows not ``active`` (bool [B]) compute too, but don't advance. ``span``: how
+        many slots to read, for callers who know that no row has written more; None
+        reads the whole ring and needs nothing from the host.
+        """
+        # One row alone that has never wrapped sees all that was written.
+        everything = ring.rows.shape[0] == 1 and span is not None
+        everything = everything and span < ring.context  # type: ignore[operator]
+        visible = None if everything else ring.view(span)
+        cos, sin = rotation(ring.position[:, None, None], self.frequencies)
+        slot = ring.position % ring.context
+        x = x[:, None]
+        for layer, store in zip(self.layers, ring.layers, strict=True):
+            q, kv = layer.project(x, cos, sin)
+            store[:, ring.rows, :, slot] = kv[:, :, :, 0].transpose(0, 1)
+            keys, values = store[:, :, :, :span]
+            attended = F.scaled_dot_product_attention(q, keys, values, visible)
+            x = layer.finish(x, attended)
+        ring.position += 1 if active is None else active
+        return rms_norm(x[:, 0], self.out_norm)
+
+    def prefill(self, x: Tensor, ring: KVRing, row: int, start: int) -> Tensor:
+        """Many positions of one row in one pass, [T, dim] to hidden [T, dim].
+
+        ``start``: positions of that row written so far, known to the caller so that
+        nothing waits for the device.
+        """
+        context, count = ring.context, x.shape[0]
+        kept = min(start, context)
+        slots = ring.slots[:kept]
+        old = start - 1 - (start - 1 - slots) % context
+        new = torch.arange(start, start + count, device=x.device)
+        visible = self._window(new, torch.cat((old, new)))
+        cos, sin = rotation(new, self.frequencies)
+        written = new[-context:] % context
+        x = x[None]
+        for layer, store in zip(self.layers, ring.layers, strict=True):
+            q, kv = layer.project(x, cos, sin)
+            keys, values = torch.cat((store[:, row : row + 1, :, :kept], kv), dim=3)
+            attended = F.scaled_dot_product_attention(q, keys, values, visible)
+            store[:, row].index_copy_(2, written, kv[:, 0, :, -context:])
+            x = layer.finish(x, attended)
+        ring.position[row] = start + count
+        return rms_norm(x[0], self.out_norm)
+
+    def _window(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """bool [T, S]: which key positions each query position sees."""
+        age = queries[:, None] - keys
+        return (age >= 0) & (age < self.config.context - 1)
