@@ -1,0 +1,72 @@
+// What can go wrong, in words that say what to do. Knows no page.
+
+/** Why the microphone can't be had at all in this page; null when it can. */
+export function browserProblem(scope) {
+  if (!scope.isSecureContext) {
+    return {
+      code: "insecure",
+      text:
+        "Browsers give the microphone only to secure pages. Open this site by its " +
+        "https:// address, or on the machine it runs on as http://localhost.",
+      retryable: false,
+    };
+  }
+  if (!scope.navigator?.mediaDevices?.getUserMedia || !scope.AudioWorkletNode) {
+    return {
+      code: "browser",
+      text:
+        "This browser can't record sound in a page. Please use a current version of " +
+        "Chrome, Edge, Firefox or Safari.",
+      retryable: false,
+    };
+  }
+  return null;
+}
+
+/** A rejected getUserMedia. */
+export function microphoneProblem(error) {
+  const texts = {
+    NotAllowedError:
+      "The microphone is blocked for this page. Allow it by the icon beside the " +
+      "address bar (and in the settings of your system), then try again.",
+    NotFoundError: "No microphone was found. Connect one, then try again.",
+    NotReadableError:
+      "The microphone is there but gives no sound: another program may be using it. " +
+      "Close that program, then try again.",
+  };
+  const detail = error.message ? ` (${error.message})` : "";
+  const text = texts[error.name] ?? `The microphone could not be opened${detail}.`;
+  return { code: `microphone_${error.name}`, text, retryable: true };
+}
+
+/** The microphone went away in mid-conversation. */
+export const MICROPHONE_LOST = {
+  code: "microphone_lost",
+  text: "The microphone was disconnected, so the conversation was ended. Connect it and start again.",
+  retryable: true,
+};
+
+export const AUDIO_FAILED = {
+  code: "audio_failed",
+  text: "The browser could not encode or decode the sound. Reload the page and start again.",
+  retryable: true,
+};
+
+const CLOSED = {
+  4400: "The server did not understand this page. Reload it, then try again.",
+  4401: "You are no longer signed in. Sign in again, then start again.",
+  4404: "This persona no longer exists.",
+  4408: "The conversation did not start in time. Please try again.",
+  4413: "A sound frame was too large. Reload the page, then try again.",
+  4429: "The sound came faster than real time: the computer may have been asleep. Please start again.",
+  4503: "No voice engine is free right now. Please try again in a moment.",
+};
+const FINAL = new Set([4401, 4404]);
+
+/** A socket that closed before the server said why. */
+export function closeProblem(code, wasLive) {
+  const lost = wasLive
+    ? "The connection was lost. What was said until now is kept."
+    : "The server can't be reached. Check your connection, then try again.";
+  return { code: `closed_${code}`, text: CLOSED[code] ?? lost, retryable: !FINAL.has(code) };
+}

@@ -1,0 +1,60 @@
+// The conversation's WebSocket: events and frames of docs/protocol.md. Knows no audio.
+
+import { packFrame, unpackFrame } from "./protocol.js";
+
+// More than this unsent means that the network does not keep up: 12 frames stay well
+// below the burst of 2 s that the site accepts when it recovers.
+const MOST_UNSENT_FRAMES = 12;
+
+export class ConversationSocket {
+  /** `listener`: { event(message), frame(frame), closed(code) } */
+  constructor(url, start, listener) {
+    this.socket = new WebSocket(url);
+    this.socket.binaryType = "arraybuffer";
+    this.unsent = 0;
+    this.socket.onopen = () => this.send({ type: "start", ...start });
+    this.socket.onmessage = ({ data }) => receive(data, listener);
+    this.socket.onclose = ({ code }) => listener.closed(code);
+  }
+
+  send(event) {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(event));
+  }
+
+  /** False when the frame had to be dropped: it counts, and its seq is skipped. */
+  sendFrame(kind, seq, payload, muted) {
+    if (this.socket.readyState !== WebSocket.OPEN) return false;
+    const message = packFrame(kind, seq, payload, muted);
+    if (this.socket.bufferedAmount > MOST_UNSENT_FRAMES * message.byteLength) {
+      this.unsent += 1;
+      return false;
+    }
+    this.socket.send(message);
+    return true;
+  }
+
+  close() {
+    this.socket.onmessage = null;
+    this.socket.onclose = null;
+    this.socket.close(1000);
+  }
+}
+
+function receive(data, listener) {
+  if (typeof data === "string") {
+    const event = parse(data);
+    if (event) listener.event(event);
+    return;
+  }
+  const frame = unpackFrame(data);
+  if (frame) listener.frame(frame);
+}
+
+function parse(text) {
+  try {
+    const event = JSON.parse(text);
+    return typeof event?.type === "string" ? event : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,32 @@
+// The agent's frames to the loudspeaker. Knows no sockets.
+
+export class Speaker {
+  /** The context must have the playback worklet. */
+  constructor(context, onReport) {
+    this.context = context;
+    this.node = new AudioWorkletNode(context, "playback", {
+      numberOfInputs: 0,
+      outputChannelCount: [1],
+    });
+    this.node.port.onmessage = ({ data }) => onReport(data);
+    this.meter = context.createAnalyser();
+    this.meter.fftSize = 1024;
+    this.node.connect(this.meter);
+    this.meter.connect(context.destination);
+  }
+
+  play(samples, seq) {
+    this.node.port.postMessage({ samples, seq }, [samples.buffer]);
+  }
+
+  get delayMs() {
+    const { baseLatency = 0, outputLatency = 0 } = this.context;
+    return 1000 * (baseLatency + outputLatency);
+  }
+
+  close() {
+    this.node.port.onmessage = null;
+    this.node.disconnect();
+    this.meter.disconnect();
+  }
+}

@@ -1,0 +1,35 @@
+// Numbers as people read them. Knows no page.
+
+/** 75 → "1:15", 3675 → "1:01:15"; never negative. */
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const pair = (n) => String(n).padStart(2, "0");
+  const hours = Math.floor(whole / 3600);
+  const minutes = Math.floor(whole / 60) % 60;
+  const rest = pair(whole % 60);
+  return hours ? `${hours}:${pair(minutes)}:${rest}` : `${minutes}:${rest}`;
+}
+
+/** 75.25 → "1:15.2": for positions in a recording. */
+export function clockTenths(seconds) {
+  const tenths = Math.max(0, Math.floor(seconds * 10 + 1e-6));
+  return `${clock(Math.floor(tenths / 10))}.${tenths % 10}`;
+}
+
+/** Milliseconds without false precision: 4.2 ms, 87 ms, 1.2 s. */
+export function milliseconds(ms) {
+  if (ms === null || ms === undefined || !Number.isFinite(ms)) return "–";
+  if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`;
+  return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+}
+
+/** A wait as one says it: "a few seconds", "40 seconds", "about 3 minutes". */
+export function wait(seconds) {
+  if (seconds < 5) return "a few seconds";
+  if (seconds < 90) return `${Math.round(seconds)} seconds`;
+  return `about ${Math.round(seconds / 60)} minutes`;
+}
+
+export function count(n, one, many = `${one}s`) {
+  return `${n} ${n === 1 ? one : many}`;
+}
