@@ -1,0 +1,41 @@
+import threading
+import time
+
+from personaplex_site.up import console as console_module
+from personaplex_site.up.console import Console
+
+
+class StoppedTerminal:
+    """A terminal stopped with Ctrl-S: a write waits until it goes on."""
+
+    def __init__(self):
+        self.goes_on = threading.Event()
+        self.shown = []
+
+    def write(self, text):
+        self.goes_on.wait(10)
+        self.shown.append(text)
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return False
+
+
+def test_a_stopped_terminal_costs_lines_not_time(tmp_path, monkeypatch):
+    terminal = StoppedTerminal()
+    monkeypatch.setattr(console_module.sys, "stderr", terminal)
+    monkeypatch.setattr(console_module, "WAITING_LINES", 10)
+    console = Console(tmp_path)
+
+    begun = time.monotonic()
+    for number in range(100):
+        console.child("web", f"line {number}")
+    assert time.monotonic() - begun < 1
+
+    terminal.goes_on.set()
+    console.close()
+    assert console.dropped >= 88
+    assert f"{console.dropped} lines were not shown" in "".join(terminal.shown)
+    assert len((tmp_path / "web.log").read_text().splitlines()) == 100
