@@ -1,0 +1,73 @@
+"""Chromium with a file as its microphone, and our static files on a local port."""
+
+import functools
+import http.server
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def repository_url():
+    handler = functools.partial(Quiet, directory=REPOSITORY)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory):
+    """One second of tone, one of silence: what the fake microphone hears."""
+    import wave
+
+    import numpy as np
+
+    path = tmp_path_factory.mktemp("microphone") / "tones.wav"
+    t = np.arange(48_000) / 48_000
+    tone = (0.3 * np.sin(2 * np.pi * 440 * t) * 32767).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(48_000)
+        file.writeframes(np.concatenate([tone, np.zeros_like(tone)]).tobytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium(tones):
+    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={tones}"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=flags
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    context = chromium.new_context(permissions=["microphone"])
+    page = context.new_page()
+    yield page
+    context.close()

@@ -1,0 +1,31 @@
+import { clock, clockTenths, count, milliseconds, wait } from "../../static/js/shared/format.js";
+import { RollingWindow, percentile } from "../../static/js/shared/stats.js";
+import { equal, test } from "./harness.js";
+
+test("clocks", () => {
+  equal([0, 9, 75.9, 3675, -3].map(clock), ["0:00", "0:09", "1:15", "1:01:15", "0:00"]);
+  equal([0, 75.25, 59.99, 0.3].map(clockTenths), ["0:00.0", "1:15.2", "0:59.9", "0:00.3"]);
+});
+
+test("milliseconds carry no false precision", () => {
+  equal([4.23, 87.4, 1234, null, NaN].map(milliseconds), ["4.2 ms", "87 ms", "1.2 s", "–", "–"]);
+});
+
+test("waits and counts are said in words", () => {
+  equal([2, 40, 150].map(wait), ["a few seconds", "40 seconds", "about 3 minutes"]);
+  equal([count(1, "frame"), count(2, "frame")], ["1 frame", "2 frames"]);
+});
+
+test("percentiles are nearest-rank", () => {
+  const values = Array.from({ length: 100 }, (_, i) => 100 - i);
+  equal([50, 95, 99, 100].map((p) => percentile(values, p)), [50, 95, 99, 100]);
+  equal(percentile([], 50), null);
+  equal(percentile([7], 1), 7);
+});
+
+test("a window keeps the newest values", () => {
+  const window = new RollingWindow(3);
+  for (const value of [9, 1, 2, 3]) window.add(value);
+  equal(window.values, [1, 2, 3]);
+  equal(window.percentile(50), 2);
+});
