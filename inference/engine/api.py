@@ -120,7 +120,8 @@ class EngineStats:
 
 
 class ModelThread(Protocol):
-    info: EngineInfo
+    @property
+    def info(self) -> EngineInfo: ...
 
     def start(self) -> None: ...
 

@@ -1,0 +1,109 @@
+"""What waits for the model thread: sessions with their frames, and voice jobs.
+
+Owns the data, and the shape of the engine that works on it. Locks and order are the
+model thread's; knows no sockets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.engine.api import EngineInfo, SessionConfig, SessionListener
+from inference.errors import PersonaplexError
+
+
+class StepResult(Protocol):
+    @property
+    def tokens(self) -> NDArray[np.uint16]: ...  # [17]
+    @property
+    def piece(self) -> str: ...
+    @property
+    def pcm(self) -> NDArray[np.int16]: ...  # [1920]
+
+
+class VoiceEncoding(Protocol):
+    def step(self) -> float: ...
+    def result(self) -> bytes: ...
+
+
+class SteppedEngine(Protocol):
+    """What this thread asks of an engine; :class:`inference.engine.engine.Engine`."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+    def open(self, config: SessionConfig) -> int: ...
+    def prime(self, slot: int) -> int: ...
+    def prompt_frames(self, slot: int) -> int: ...
+    def context_frames(self, slot: int) -> int: ...
+    def step(self, pcm: dict[int, NDArray[np.int16]]) -> Mapping[int, StepResult]: ...
+    def close(self, slot: int) -> None: ...
+    def voice_encoder(self, pcm: NDArray[np.float32]) -> VoiceEncoding: ...
+
+
+class Waiting(NamedTuple):
+    """A user frame in a session's queue."""
+
+    seq: int
+    pcm: NDArray[np.int16]  # [1920]
+    pushed_at: float  # time.perf_counter
+
+
+class Owner(Protocol):
+    def push(
+        self, session: ThreadSession, seq: int, pcm: NDArray[np.int16]
+    ) -> None: ...
+    def close(self, session: ThreadSession) -> bool: ...
+
+
+class ThreadSession:
+    """One session's side of the thread; see :class:`inference.engine.api.Session`."""
+
+    def __init__(
+        self, owner: Owner, config: SessionConfig, listener: SessionListener
+    ) -> None:
+        self.slot = -1  # until the engine gave one
+        self.config = config
+        self.listener = listener
+        self.closed = False
+        self.opened_at = time.perf_counter()
+        self.frames: deque[Waiting] = deque()  # at most queue_frames
+        self.pushed_at = 0.0
+        self.dropped = 0
+        self.frame = 0
+        self._owner = owner
+
+    def push(self, seq: int, pcm: NDArray[np.int16]) -> None:
+        self._owner.push(self, seq, pcm)
+
+    def close(self) -> None:
+        self._owner.close(self)
+
+    def take_dropped(self) -> int:
+        dropped, self.dropped = self.dropped, 0
+        return dropped
+
+
+class VoiceJob:
+    def __init__(
+        self, pcm: NDArray[np.float32], progress: Callable[[float], None]
+    ) -> None:
+        self.pcm = pcm
+        self.progress = progress
+        self.future: Future[bytes] = Future()
+        self.encoder: VoiceEncoding | None = None
+
+    def fail(self, error: PersonaplexError) -> None:
+        with suppress(InvalidStateError):  # given up meanwhile
+            self.future.set_exception(error)
+
+    def finish(self, prompt: bytes) -> None:
+        with suppress(InvalidStateError):
+            self.future.set_result(prompt)
