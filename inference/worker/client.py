@@ -197,7 +197,7 @@ def encode_voice(
     the worker refuses when it runs another model than that. ``timeout`` is the
     longest silence between two messages. Raises like ``WorkerSession.connect``.
     """
-    data = memoryview(np.ascontiguousarray(pcm, "<f4")).cast("B")
+    data = memoryview(np.ascontiguousarray(pcm, "<f4").tobytes())
     piece = protocol.MAX_MESSAGE - 1
     try:
         with connect_blocking(
