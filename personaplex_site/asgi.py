@@ -10,13 +10,18 @@ django_application = get_asgi_application()
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from django.conf import settings  # noqa: E402
 
 from conversations.routing import websocket_urlpatterns as conversation_sockets  # noqa: E402
+from personaplex_site.body_limit import BodyLimit, limit_daphne  # noqa: E402
 from personas.routing import websocket_urlpatterns as persona_sockets  # noqa: E402
 
+limit_daphne(settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES)
 application = ProtocolTypeRouter(
     {
-        "http": django_application,
+        "http": BodyLimit(
+            django_application, settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES
+        ),
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter(conversation_sockets + persona_sockets))
         ),

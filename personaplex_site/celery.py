@@ -1,11 +1,28 @@
 """Celery's wiring: slow work that is no conversation."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import setup_logging, worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personaplex_site.settings")
 
 app = Celery("personaplex_site")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def keep_the_logging_of_settings(**kwargs: Any) -> None:
+    """Django has configured logging already; Celery shall not replace it."""
+
+
+@worker_ready.connect
+def recover_lost_work(**kwargs: Any) -> None:
+    """A worker that starts may follow one that was killed: look once its leases
+    have run out. Beat looks every few seconds too, where it runs."""
+    from personas.tasks import recover_uploads
+    from personas.uploads import LEASE
+
+    recover_uploads.apply_async(countdown=LEASE.total_seconds() + 1)

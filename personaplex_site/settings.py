@@ -29,6 +29,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "axes",
     "csp",
+    "personaplex_site",
     "personas",
     "conversations",
     "inference",
@@ -41,6 +42,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "personaplex_site.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -91,6 +93,39 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_SEND_TASK_EVENTS = False
+# A killed worker's tasks come back after the visibility timeout. One that takes
+# longer runs twice, so every task is idempotent; voice uploads hold a lease.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 60,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "socket_connect_timeout": 5,
+}
+CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
+# ``expires``: behind long tasks, beats that came late are dropped, not piled up.
+CELERY_BEAT_SCHEDULE = {
+    "end abandoned conversations": {
+        "task": "personaplex_site.tasks.end_abandoned_conversations",
+        "schedule": 5,
+        "options": {"expires": 5},
+    },
+    "recover voice uploads": {
+        "task": "personas.tasks.recover_uploads",
+        "schedule": 5,
+        "options": {"expires": 5},
+    },
+    "delete failed voice uploads": {
+        "task": "personas.tasks.delete_failed_uploads",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
+    "expire hardware samples": {
+        "task": "personaplex_site.tasks.expire_hardware_samples",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
+}
 
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
@@ -109,6 +144,9 @@ LOGIN_REDIRECT_URL = "persona_list"
 LOGOUT_REDIRECT_URL = "login"
 AXES_FAILURE_LIMIT = envint("LOGIN_FAILURE_LIMIT", 10, least=1)
 AXES_COOLOFF_TIME = 1  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
+AXES_RESET_ON_SUCCESS = True
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
@@ -147,10 +185,14 @@ VOICE_MIN_SECONDS = envint("VOICE_MIN_SECONDS", 3)
 VOICE_MAX_SECONDS = envint("VOICE_MAX_SECONDS", 60)
 VOICE_USED_SECONDS = envint("VOICE_USED_SECONDS", 12)
 VOICE_MAX_BYTES = envint("VOICE_MAX_BYTES", 30 * 1024 * 1024)
+# No request is larger than a voice sample and the form around it.
+MAX_BODY_BYTES = VOICE_MAX_BYTES + 1024 * 1024
+FILE_UPLOAD_HANDLERS = ["personas.upload_handler.BoundedUploadHandler"]
 
 # Conversations.
 CONVERSATION_MAX_SECONDS = envint("CONVERSATION_MAX_SECONDS", 1800)
 CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30)
+CONVERSATIONS_PER_USER = envint("CONVERSATIONS_PER_USER", 3, least=1)
 CHUNK_FRAMES = envint("CHUNK_FRAMES", 25, least=1)
 OPUS_BITRATE = envint("OPUS_BITRATE", 32_000)
 
@@ -158,3 +200,30 @@ OPUS_BITRATE = envint("OPUS_BITRATE", 32_000)
 WORKER_STALE_SECONDS = envint("WORKER_STALE_SECONDS", 15)
 HARDWARE_SAMPLE_SECONDS = envint("HARDWARE_SAMPLE_SECONDS", 10)
 HARDWARE_SAMPLE_DAYS = envint("HARDWARE_SAMPLE_DAYS", 14)
+
+# Logs.
+LOG_LEVEL = envstr("LOG_LEVEL", "INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"conversation": {"()": "personaplex_site.logs.ConversationFilter"}},
+    "formatters": {
+        "line": {
+            "format": "{asctime} {levelname} {name} [{conversation}] {message}",
+            "style": "{",
+        }
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "filters": ["conversation"],
+            "formatter": "line",
+        }
+    },
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "axes.apps": {"level": "WARNING"},
+        "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+    },
+}

@@ -77,7 +77,7 @@ def decode(file: BinaryIO, limit: int) -> Sound:
     header says; a file that breaks off is taken as far as it goes."""
     name = container_format(file)
     try:
-        with av.open(file, format=name, metadata_errors="replace") as container:
+        with av.open(file, "r", format=name, metadata_errors="replace") as container:
             return _decode_container(container, limit)
     except (av.error.FFmpegError, ValueError, EOFError) as error:
         raise NotAudio(f"{name}: {error}") from error
@@ -90,7 +90,7 @@ def _decode_container(container: InputContainer, limit: int) -> Sound:
     codec = stream.codec_context.name
     if codec not in CODECS and not codec.startswith("pcm_"):
         raise NotAudio(f"codec {codec}")
-    stream.thread_type = "NONE"
+    stream.codec_context.thread_type = "NONE"
     announced = float(container.duration / av.time_base) if container.duration else 0.0
     mono = _Mono()
     for frame in _frames(container, stream):
@@ -162,7 +162,7 @@ def _mix(frame: AudioFrame) -> Sound:
     if data.dtype.kind == "u":
         samples = (data.astype(np.float32) - 128.0) / 128.0
     elif data.dtype.kind == "i":
-        samples = data.astype(np.float32) / float(-np.iinfo(data.dtype).min)
+        samples = data.astype(np.float32) / 2.0 ** (8 * data.dtype.itemsize - 1)
     else:
         samples = data.astype(np.float32)
     if not frame.format.is_planar:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from celery import current_app
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.db import models, transaction
 from django.utils import timezone
@@ -47,10 +48,14 @@ class Persona(models.Model):
 
     @classmethod
     @transaction.atomic
-    def begin(cls, owner: object, name: str, role_prompt: str) -> Persona:
+    def begin(cls, owner: User, name: str, role_prompt: str) -> Persona:
         persona = cls.objects.create(owner=owner, name=name)
         persona.versions.create(number=1, role_prompt=role_prompt)
         return persona
+
+    def rename(self, name: str) -> None:
+        self.name = name
+        self.save(update_fields=["name"])
 
     @transaction.atomic
     def revise(self, **changes: object) -> PersonaVersion:

@@ -1,4 +1,9 @@
-from channels.routing import URLRouter  # noqa: F401
-from django.urls import path  # noqa: F401
+"""The WebSocket addresses of this app."""
 
-websocket_urlpatterns: list = []
+from django.urls import path
+
+from personas.consumers import VoiceUploadConsumer
+
+websocket_urlpatterns = [
+    path("ws/voices/<uuid:upload_id>/", VoiceUploadConsumer.as_asgi()),
+]

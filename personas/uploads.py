@@ -15,7 +15,7 @@ from django.core.files.base import ContentFile, File
 from django.db import models, transaction
 from django.utils import timezone
 
-from personas.errors import NotPrepared, PersonaGone, Superseded, VoiceError
+from personas.errors import PersonaGone, Superseded, VoiceError
 from personas.models import Persona, Voice
 
 LEASE = timedelta(seconds=15)  # of a task on its row; extended while it works
@@ -25,6 +25,10 @@ FAILED_KEPT = timedelta(days=1)
 
 
 class VoiceUploadQuerySet(models.QuerySet["VoiceUpload"]):
+    def of(self, user: object) -> VoiceUploadQuerySet:
+        """Uploads to personas that this user may see."""
+        return self.filter(persona__owner=user, persona__deleted_at=None)
+
     def unfinished(self) -> VoiceUploadQuerySet:
         return self.filter(state__in=VoiceUpload.UNFINISHED)
 
@@ -131,11 +135,7 @@ class VoiceUpload(models.Model):
         )
         if not taken:
             return None
-        upload = cls.objects.select_related("persona").get(pk=key)
-        if upload.attempts > MOST_ATTEMPTS:
-            upload.fail(NotPrepared())
-            return None
-        return upload
+        return cls.objects.select_related("persona").get(pk=key)
 
     def extend_lease(self) -> bool:
         """False: the lease is lost, or the upload put aside; stop working on it."""

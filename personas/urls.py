@@ -1,3 +1,34 @@
-from django.urls import path  # noqa: F401
+"""The addresses of personas and voices."""
 
-urlpatterns: list = []
+from django.urls import path
+
+from personas import views, voice_views
+
+urlpatterns = [
+    path("", views.persona_list, name="persona_list"),
+    path("personas/new/", views.persona_create, name="persona_create"),
+    path("personas/<uuid:persona_id>/", views.persona_edit, name="persona_edit"),
+    path(
+        "personas/<uuid:persona_id>/delete/",
+        views.persona_delete,
+        name="persona_delete",
+    ),
+    path(
+        "personas/<uuid:persona_id>/voice/",
+        voice_views.voice_upload,
+        name="voice_upload",
+    ),
+    path(
+        "personas/<uuid:persona_id>/voice/remove/",
+        views.voice_remove,
+        name="voice_remove",
+    ),
+    path(
+        "voices/uploads/<uuid:upload_id>/",
+        voice_views.voice_upload_status,
+        name="voice_upload_status",
+    ),
+    path(
+        "voices/<uuid:voice_id>/sample/", voice_views.voice_sample, name="voice_sample"
+    ),
+]

@@ -1,0 +1,128 @@
+"""What an operator is told before the site starts: each with how to mend it.
+
+``manage.py check`` runs those that need nothing but this machine;
+``manage.py check --deploy`` also asks Redis and the fleet.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError
+from redis.exceptions import RedisError
+
+LEAST_SECRET = 32  # characters
+
+
+@register(Tags.compatibility)
+def check_opus(**kwargs: Any) -> list[CheckMessage]:
+    """opuslib wants the system's library, or the one in the wheel of PyAV."""
+    if ctypes.util.find_library("opus") or _opus_of_av():
+        return []
+    hint = "Install it (Debian: apt-get install libopus0), or the package av again."
+    return [Error("The Opus library is missing.", hint=hint, id="personaplex.E001")]
+
+
+def _opus_of_av() -> bool:
+    import av
+
+    folder = Path(av.__file__).parent
+    beside = folder.with_name("av.libs")
+    return any(beside.glob("libopus*")) or any(folder.glob("**/libopus*"))
+
+
+@register(Tags.security)
+def check_secrets(**kwargs: Any) -> list[CheckMessage]:
+    if settings.DEBUG:
+        return []
+    hint = (
+        "Set it to the output of: "
+        "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+    )
+    return [
+        Error(
+            f"{name} is shorter than {LEAST_SECRET} characters.",
+            hint=hint,
+            id="personaplex.E002",
+        )
+        for name in ("SECRET_KEY", "WORKER_SECRET")
+        if len(getattr(settings, name)) < LEAST_SECRET
+    ]
+
+
+@register(Tags.files)
+def check_folders(**kwargs: Any) -> list[CheckMessage]:
+    folders = {"DATA_DIR": settings.DATA_DIR, "MEDIA_ROOT": Path(settings.MEDIA_ROOT)}
+    return [
+        Error(
+            f"{name} ({folder}) can't be written: {why}.",
+            hint=f"Create it for the user that runs the site, or set {name}.",
+            id="personaplex.E003",
+        )
+        for name, folder in folders.items()
+        if (why := _unwritable(folder))
+    ]
+
+
+def _unwritable(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+
+
+@register(Tags.compatibility)
+def check_database_kind(**kwargs: Any) -> list[CheckMessage]:
+    engine = settings.DATABASES["default"]["ENGINE"]
+    if engine == "django.db.backends.postgresql":
+        return []
+    hint = "Set DATABASE_URL=postgres://user:password@host/name, or use scripts/up."
+    text = f"The database is {engine}; only PostgreSQL works."
+    return [Error(text, hint=hint, id="personaplex.E004")]
+
+
+@register(Tags.compatibility)
+def check_voice_limits(**kwargs: Any) -> list[CheckMessage]:
+    least, used = settings.VOICE_MIN_SECONDS, settings.VOICE_USED_SECONDS
+    if 1 <= least <= used <= settings.VOICE_MAX_SECONDS:
+        return []
+    text = "VOICE_MIN_SECONDS ≤ VOICE_USED_SECONDS ≤ VOICE_MAX_SECONDS does not hold."
+    hint = f"They are {least}, {used} and {settings.VOICE_MAX_SECONDS}."
+    return [Error(text, hint=hint, id="personaplex.E005")]
+
+
+@register(Tags.caches, deploy=True)
+def check_redis(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        cache.get("check")
+    except (RedisError, OSError) as error:
+        hint = "Start Redis or Valkey there, or set REDIS_URL to where one runs."
+        text = f"Redis does not answer: {error}"
+        return [Error(text, hint=hint, id="personaplex.E006")]
+    return []
+
+
+@register(Tags.database, deploy=True)
+def check_workers(**kwargs: Any) -> list[CheckMessage]:
+    """A warning: workers may start after the site."""
+    from inference.models import Worker
+
+    try:
+        if Worker.objects.open().exists():
+            return []
+    except DatabaseError as error:
+        hint = "Run manage.py migrate, and see that DATABASE_URL is right."
+        text = f"The table of workers can't be read: {error}"
+        return [Error(text, hint=hint, id="personaplex.E007")]
+    hint = "Start one: python -m inference serve. It needs WORKER_SECRET and SITE_URL."
+    text = "No inference worker is alive, so nobody can talk."
+    return [Warning(text, hint=hint, id="personaplex.W001")]

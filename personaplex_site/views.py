@@ -1,0 +1,40 @@
+"""Whether the site works, for supervisors and load balancers."""
+
+import logging
+
+from django.contrib.auth.decorators import login_not_required
+from django.core.cache import cache
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from redis.exceptions import RedisError
+
+log = logging.getLogger(__name__)
+
+
+@login_not_required
+@never_cache
+def healthz(request: HttpRequest) -> JsonResponse:
+    """200 when database and Redis answer, else 503. Says which, never why: the log
+    has the cause."""
+    parts = {"database": _database_answers(), "redis": _redis_answers()}
+    return JsonResponse(parts, status=200 if all(parts.values()) else 503)
+
+
+def _database_answers() -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        log.error("health: database: %s", error)
+        return False
+    return True
+
+
+def _redis_answers() -> bool:
+    try:
+        cache.get("health")
+    except (RedisError, OSError) as error:
+        log.error("health: Redis: %s", error)
+        return False
+    return True

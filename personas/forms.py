@@ -1,0 +1,122 @@
+"""What people may enter about a persona. Knows no requests and writes no rows."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO, cast
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.files.base import File
+
+from personas.decoding import container_format
+from personas.errors import NotAudio, TooLarge
+
+# In the style that PersonaPlex was trained with: "You are …", facts first, then
+# what to do. Shown under the role prompt as a start.
+EXAMPLES = [
+    (
+        "Teacher",
+        "You are a wise and friendly teacher. Answer questions or provide advice in "
+        "a clear and engaging way.",
+    ),
+    ("Conversation", "You enjoy having a good conversation."),
+    (
+        "Restaurant",
+        "You work for Olive and Thyme, a family restaurant, and your name is Nora "
+        "Bell. Information: Open Tuesday to Sunday, 5 PM to 10 PM. Tables for up to "
+        "8 people. The set menu is $32, the vegetarian menu $28. There is a waiting "
+        "list on Fridays. Take reservations: ask for the name, day, time and number "
+        "of people.",
+    ),
+]
+
+
+class RolePromptField(forms.CharField):
+    widget = forms.Textarea
+
+    def to_python(self, value: Any) -> str:
+        """Browsers send line ends as two characters and count them as one."""
+        return str(super().to_python(value)).replace("\r\n", "\n")
+
+
+class VoiceField(forms.FileField):
+    """A first look, by size and first bytes; the task decodes and judges."""
+
+    def to_python(self, data: Any) -> File[Any] | None:
+        file = super().to_python(data)
+        if file is None:
+            return None
+        if file.size > settings.VOICE_MAX_BYTES:
+            raise ValidationError(TooLarge(file.size, settings.VOICE_MAX_BYTES).text)
+        try:
+            container_format(cast(BinaryIO, file))
+        except NotAudio as error:
+            raise ValidationError(error.text, error.code) from error
+        file.seek(0)
+        return file
+
+
+class VoiceForm(forms.Form):
+    """``too_large``: the upload was cut off, so the file is missing here."""
+
+    voice = VoiceField(
+        label="Voice sample",
+        error_messages={
+            "required": "Choose a recording first, or make one.",
+            "empty": "This file is empty. Choose a recording of 8 to 12 s.",
+        },
+        widget=forms.FileInput(
+            attrs={"accept": "audio/*,video/webm,video/mp4,.m4a,.flac,.ogg,.opus"}
+        ),
+    )
+
+    def __init__(self, *args: Any, too_large: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._too_large = too_large
+
+    def clean(self) -> dict[str, Any]:
+        if self._too_large:
+            self.errors.pop("voice", None)
+            self.add_error("voice", TooLarge(None, settings.VOICE_MAX_BYTES).text)
+        return self.cleaned_data
+
+
+class PersonaForm(forms.Form):
+    name = forms.CharField(
+        max_length=80,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    role_prompt = RolePromptField(
+        required=False,
+        label="Role prompt",
+        widget=forms.Textarea(attrs={"rows": 7, "spellcheck": "true"}),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        most = settings.ROLE_PROMPT_MAX_CHARACTERS
+        field = self.fields["role_prompt"]
+        field.validators.append(_at_most(most))
+        field.widget.attrs["data-most"] = most
+
+
+class NewPersonaForm(PersonaForm, VoiceForm):
+    """With a voice from the start, if wanted."""
+
+    field_order = ["name", "role_prompt", "voice"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["voice"].required = False
+
+
+def _at_most(most: int) -> Any:
+    def check(value: str) -> None:
+        if len(value) > most:
+            raise ValidationError(
+                f"This role prompt has {len(value):,} characters; "
+                f"it may have at most {most:,}. Short prompts are followed best."
+            )
+
+    return check

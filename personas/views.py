@@ -1,0 +1,112 @@
+"""Pages about personas: list, create, edit, delete."""
+
+from __future__ import annotations
+
+import uuid
+from typing import cast
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import OuterRef, Subquery
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm, VoiceForm
+from personas.models import Persona, PersonaVersion
+from personas.progress import payload
+from personas.voice_views import receive_voice, wants_json
+
+
+def persona_list(request: HttpRequest) -> HttpResponse:
+    latest = PersonaVersion.objects.filter(persona=OuterRef("pk")).order_by("-number")
+    personas = Persona.objects.of(request.user).annotate(
+        role_prompt=Subquery(latest.values("role_prompt")[:1]),
+        voice_seconds=Subquery(latest.values("voice__seconds")[:1]),
+    )
+    return render(request, "personas/persona_list.html", {"personas": personas})
+
+
+def persona_create(request: HttpRequest) -> HttpResponse:
+    if request.method != "POST":
+        return _render_create(request, NewPersonaForm())
+    post, files = request.POST, request.FILES
+    too_large = getattr(request, "too_large", False)  # known once the body is read
+    form = NewPersonaForm(post, files, too_large=too_large)
+    if not form.is_valid():
+        if wants_json(request):
+            return JsonResponse({"errors": form.errors}, status=400)
+        return _render_create(request, form, status=400)
+    cleaned = form.cleaned_data
+    with transaction.atomic():  # no persona if its file can't be kept
+        user = cast(User, request.user)
+        persona = Persona.begin(user, cleaned["name"], cleaned["role_prompt"])
+        if cleaned.get("voice"):
+            receive_voice(persona, cleaned["voice"])
+    url = reverse("persona_edit", args=[persona.pk])
+    if wants_json(request):
+        return JsonResponse({"url": url}, status=201)
+    return redirect(url)
+
+
+def _render_create(
+    request: HttpRequest, form: NewPersonaForm, status: int = 200
+) -> HttpResponse:
+    context = {"form": form, "examples": EXAMPLES, "voice_limits": voice_limits()}
+    return render(request, "personas/persona_create.html", context, status=status)
+
+
+def persona_edit(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
+    persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
+    current = persona.current
+    if request.method == "POST":
+        form = PersonaForm(request.POST)
+        if form.is_valid():
+            persona.rename(form.cleaned_data["name"])
+            persona.revise(role_prompt=form.cleaned_data["role_prompt"])
+            messages.success(request, "Saved.")
+            return redirect("persona_edit", persona_id)
+    else:
+        initial = {"name": persona.name, "role_prompt": current.role_prompt}
+        form = PersonaForm(initial=initial)
+    upload = persona.voice_uploads.select_related("voice").first()
+    context = {
+        "persona": persona,
+        "current": current,
+        "form": form,
+        "voice_form": VoiceForm(),
+        "upload": upload,
+        "upload_payload": payload(upload) if upload else None,
+        "examples": EXAMPLES,
+        "voice_limits": voice_limits(),
+    }
+    status = 400 if form.is_bound else 200
+    return render(request, "personas/persona_edit.html", context, status=status)
+
+
+def persona_delete(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
+    persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
+    if request.method != "POST":
+        return render(request, "personas/persona_delete.html", {"persona": persona})
+    persona.delete_softly()
+    messages.success(request, f"{persona.name} was deleted.")
+    return redirect("persona_list")
+
+
+@require_POST
+def voice_remove(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
+    persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
+    persona.revise(voice=None)
+    messages.success(request, "The voice was removed.")
+    return redirect("persona_edit", persona_id)
+
+
+def voice_limits() -> dict[str, int]:
+    return {
+        "least_seconds": settings.VOICE_MIN_SECONDS,
+        "most_seconds": settings.VOICE_MAX_SECONDS,
+        "most_bytes": settings.VOICE_MAX_BYTES,
+    }

@@ -1,0 +1,93 @@
+"""Voice samples over HTTP: sending one, following it, listening to it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from django.contrib import messages
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+from kombu.exceptions import OperationalError
+
+from personaplex_site.ranges import bytes_response
+from personas.forms import VoiceForm
+from personas.models import Persona, Voice
+from personas.progress import payload
+from personas.tasks import prepare_voice
+from personas.uploads import VoiceUpload
+
+log = logging.getLogger(__name__)
+
+
+@require_POST
+def voice_upload(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
+    """201 with the upload to follow, or 400 and 413 with what is wrong. Without
+    JavaScript a redirect to the persona, which says the same."""
+    persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
+    post, files = request.POST, request.FILES
+    too_large = getattr(request, "too_large", False)  # known once the body is read
+    form = VoiceForm(post, files, too_large=too_large)
+    if form.is_valid():
+        upload = receive_voice(persona, form.cleaned_data["voice"])
+        if wants_json(request):
+            return JsonResponse(_addresses(upload), status=201)
+    else:
+        text = " ".join(map(str, form.errors["voice"]))
+        if wants_json(request):
+            return JsonResponse({"text": text}, status=413 if too_large else 400)
+        messages.error(request, text)
+    return redirect("persona_edit", persona_id)
+
+
+def receive_voice(persona: Persona, file: UploadedFile) -> VoiceUpload:
+    """Keep the file and enqueue its preparation."""
+    upload = VoiceUpload.receive(persona, file)
+    transaction.on_commit(lambda: _enqueue(upload))
+    return upload
+
+
+def _enqueue(upload: VoiceUpload) -> None:
+    """Without a broker the row waits, and recover_uploads enqueues it later."""
+    try:
+        prepare_voice.delay(str(upload.pk))
+    except OperationalError:
+        log.exception("upload %s not enqueued", upload.pk)
+
+
+@require_safe
+def voice_upload_status(request: HttpRequest, upload_id: uuid.UUID) -> JsonResponse:
+    """The payload that the socket would send: for pages that have no socket."""
+    uploads = VoiceUpload.objects.of(request.user).select_related("voice")
+    response = JsonResponse(payload(get_object_or_404(uploads, pk=upload_id)))
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@require_safe
+def voice_sample(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
+    """The prepared sample, for its owner's ears only."""
+    voice = get_object_or_404(Voice, pk=voice_id, owner=request.user)
+    try:
+        with voice.sample.open("rb") as file:
+            content = file.read()
+    except (FileNotFoundError, ValueError) as error:
+        log.error("voice %s has no sample: %s", voice_id, error)
+        raise Http404("This sample is missing.") from error
+    return bytes_response(request, content, "audio/flac")
+
+
+def wants_json(request: HttpRequest) -> bool:
+    return request.accepts("application/json") and not request.accepts("text/html")
+
+
+def _addresses(upload: VoiceUpload) -> dict[str, str]:
+    return {
+        "upload": str(upload.pk),
+        "status_url": reverse("voice_upload_status", args=[upload.pk]),
+        "socket_path": f"/ws/voices/{upload.pk}/",
+    }
