@@ -1,0 +1,1 @@
+"""The commands of ``python -m inference``, one module each; see ``__main__``."""

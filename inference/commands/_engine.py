@@ -1,0 +1,86 @@
+"""From the words of a command line to an engine that is warm.
+
+Owns the choice of device, CPU threads and number of slots.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import os
+from collections.abc import Callable
+
+import torch
+
+from inference.checkpoints import Model, load_model
+from inference.engine.engine import Engine
+from inference.errors import PersonaplexError
+from inference.timing import FRAME_MS
+
+log = logging.getLogger(__name__)
+
+BUSY_SHARE = 0.7  # of real time that ticks may take when every slot talks
+MOST_AUTOMATIC_SLOTS = 8
+GPU_SLOTS = 4
+
+
+class NoSuchDevice(PersonaplexError):
+    code = "no_such_device"
+    text = "Choose another --device."
+
+
+def load(arguments: argparse.Namespace) -> Model:
+    """The model on its device, with torch's CPU threads set."""
+    device = _device(arguments.device)
+    torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // 2))
+    return load_model(arguments.model, device)
+
+
+def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
+    """What the model thread calls to get its engine."""
+
+    def build() -> Engine:
+        model = load(arguments)
+        engine = warm(model, arguments.slots)
+        gc.collect()
+        gc.freeze()  # what lives from here to the end is never looked at again
+        return engine
+
+    return build
+
+
+def warm(model: Model, slots: int) -> Engine:
+    """With ``slots`` 0 as many as fit: on a CPU a batch takes as long as its rows one
+    after the other, so the measured tick of one session says it."""
+    measured = slots == 0 and model.device.type == "cpu"
+    engine = Engine(model, slots=1 if measured else slots or GPU_SLOTS)
+    tick_ms = engine.warm_up()
+    if not measured or (fitting := fitting_slots(tick_ms)) == 1:
+        return engine
+    log.info("One session takes %.1f ms a tick: %d slots", tick_ms, fitting)
+    engine = Engine(model, slots=fitting)
+    engine.warm_up()
+    return engine
+
+
+def fitting_slots(tick_ms: float) -> int:
+    fitting = int(BUSY_SHARE * FRAME_MS / tick_ms)
+    return min(max(fitting, 1), MOST_AUTOMATIC_SLOTS)
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise NoSuchDevice(f"{wanted} is no device") from error
+    if device.type not in ("cpu", "cuda"):
+        raise NoSuchDevice(f"{wanted}: only cpu and cuda are known")
+    if device.type == "cuda":
+        index = device.index or 0
+        if index >= torch.cuda.device_count():
+            raise NoSuchDevice(f"{wanted}: torch sees {torch.cuda.device_count()} GPUs")
+        return torch.device("cuda", index)
+    return device

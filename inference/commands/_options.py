@@ -1,0 +1,76 @@
+"""Options that several commands share, and their environment variables.
+
+Owns names and defaults only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any
+
+
+def add_option(
+    parser: argparse.ArgumentParser,
+    flag: str,
+    variable: str,
+    default: str,
+    help: str,
+    kind: Callable[[str], Any] = str,
+) -> None:
+    """An option whose default an environment variable may give. argparse checks the
+    variable's value as it checks the option's."""
+    shown = f"default {default}" if default else "default: none"
+    parser.add_argument(
+        flag,
+        type=kind,
+        default=os.environ.get(variable) or default,
+        help=f"{help} ({variable}; {shown})",
+    )
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    add_option(
+        parser,
+        "--model",
+        "MODEL",
+        "tiny",
+        "a directory with config.json and weights, or the name of a built-in model",
+    )
+    add_option(
+        parser,
+        "--device",
+        "DEVICE",
+        "auto",
+        "cpu, cuda or cuda:N; auto takes the first GPU, else the CPU",
+    )
+    add_option(
+        parser,
+        "--threads",
+        "TORCH_THREADS",
+        "0",
+        "CPU threads of one tick; 0: half of the cores",
+        whole(0, 1024),
+    )
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {least} to {most}, not {text!r}"
+            )
+        return int(text)
+
+    return read
+
+
+def seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.5 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"must be 0.5 to 3600 seconds, not {text!r}")
+    return value
