@@ -9,6 +9,8 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from redis.exceptions import RedisError
 
+from inference.models import Worker
+
 log = logging.getLogger(__name__)
 
 
@@ -16,9 +18,12 @@ log = logging.getLogger(__name__)
 @never_cache
 def healthz(request: HttpRequest) -> JsonResponse:
     """200 when database and Redis answer, else 503. Says which, never why: the log
-    has the cause."""
+    has the cause. ``workers`` is how many could be given a conversation; none is no
+    reason to take the site out of service."""
     parts = {"database": _database_answers(), "redis": _redis_answers()}
-    return JsonResponse(parts, status=200 if all(parts.values()) else 503)
+    workers = Worker.objects.open().count() if parts["database"] else 0
+    status = 200 if all(parts.values()) else 503
+    return JsonResponse({**parts, "workers": workers}, status=status)
 
 
 def _database_answers() -> bool:

@@ -10,9 +10,11 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
+import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from personaplex_site.up.console import Console
@@ -39,24 +41,28 @@ class Command:
     before: Callable[[], None] | None = None
 
 
-@dataclass
 class Child:
-    command: Command
-    console: Console
-    process: asyncio.subprocess.Process | None = None
-    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=12))
+    """Not asyncio's subprocess: its wait() lasts until the pipe is closed, which a
+    grandchild may hold open for ever."""
+
+    def __init__(self, command: Command, console: Console) -> None:
+        self.command, self.console = command, console
+        self.last_lines: deque[str] = deque(maxlen=12)
+        self.pid = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended: asyncio.Future[int] | None = None
 
     async def start(self) -> None:
-        # Must run on the main thread: the death signal is sent when the *thread*
-        # that forked ends.
         command, account = self.command, self.command.account
         if command.before:
             await asyncio.to_thread(command.before)
-        self.process = await asyncio.create_subprocess_exec(
-            *command.argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        # On the main thread: the kernel sends the death signal when the *thread*
+        # that forked ends.
+        self._process = subprocess.Popen(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             env=command.environment,
             cwd=command.folder,
             process_group=0,
@@ -66,60 +72,77 @@ class Child:
             extra_groups=[] if account else None,
             preexec_fn=die_with(os.getpid(), command.death_signal),
         )
+        self.pid = self._process.pid
+        self._ended = asyncio.get_running_loop().create_future()
+        waiting = threading.Thread(
+            target=_wait, args=(self._process, self._ended), daemon=True
+        )
+        waiting.start()
 
     async def wait(self) -> int:
         """Pass on what the child says until it has ended; its exit status."""
-        assert self.process is not None
-        hearing = asyncio.ensure_future(self._hear())
+        assert self._ended is not None
+        hearing = asyncio.create_task(self._hear())
         try:
-            status = await self.process.wait()
-            # Grandchildren may hold the pipe open for ever.
+            status = await asyncio.shield(self._ended)
+            self.kill()  # what it left behind in its group
             await asyncio.wait([hearing], timeout=1)
         finally:
             hearing.cancel()
-        self._signal_group(signal.SIGKILL)
         return status
 
     async def stop(self) -> bool:
         """Ask, then kill; True when asking was enough."""
-        process = self.process
-        if process is None or process.returncode is not None:
+        if self._process is None or self._ended is None or self._ended.done():
             return True
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(self.command.stop_signal)
+        self._process.send_signal(self.command.stop_signal)
         try:
-            await asyncio.wait_for(process.wait(), self.command.stop_seconds)
+            await asyncio.wait_for(
+                asyncio.shield(self._ended), self.command.stop_seconds
+            )
         except TimeoutError:
             self.kill()
-            await process.wait()
+            await self._ended
             return False
         return True
 
     def kill(self) -> None:
-        self._signal_group(signal.SIGKILL)
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        if self.process is not None:
+        """The whole group: also whatever the child has started."""
+        if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, number)
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _hear(self) -> None:
-        assert self.process is not None and self.process.stdout is not None
+        assert self._process is not None and self._process.stdout is not None
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout
+        )
         waiting = b""
-        while data := await self.process.stdout.read(65536):
-            *lines, waiting = (waiting + data).split(b"\n")
-            while len(waiting) > LONGEST_LINE:
-                lines.append(waiting[:LONGEST_LINE])
-                waiting = waiting[LONGEST_LINE:]
-            for line in lines:
-                self._line(line)
-        if waiting:
-            self._line(waiting)
+        try:
+            while data := await reader.read(65536):
+                *lines, waiting = (waiting + data).split(b"\n")
+                for line in lines:
+                    self._line(line)
+                if len(waiting) > LONGEST_LINE:
+                    self._line(waiting)
+                    waiting = b""
+            if waiting:
+                self._line(waiting)
+        finally:
+            transport.close()
 
     def _line(self, raw: bytes) -> None:
-        text = raw[:LONGEST_LINE].decode(errors="replace").rstrip()
-        self.last_lines.append(text)
-        self.console.child(self.command.name, text)
+        for start in range(0, max(len(raw), 1), LONGEST_LINE):
+            text = raw[start : start + LONGEST_LINE].decode(errors="replace").rstrip()
+            self.last_lines.append(text)
+            self.console.child(self.command.name, text)
+
+
+def _wait(process: subprocess.Popen[bytes], ended: asyncio.Future[int]) -> None:
+    status = process.wait()
+    with contextlib.suppress(RuntimeError):  # the loop has gone
+        ended.get_loop().call_soon_threadsafe(ended.set_result, status)
 
 
 def die_with(parent: int, number: signal.Signals) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 import urllib.error
@@ -41,10 +42,7 @@ class Launch:
         web = await keep(product.web())
         await self.supervisor.ready(web, self._site_answers, SITE_SECONDS)
         self._note(f"{self.options.address} (the voice engine is still loading)")
-        worker_ready = f"http://127.0.0.1:{product.worker_port}/ready"
-        await self.supervisor.ready(
-            worker, lambda: _answers(worker_ready), WORKER_SECONDS
-        )
+        await self.supervisor.ready(worker, self._worker_is_known, WORKER_SECONDS)
         self._note(self.options.address)
         self._announce()
 
@@ -84,29 +82,35 @@ class Launch:
         return server.url
 
     async def _site_answers(self) -> bool:
-        return await _answers(f"{self.options.address}/sign-in/")
+        return await asyncio.to_thread(_get, f"{self.options.address}/sign-in/") != ""
+
+    async def _worker_is_known(self) -> bool:
+        """Whether the site would give a conversation to a worker."""
+        said = await asyncio.to_thread(_get, f"{self.options.address}/healthz")
+        return bool(said and json.loads(said).get("workers"))
 
     def _note(self, text: str) -> None:
         self.folder.write_note(f"process {os.getpid()} serves {text}")
 
     def _announce(self) -> None:
         took = time.monotonic() - self.begun
-        self.console.announce(
-            f"\n  PersonaPlex is ready after {took:.1f} s: {self.options.address}\n"
-            f"  Data and logs: {self.folder.path}\n"
-            f"  Stop it with Ctrl-C.\n"
-        )
+        lines = [
+            f"PersonaPlex is ready after {took:.1f} s: {self.options.address}",
+            f"Data and logs: {self.folder.path}",
+            "Stop it with Ctrl-C.",
+        ]
+        account = self.folder.path / "first-account.txt"
+        if account.exists():
+            lines.insert(1, f"User name and password of the first account: {account}")
+        self.console.announce("\n" + "".join(f"  {line}\n" for line in lines))
 
 
-async def _answers(address: str) -> bool:
-    return await asyncio.to_thread(_get, address)
-
-
-def _get(address: str) -> bool:
+def _get(address: str) -> str:
+    """The page, "" if there is none."""
     # A proxy of the environment must not come between us and our own children.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(address, timeout=5) as response:
-            return bool(response.status == 200)
+            return str(response.read().decode())
     except (urllib.error.URLError, OSError):
-        return False
+        return ""

@@ -59,10 +59,18 @@ def site_environment(options: Options, secrets: dict[str, str]) -> dict[str, str
         "DATA_DIR": str(options.data),
         "DJANGO_SETTINGS_MODULE": "personaplex_site.settings",
     }
-    if options.host not in LOOPBACK:
-        names = ["localhost", "127.0.0.1", "[::1]", socket.gethostname(), options.host]
-        ours["ALLOWED_HOSTS"] = ",".join(names)
-    return ours | {name: os.environ[name] for name in ours if os.environ.get(name)}
+    ours |= {name: os.environ[name] for name in ours if os.environ.get(name)}
+    return ours | {"ALLOWED_HOSTS": _allowed_hosts(options.host)}
+
+
+def _allowed_hosts(host: str) -> str:
+    """Given names, and those by which the worker and we ask the site."""
+    given = os.environ.get("ALLOWED_HOSTS", "")
+    names = given.split(",") if given else ["localhost", "[::1]"]
+    if not given and host not in LOOPBACK:
+        names.append(socket.gethostname())
+    names += ["127.0.0.1", f"[{host}]" if ":" in host else host]
+    return ",".join(dict.fromkeys(name for name in names if name))
 
 
 class Product:
@@ -92,13 +100,12 @@ class Product:
         )
 
     def celery(self) -> Command:
-        schedule = self.folder.run / "celerybeat-schedule"
         return self._python(
             "celery",
             [
                 *("-m", "celery", "-A", "personaplex_site", "worker", "-B"),
-                *("--schedule", str(schedule), "--concurrency", "1"),
-                *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
+                *("--concurrency", "1", "--loglevel", "INFO"),
+                *("--without-gossip", "--without-mingle"),
             ],
             stop_seconds=3.0,
             # A warm shutdown waits for the running task, which would keep it alive

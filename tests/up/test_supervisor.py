@@ -67,12 +67,12 @@ def alive(pid):
 async def test_a_child_that_dies_is_started_again(supervisor, command, monkeypatch):
     monkeypatch.setattr(supervisor_module, "FIRST_DELAY", 0.05)
     kept = await supervisor.keep(command("child", SLEEP))
-    first = kept.child.process.pid
+    first = kept.child.pid
     os.kill(first, signal.SIGKILL)
 
-    await until(lambda: kept.restarts == 1 and kept.child.process.pid != first)
+    await until(lambda: kept.restarts == 1 and kept.child.pid != first)
 
-    assert alive(kept.child.process.pid)
+    assert alive(kept.child.pid)
 
 
 async def test_the_delay_doubles_and_a_loop_is_said_plainly(
@@ -131,7 +131,7 @@ async def test_a_child_that_ignores_the_request_is_killed(console, command):
     await supervisor.stop()
 
     assert time.monotonic() - begun < 3
-    assert not alive(kept.child.process.pid)
+    assert not alive(kept.child.pid)
     assert "deaf did not stop and was killed" in said(console, "up")
 
 
@@ -147,7 +147,7 @@ async def test_grandchildren_go_with_a_killed_child(
     kept = await supervisor.keep(command("parent", code))
     await until(lambda: said(console, "parent").strip().isdigit())
     grandchild = int(said(console, "parent"))
-    os.kill(kept.child.process.pid, signal.SIGKILL)
+    os.kill(kept.child.pid, signal.SIGKILL)
 
     await until(lambda: not alive(grandchild))
 
