@@ -121,8 +121,10 @@ class ModelConfig:
             codes = getattr(self, name)
             _require(
                 codes is None
-                or len(codes) == CODEBOOKS
-                and all(0 <= code < self.audio_cardinality for code in codes),
+                or (
+                    len(codes) == CODEBOOKS
+                    and all(0 <= code < self.audio_cardinality for code in codes)
+                ),
                 f"{name} must be {CODEBOOKS} codes below {self.audio_cardinality}",
             )
         for name in ("weights", "codec", "tokenizer"):

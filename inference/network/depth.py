@@ -7,6 +7,7 @@ Knows nothing of time: its keys live for one frame.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -82,9 +83,8 @@ class DepthTransformer(nn.Module):
         self.text_emb = new(text_cardinality + 1, config.dim)
         self.emb = new(CODEBOOKS - 1, audio_cardinality + 1, config.dim)
         self.heads = new(CODEBOOKS, audio_cardinality, config.dim)
-        self.layers = nn.ModuleList(
-            DepthLayer(config, dtype, device) for _ in range(config.layers)
-        )
+        layers = [DepthLayer(config, dtype, device) for _ in range(config.layers)]
+        self.layers = cast(list[DepthLayer], nn.ModuleList(layers))
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
@@ -114,7 +114,8 @@ class DepthTransformer(nn.Module):
         )
         provided = forced >= 0
         codes = torch.empty_like(forced)
-        previous, table = text, self.text_emb
+        previous: Tensor = text
+        table: Tensor = self.text_emb
         for at in range(CODEBOOKS):
             x = inputs[:, at] + F.embedding(previous, table)
             for layer, cache in zip(self.layers, kv, strict=True):

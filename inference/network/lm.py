@@ -47,6 +47,7 @@ class LanguageModel(nn.Module):
     in: voice prompts hold sums in bf16, and a voice must speak the same from its file
     as from its codes."""
 
+    offsets: Tensor
     delayed: Tensor
 
     def __init__(

@@ -6,6 +6,7 @@ Owns the ring and its window rule. Knows no tokens, sessions or time limits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -101,9 +102,8 @@ class TemporalTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.layers = nn.ModuleList(
-            Layer(config, dtype, device) for _ in range(config.layers)
-        )
+        layers = [Layer(config, dtype, device) for _ in range(config.layers)]
+        self.layers = cast(list[Layer], nn.ModuleList(layers))
         self.out_norm = parameter(config.dim, dtype=dtype, device=device)
         self.frequencies = rope_frequencies(config.head_dim, config.rope_base, device)
 

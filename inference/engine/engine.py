@@ -1,0 +1,216 @@
+"""The engine: slots, and one step over all sessions that have a frame.
+
+Owns sessions from open to close. Single-threaded; knows no sockets, queues or clocks
+beyond its warm-up. Build it and call it on one thread: PyTorch keeps its number of
+threads and its inference mode per thread.
+
+Who shares a tick must not change what a session says. A product over several rows adds
+up in another order than the same product over one, so on a CPU every slot is a bank of
+its own and a tick runs them one after the other; on a GPU all slots are one bank whose
+shape never changes (docs/engine.md has the measurements).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inference.checkpoints import Model
+from inference.engine.api import EngineInfo, Sampling, SessionConfig
+from inference.engine.bank import Bank
+from inference.engine.voices import VoiceEncoder
+from inference.errors import ProtocolError, WorkerBusy
+from inference.prompts import PersonaPrompt, persona_prompt
+from inference.text import TextStream
+from inference.timing import FRAME_SAMPLES
+from inference.voice_files import read_voice
+
+log = logging.getLogger(__name__)
+
+PREFILL_CHUNK_CPU = 32  # rows; about 12 ms on one core at tiny
+PREFILL_CHUNK_GPU = 128
+WARM_UP_FRAMES = 12
+MAX_TEMPERATURE = 10.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gave one session; see ``FrameResult`` for the meaning."""
+
+    tokens: NDArray[np.uint16]  # [17]
+    piece: str
+    pcm: NDArray[np.int16]  # [1920]
+
+
+@dataclass
+class Slot:
+    """One session's life in the engine."""
+
+    prompt: PersonaPrompt
+    text: TextStream
+    rows: int = 0  # timeline rows fed to the model so far
+
+    @property
+    def primed(self) -> bool:
+        return self.rows >= self.prompt.fed
+
+
+class Engine:
+    def __init__(self, model: Model, slots: int, threads: int = 1) -> None:
+        if slots < 1:
+            raise ValueError("an engine needs at least one slot")
+        on_cpu = model.device.type == "cpu"
+        if on_cpu:
+            # A second thread gains little and stalls when the other core is busy.
+            torch.set_num_threads(threads)
+        self.model = model
+        self._width = 1 if on_cpu else slots
+        self._chunk = PREFILL_CHUNK_CPU if on_cpu else PREFILL_CHUNK_GPU
+        with torch.inference_mode():
+            self._banks = [
+                Bank(model, self._width) for _ in range(slots // self._width)
+            ]
+        self._slots: list[Slot | None] = [None] * slots
+        self.info = EngineInfo(
+            model=model.config.name,
+            fingerprint=model.fingerprint,
+            device=str(model.device),
+            slots=slots,
+            trained=model.trained,
+            context_frames=model.config.temporal.context,
+            tick_ms_at_start=0.0,
+        )
+
+    @torch.inference_mode()
+    def open(self, config: SessionConfig) -> int:
+        """Take a free slot; nothing is run yet. WorkerBusy when there is none,
+        RolePromptError or VoicePromptError when the persona prompt does not fit."""
+        if None not in self._slots:
+            raise WorkerBusy(f"all {len(self._slots)} slots taken")
+        model = self.model
+        _check_sampling(config.sampling)
+        voice = None if config.voice is None else read_voice(config.voice, model.config)
+        prompt = persona_prompt(
+            model.config, model.tokenizer, model.quiet, config.role_prompt, voice
+        )
+        index = self._slots.index(None)
+        bank, row = self._place(index)
+        bank.begin(row, config.sampling)
+        self._slots[index] = Slot(prompt, TextStream(model.tokenizer))
+        return index
+
+    @torch.inference_mode()
+    def prime(self, slot: int) -> int:
+        """Run one chunk of the prompt's prefill; rows left, 0 when frames may come."""
+        session = self._session(slot)
+        if not session.primed:
+            bank, row = self._place(slot)
+            session.rows = bank.feed(row, session.prompt, session.rows, self._chunk)
+        return session.prompt.fed - session.rows
+
+    def prompt_frames(self, slot: int) -> int:
+        return self._session(slot).prompt.frames
+
+    def context_frames(self, slot: int) -> int:
+        """Frames until the context is full and its beginning slides out of view."""
+        return max(0, self.info.context_frames - self._session(slot).rows - 1)
+
+    @torch.inference_mode()
+    def step(self, pcm: dict[int, NDArray[np.int16]]) -> dict[int, Step]:
+        """One frame, int16 [1920], of each of these sessions; all must be primed."""
+        for slot, sound in pcm.items():
+            if not self._session(slot).primed:
+                raise ValueError(f"slot {slot} is not primed")
+            if sound.shape != (FRAME_SAMPLES,) or sound.dtype != np.int16:
+                raise ValueError(f"a frame is int16 [{FRAME_SAMPLES}]")
+        steps: dict[int, Step] = {}
+        for number in sorted({slot // self._width for slot in pcm}):
+            first = number * self._width
+            here = [s for s in pcm if first <= s < first + self._width]
+            steps.update(self._step_bank(self._banks[number], here, pcm))
+        return steps
+
+    def _step_bank(
+        self, bank: Bank, slots: list[int], pcm: dict[int, NDArray[np.int16]]
+    ) -> dict[int, Step]:
+        sound = np.zeros((bank.width, FRAME_SAMPLES), dtype=np.int16)
+        active = torch.zeros(bank.width, dtype=torch.bool)
+        for slot in slots:
+            sound[slot % bank.width] = pcm[slot]
+            active[slot % bank.width] = True
+        device = self.model.device
+        longest = max(self._session(slot).rows for slot in slots) + 1
+        tokens, text, spoken = bank.step(
+            torch.from_numpy(sound).to(device),
+            None if bank.width == 1 else active.to(device),
+            longest,
+        )
+        # The only place where the host waits for the device.
+        record = tokens.cpu().numpy().astype(np.uint16)
+        said, heard = text.tolist(), spoken.cpu().numpy()
+        steps = {}
+        for slot in slots:
+            session, row = self._session(slot), slot % bank.width
+            session.rows += 1
+            piece = session.text.feed(said[row])
+            steps[slot] = Step(record[row], piece, heard[row])
+        return steps
+
+    @torch.inference_mode()
+    def close(self, slot: int) -> None:
+        """Free the slot; closing a free one does nothing."""
+        if self._slots[slot] is not None:
+            bank, row = self._place(slot)
+            bank.reset(row)
+            self._slots[slot] = None
+
+    def voice_encoder(self, pcm: NDArray[np.float32]) -> VoiceEncoder:
+        with torch.inference_mode():
+            return VoiceEncoder(self.model, pcm)
+
+    def warm_up(self) -> float:
+        """Hold a short conversation with silence; the median tick in ms."""
+        slot = self.open(SessionConfig("warm-up", "Hello.", sampling=Sampling()))
+        try:
+            while self.prime(slot):
+                pass
+            silence = np.zeros(FRAME_SAMPLES, dtype=np.int16)
+            times = []
+            for _ in range(WARM_UP_FRAMES):
+                began = time.perf_counter()
+                self.step({slot: silence})
+                times.append(1000 * (time.perf_counter() - began))
+        finally:
+            self.close(slot)
+        tick = median(times[WARM_UP_FRAMES // 3 :])
+        self.info = dataclasses.replace(self.info, tick_ms_at_start=tick)
+        log.info("%s on %s: %.1f ms a tick", self.info.model, self.info.device, tick)
+        return tick
+
+    def _session(self, slot: int) -> Slot:
+        session = self._slots[slot]
+        if session is None:
+            raise ValueError(f"slot {slot} is free")
+        return session
+
+    def _place(self, slot: int) -> tuple[Bank, int]:
+        return self._banks[slot // self._width], slot % self._width
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    for temperature in (sampling.temperature_text, sampling.temperature_audio):
+        if not (math.isfinite(temperature) and 0 <= temperature <= MAX_TEMPERATURE):
+            raise ProtocolError(
+                f"temperature {temperature}",
+                text=f"Temperatures must be between 0 and {MAX_TEMPERATURE:g}.",
+            )
+    if min(sampling.top_k_text, sampling.top_k_audio) < 1:
+        raise ProtocolError("top-k below 1", text="Top-k must be at least 1.")
