@@ -46,6 +46,7 @@ export class LiveView {
     setShown(byId("problem"), false);
     setShown(byId("kept"), false);
     setShown(byId("facts"), false);
+    setShown(byId("transcript-card"), false);
   }
 
   ready(event) {
