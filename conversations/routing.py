@@ -1,4 +1,9 @@
-from channels.routing import URLRouter  # noqa: F401
-from django.urls import path  # noqa: F401
+"""Addresses of the sockets of conversations."""
 
-websocket_urlpatterns: list = []
+from django.urls import path
+
+from conversations.consumers import ConversationConsumer
+
+websocket_urlpatterns = [
+    path("ws/personas/<uuid:persona>/talk/", ConversationConsumer.as_asgi()),
+]

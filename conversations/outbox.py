@@ -1,0 +1,70 @@
+"""Messages on their way to the browser.
+
+Owns the bound on what waits there, and its drop rule. Knows only a send function.
+
+Audio is worthless when late: beyond FRAMES waiting frames the oldest goes, counted.
+Events are few (one per spoken piece) and beyond EVENTS the browser does not read.
+
+What bounds a browser that never reads depends on the server. uvicorn's ``send`` waits,
+so this queue fills, and STALLED_SECONDS later the conversation ends. Daphne's ``send``
+never waits; but once 64 KiB wait in its transport, Twisted stops *reading* from that
+socket too: no user frame arrives any more, and inactivity ends the conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+Send = Callable[[dict[str, object]], Awaitable[None]]
+FRAMES = 25  # 2 s
+EVENTS = 200
+STALLED_SECONDS = 10.0
+
+
+class NotReading(Exception):
+    """The browser has not taken anything for too long."""
+
+
+class Outbox:
+    def __init__(self, send: Send) -> None:
+        self.dropped = 0
+        self._send = send
+        self._events: deque[str] = deque()
+        self._frames: deque[bytes] = deque()
+        self._filled = asyncio.Event()
+        self._sending_since: float | None = None
+
+    def put_event(self, text: str) -> None:
+        if len(self._events) == EVENTS:
+            raise NotReading(f"{EVENTS} events wait")
+        self._events.append(text)
+        self._filled.set()
+
+    def put_frame(self, data: bytes) -> None:
+        if len(self._frames) == FRAMES:
+            self._frames.popleft()
+            self.dropped += 1
+        self._frames.append(data)
+        self._filled.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            while self._events or self._frames:
+                self._sending_since = time.monotonic()
+                if self._events:
+                    text = self._events.popleft()
+                    await self._send({"type": "websocket.send", "text": text})
+                else:
+                    frame = self._frames.popleft()
+                    await self._send({"type": "websocket.send", "bytes": frame})
+            self._sending_since = None
+
+    def check(self, now: float) -> None:
+        since = self._sending_since
+        if since is not None and now - since > STALLED_SECONDS:
+            raise NotReading(f"nothing taken for {now - since:.0f} s")

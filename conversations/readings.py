@@ -1,0 +1,180 @@
+"""What a frame log says: recordings, transcript, latency.
+
+Owns the timeline: every reading counts from the first user frame, and a frame stands
+where its user frame stands, so a lost frame keeps its time on both sides. The agent's
+sound is one frame behind what it answers (the model's own delay); that is how it was
+heard, and it stays in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conversations import ogg, opus
+from conversations.figures import path_percentiles, timings_of
+from conversations.frames import (
+    FrameLogError,
+    unpack_agent_packets,
+    unpack_timings,
+    unpack_user_packets,
+)
+from conversations.models import Conversation
+from inference.timing import FRAME_SECONDS
+
+Side = Literal["user", "agent", "both"]
+PAUSE_SECONDS = 0.8  # words further apart begin a new stretch of the transcript
+SERIES_POINTS = 300
+MAX_SLOTS = 200_000  # four hours: more is a damaged log
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Which user frame stands first, and how many frames there are places for."""
+
+    first_seq: int
+    slots: int
+
+    @classmethod
+    def of(cls, conversation: Conversation) -> Timeline:
+        ends = [
+            (packets[0].seq, packets[-1].seq)
+            for column in conversation.chunks.values_list("user_packets", flat=True)
+            if (packets := unpack_user_packets(bytes(column)))
+        ]
+        if not ends:
+            return cls(0, 0)
+        first = min(start for start, _ in ends)
+        slots = max(end for _, end in ends) - first + 1
+        if slots > MAX_SLOTS:
+            raise FrameLogError(f"{slots} frames in conversation {conversation.pk}")
+        return cls(first, slots)
+
+    @property
+    def seconds(self) -> float:
+        return round(self.slots * FRAME_SECONDS, 2)
+
+    def at(self, seq: int) -> float:
+        """Where a user frame begins, in seconds."""
+        return round((seq - self.first_seq) * FRAME_SECONDS, 2)
+
+
+def recording(conversation: Conversation, side: Side) -> bytes:
+    """An Ogg Opus file of one side, or of both as left and right."""
+    timeline = Timeline.of(conversation)
+    serial = conversation.pk.int & 0xFFFFFFFF
+    if side == "user":
+        return ogg.mux(user_packets(conversation, timeline), serial)
+    if side == "agent":
+        return ogg.mux(agent_packets(conversation, timeline), serial)
+    return ogg.mux_pair(
+        user_packets(conversation, timeline),
+        agent_packets(conversation, timeline),
+        serial,
+    )
+
+
+def user_packets(conversation: Conversation, timeline: Timeline) -> list[bytes]:
+    """One packet for each slot; silence where the microphone's frame is missing."""
+    slots = [opus.silence()] * timeline.slots
+    for column in conversation.chunks.values_list("user_packets", flat=True):
+        for user in unpack_user_packets(bytes(column)):
+            slots[user.seq - timeline.first_seq] = user.packet
+    return slots
+
+
+def agent_packets(conversation: Conversation, timeline: Timeline) -> list[bytes]:
+    """One packet for each slot; silence where a user frame was not answered."""
+    slots = [opus.silence()] * timeline.slots
+    columns = conversation.chunks.values_list("timings", "agent_packets")
+    for timings, packets in columns:
+        seqs = unpack_timings(bytes(timings))["seq"].tolist()
+        answers = unpack_agent_packets(bytes(packets))
+        for seq, packet in zip(seqs, answers, strict=True):
+            if 0 <= seq - timeline.first_seq < timeline.slots:
+                slots[seq - timeline.first_seq] = packet
+    return slots
+
+
+# --- text
+
+Words = list[dict[str, Any]]
+
+
+def transcript(conversation: Conversation, timeline: Timeline) -> list[dict[str, Any]]:
+    """What the agent said, in stretches between pauses, with the time of each word."""
+    stretches: list[Words] = []
+    for word in _words(conversation, timeline):
+        last = stretches[-1][-1] if stretches else None
+        if last is None or word["start_s"] - last["end_s"] > PAUSE_SECONDS:
+            stretches.append([])
+        stretches[-1].append(word)
+    return [
+        {
+            "start_s": words[0]["start_s"],
+            "end_s": words[-1]["end_s"],
+            "text": " ".join(word["text"] for word in words),
+            "words": words,
+        }
+        for words in stretches
+    ]
+
+
+def _words(conversation: Conversation, timeline: Timeline) -> Iterator[dict[str, Any]]:
+    """Pieces joined to words: a leading space begins a new one."""
+    word: dict[str, Any] | None = None
+    for seq, piece in _pieces(conversation):
+        at = timeline.at(seq)
+        if word is None or piece[:1].isspace():
+            if word is not None and word["text"]:
+                yield word
+            word = {"start_s": at, "end_s": at, "text": ""}
+        word["text"] += piece.strip()
+        word["end_s"] = round(at + FRAME_SECONDS, 2)
+    if word is not None and word["text"]:
+        yield word
+
+
+def _pieces(conversation: Conversation) -> Iterator[tuple[int, str]]:
+    """Each spoken piece and the user frame it stands at."""
+    columns = conversation.chunks.values_list("first_frame", "timings", "pieces")
+    for first, timings, pieces in columns:
+        seqs = unpack_timings(bytes(timings))["seq"]
+        for frame, piece in pieces:
+            yield int(seqs[frame - first]), piece
+
+
+# --- latency
+
+
+def latency(conversation: Conversation, timeline: Timeline) -> dict[str, Any] | None:
+    timings = timings_of(conversation.chunks.all())
+    if not len(timings):
+        return None
+    path_ms = timings["path_us"] / 1000
+    return {
+        **path_percentiles(timings),
+        "max_ms": round(float(path_ms.max()), 2),
+        "stages": {
+            f"{stage}_ms": round(float(np.median(timings[f"{stage}_us"])) / 1000, 2)
+            for stage in ("decode", "queue", "tick", "worker", "encode")
+        },
+        "series": _series(timings["seq"], path_ms, timeline),
+    }
+
+
+def _series(
+    seqs: NDArray[np.uint32], path_ms: NDArray[np.float64], timeline: Timeline
+) -> dict[str, list[float]]:
+    bins = min(SERIES_POINTS, len(path_ms))
+    parts = np.array_split(path_ms, bins)
+    starts = np.array_split(seqs, bins)
+    return {
+        "t": [timeline.at(int(part[0])) for part in starts],
+        "p50_ms": [round(float(np.median(part)), 2) for part in parts],
+        "max_ms": [round(float(part.max()), 2) for part in parts],
+    }

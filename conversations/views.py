@@ -1,0 +1,180 @@
+"""Pages of conversations: talk, list, review and what the review is made of.
+
+Only the owner sees a conversation; staff may look at everybody's. For anyone else it
+does not exist (404).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from conversations import readings
+from conversations.downloads import ranged
+from conversations.loudness import envelope
+from conversations.models import Conversation, Levels
+from inference.models import Worker
+from inference.timing import FRAME_MS, FRAME_SECONDS
+from personas.models import Persona, PersonaVersion
+
+PAGE_SIZE = 25
+
+
+@login_required
+@require_safe
+def conversation_talk(request: HttpRequest, persona_id: UUID) -> HttpResponse:
+    persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
+    version = persona.current
+    context = {
+        "persona": persona,
+        "version": version,
+        "socket_path": f"/ws/personas/{persona.pk}/talk/",
+        "max_seconds": settings.CONVERSATION_MAX_SECONDS,
+        "worker": _worker_state(version),
+    }
+    return render(request, "conversations/talk.html", context)
+
+
+def _worker_state(version: PersonaVersion) -> dict[str, Any] | None:
+    """The worker that a conversation would go to now."""
+    workers = list(Worker.objects.open())
+    if not workers:
+        return None
+    voice = version.voice
+    fitting = [w for w in workers if voice is None or voice.is_current(w.fingerprint)]
+    worker = (fitting or workers)[0]
+    return {
+        "model": worker.model,
+        "trained": worker.trained,
+        "free": sum(max(0, w.slots - w.sessions) for w in workers),
+        "slots": sum(w.slots for w in workers),
+        "context_seconds": worker.context_frames * FRAME_SECONDS,
+        "tick_ms": worker.tick_p99_ms,
+        "too_slow": worker.tick_p50_ms > FRAME_MS,
+        "voice_fits": bool(fitting),
+    }
+
+
+@login_required
+@require_safe
+def conversation_list(request: HttpRequest) -> HttpResponse:
+    conversations = Conversation.objects.of(request.user).select_related(
+        "persona_version__persona"
+    )
+    persona = None
+    if wanted := request.GET.get("persona"):
+        persona = _own_persona(request, wanted)
+        conversations = conversations.filter(persona_version__persona=persona)
+    page = Paginator(conversations, PAGE_SIZE).get_page(request.GET.get("page"))
+    context = {"page": page, "persona": persona}
+    return render(request, "conversations/list.html", context)
+
+
+def _own_persona(request: HttpRequest, key: str) -> Persona | None:
+    """Deleted ones too: their conversations are still there."""
+    try:
+        return Persona.objects.filter(owner=request.user.pk, pk=UUID(key)).first()
+    except ValueError:
+        return None
+
+
+def _visible(request: HttpRequest, pk: UUID) -> Conversation:
+    visible = Conversation.objects.visible_to(request.user)
+    return get_object_or_404(visible.select_related("persona_version__persona"), pk=pk)
+
+
+@login_required
+@require_safe
+def conversation_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
+    conversation = _visible(request, pk)
+    mine = conversation.owner_id == request.user.pk
+    version = conversation.persona_version
+    context = {
+        "conversation": conversation,
+        "persona": version.persona,
+        "version": version,
+        "duration_s": conversation.duration_s,
+        "data_url": reverse("conversation_data", args=[pk]),
+        "delete_url": reverse("conversation_delete", args=[pk]) if mine else None,
+        **{f"{side}_url": url for side, url in _recordings(pk).items()},
+    }
+    return render(request, "conversations/detail.html", context)
+
+
+def _recordings(pk: UUID) -> dict[str, str]:
+    return {
+        side: reverse("conversation_recording", args=[pk, side])
+        for side in ("user", "agent", "both")
+    }
+
+
+@login_required
+@require_safe
+def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """What docs/review-data.md describes."""
+    conversation = _visible(request, pk)
+    timeline = readings.Timeline.of(conversation)
+    levels = Levels.objects.filter(conversation=conversation).first()
+    if levels is None and not conversation.is_live:
+        conversation.ask_for_analysis()
+    end = {
+        "reason": conversation.end_reason,
+        "text": conversation.get_end_reason_display(),
+    }
+    return JsonResponse(
+        {
+            "conversation": str(pk),
+            "persona": conversation.persona_version.persona.name,
+            "model": conversation.model,
+            "started_at": conversation.started_at.isoformat(),
+            "live": conversation.is_live,
+            "duration_s": timeline.seconds,
+            "end": None if conversation.is_live else end,
+            "counts": {
+                "frames": conversation.frames,
+                "dropped": conversation.dropped_frames,
+                "late": conversation.late_frames,
+                "missing": conversation.missing_frames,
+                "unwritten": conversation.unwritten_frames,
+            },
+            "recordings": _recordings(pk),
+            "transcript": readings.transcript(conversation, timeline),
+            "envelope": envelope(levels) if levels else None,
+            "latency": readings.latency(conversation, timeline),
+        }
+    )
+
+
+@login_required
+@require_safe
+def conversation_recording(request: HttpRequest, pk: UUID, side: str) -> HttpResponse:
+    conversation = _visible(request, pk)
+    wanted = cast(Literal["user", "agent", "both"], side)
+    response = ranged(request, readings.recording(conversation, wanted), "audio/ogg")
+    if not conversation.is_live:  # an ended one never changes
+        response["Cache-Control"] = "private, max-age=86400, immutable"
+    if "download" in request.GET:
+        name = f"conversation-{conversation.started_at:%Y-%m-%d-%H%M}-{side}.ogg"
+        response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+@login_required
+@require_POST
+def conversation_delete(request: HttpRequest, pk: UUID) -> HttpResponse:
+    conversation = get_object_or_404(Conversation.objects.of(request.user), pk=pk)
+    if Conversation.objects.live().filter(pk=pk).exists():
+        messages.error(request, "End the conversation before deleting it.")
+        return redirect(conversation)
+    conversation.delete()
+    messages.success(request, "The conversation was deleted.")
+    return redirect("conversation_list")

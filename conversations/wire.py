@@ -1,0 +1,185 @@
+"""What goes over the browser's socket, as in docs/protocol.md.
+
+Owns headers, events, close codes and what counts as malformed or too fast. Knows no
+Channels and no database.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from inference.engine.api import Sampling
+from inference.timing import FRAME_RATE, FRAME_SAMPLES
+
+OPUS, PCM = 1, 2
+MUTED = 1
+LATE, DROPPED = 1, 2
+MAX_MESSAGE = 8_192  # bytes, both kinds
+MAX_SEED = 2**31 - 1  # a whole number in JavaScript and a seed in PyTorch
+
+ENDED = 1000
+MALFORMED = 4400
+NOT_SIGNED_IN = 4401
+NO_PERSONA = 4404
+NO_START = 4408
+TOO_LARGE = 4413
+TOO_FAST = 4429
+NO_PLACE = 4503
+
+_USER = struct.Struct("<BBHI")  # kind, flags, reserved, seq
+_AGENT = struct.Struct("<BBHI")  # kind, flags, path in 0.1 ms, seq
+_PCM_BYTES = 2 * FRAME_SAMPLES
+
+
+class WireError(Exception):
+    """The browser broke the protocol; ``close_code`` says how."""
+
+    close_code = MALFORMED
+
+
+class TooLarge(WireError):
+    close_code = TOO_LARGE
+
+
+class TooFast(WireError):
+    close_code = TOO_FAST
+
+
+@dataclass(frozen=True, slots=True)
+class UserFrame:
+    kind: int
+    flags: int
+    seq: int
+    payload: bytes
+
+
+def parse_frame(data: bytes) -> UserFrame:
+    if len(data) > MAX_MESSAGE:
+        raise TooLarge(f"{len(data)} bytes")
+    if len(data) <= _USER.size:
+        raise WireError(f"a frame of {len(data)} bytes")
+    kind, flags, _, seq = _USER.unpack_from(data)
+    payload = data[_USER.size :]
+    if kind not in (OPUS, PCM) or (kind == PCM and len(payload) != _PCM_BYTES):
+        raise WireError(f"kind {kind} with {len(payload)} bytes")
+    return UserFrame(kind, flags, seq, payload)
+
+
+def agent_frame(kind: int, flags: int, path_us: int, seq: int, payload: bytes) -> bytes:
+    return _AGENT.pack(kind, flags, min(path_us // 100, 0xFFFF), seq) + payload
+
+
+@dataclass(frozen=True)
+class Start:
+    audio: Literal["opus", "pcm"]
+    sampling: Sampling
+    seeded: bool  # the browser chose the seed itself
+
+
+@dataclass(frozen=True)
+class End:
+    pass
+
+
+def parse_event(text: str) -> Start | End:
+    if len(text) > MAX_MESSAGE:
+        raise TooLarge(f"{len(text)} characters")
+    try:
+        fields = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"no JSON: {text[:40]!r}") from error
+    match fields:
+        case {"type": "end"}:
+            return End()
+        case {"type": "start", "audio": "opus" | "pcm" as audio}:
+            wanted = fields.get("sampling") or {}
+            sampling = clamp_sampling(wanted)
+            return Start(audio, sampling, isinstance(wanted.get("seed"), int))
+    raise WireError(f"no known event: {text[:40]!r}")
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
+
+
+# The ranges that stay sensible: hotter is noise, colder is what ``greedy`` is for.
+_TEMPERATURES = ("temperature_text", "temperature_audio")
+_RANGES: dict[str, tuple[float, float]] = {
+    "temperature_text": (0.1, 1.5),
+    "temperature_audio": (0.1, 1.5),
+    "top_k_text": (1, 1_000),
+    "top_k_audio": (1, 2_048),
+    "seed": (0, MAX_SEED),
+}
+
+
+def clamp_sampling(wanted: object) -> Sampling:
+    """What was asked for, moved into safe ranges; WireError for wrong types."""
+    if not isinstance(wanted, dict) or not set(wanted) <= {*_RANGES, "greedy"}:
+        raise WireError("sampling is no object of known fields")
+    values: dict[str, Any] = {}
+    for name, value in wanted.items():
+        if name == "greedy":
+            if not isinstance(value, bool):
+                raise WireError("greedy is true or false")
+            values[name] = value
+            continue
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            raise WireError(f"{name} is a number")
+        least, most = _RANGES[name]
+        clamped = min(max(value, least), most)
+        values[name] = float(clamped) if name in _TEMPERATURES else int(clamped)
+    return replace(Sampling(), **values)
+
+
+def event(kind: str, **fields: object) -> str:
+    return json.dumps({"type": kind, **fields}, separators=(",", ":"))
+
+
+def sampling_event(sampling: Sampling) -> dict[str, object]:
+    return asdict(sampling)
+
+
+class Pace:
+    """Refuses more frames than real time allows.
+
+    Two bounds, both counted from ``ready``. The sequence numbers may not run ahead of
+    the clock by more than BURST_FRAMES: a browser counts a frame when 80 ms of
+    microphone have passed. And messages may come in a burst only to make up for
+    silence before it: credit grows with the clock up to CATCH_UP_FRAMES, so that a
+    stalled network may deliver late what it held back, but not half an hour of it.
+    """
+
+    BURST_FRAMES = 25  # 2 s
+    CATCH_UP_FRAMES = 125  # 10 s
+    DRIFT = 1.01  # a microphone's clock is never this wrong
+
+    def __init__(self, now: float) -> None:
+        self._start = self._last = now
+        self._credit = float(self.BURST_FRAMES)
+        self._first_seq: int | None = None
+        self._last_seq = -1
+        self.missing = 0
+
+    def admit(self, seq: int, now: float) -> int:
+        """How many frames are missing before this one; raises for what is not ours."""
+        if self._first_seq is None:
+            self._first_seq, self._last_seq = seq, seq - 1
+        if seq <= self._last_seq:
+            raise WireError(f"frame {seq} after {self._last_seq}")
+        rate = FRAME_RATE * self.DRIFT
+        ahead = seq - self._first_seq - (now - self._start) * rate
+        earned = (now - self._last) * rate
+        self._credit = min(self._credit + earned, self.CATCH_UP_FRAMES) - 1
+        self._last = now
+        if ahead > self.BURST_FRAMES or self._credit < 0:
+            raise TooFast(f"frame {seq}: {ahead:.0f} ahead, {self._credit:.0f} credit")
+        gap = seq - self._last_seq - 1
+        self._last_seq = seq
+        self.missing += gap
+        return gap
