@@ -38,7 +38,7 @@ class Launch:
 
         worker = await keep(product.worker())  # loads its model while we set up
         await self.supervisor.run(product.setup())
-        await keep(product.celery())
+        await keep(product.celery(), together=True)
         web = await keep(product.web())
         await self.supervisor.ready(web, self._site_answers, SITE_SECONDS)
         self._note(f"{self.options.address} (the voice engine is still loading)")

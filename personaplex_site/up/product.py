@@ -94,7 +94,8 @@ class Product:
             [
                 *("-m", "daphne", "-b", self.options.host),
                 *("-p", str(self.options.port)),
-                "--no-server-name",
+                # Its access log would have a line per heartbeat, and no bound.
+                *("--no-server-name", "--verbosity", "0"),
                 "personaplex_site.asgi:application",
             ],
         )
@@ -107,7 +108,7 @@ class Product:
                 *("--concurrency", "1", "--loglevel", "INFO"),
                 *("--without-gossip", "--without-mingle"),
             ],
-            stop_seconds=3.0,
+            stop_seconds=5.0,
             # A warm shutdown waits for the running task, which would keep it alive
             # after us; an unacknowledged task is given to the next one.
             death_signal=signal.SIGKILL,
@@ -120,7 +121,7 @@ class Product:
                 *("-m", "inference", "serve", "--host", "127.0.0.1"),
                 *("--port", str(self.worker_port), "--site", self.options.address),
             ],
-            stop_seconds=3.0,
+            stop_seconds=5.0,
         )
 
     def _python(
@@ -128,7 +129,7 @@ class Product:
         name: str,
         arguments: list[str],
         *,
-        stop_seconds: float = 5.0,
+        stop_seconds: float = 4.0,
         death_signal: signal.Signals = signal.SIGTERM,
     ) -> Command:
         return Command(

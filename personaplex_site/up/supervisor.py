@@ -16,6 +16,7 @@ from personaplex_site.up.errors import CannotStart
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0  # seconds before a restart
 SETTLED_SECONDS = 60.0  # who lived so long starts again at the first delay
+POLL_SECONDS = 0.1
 LOOP_DEATHS = 3  # in a row, each before settling: said plainly
 
 Probe = Callable[[], Awaitable[bool]]
@@ -30,6 +31,7 @@ class Kept:
     deaths: int = 0  # in a row, without having settled
     restarts: int = 0
     stopping: bool = False
+    together: bool = False  # stops at the same time as the one started before it
     first_start: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -39,8 +41,8 @@ class Supervisor:
         self.kept: list[Kept] = []
         self._one_off: Child | None = None
 
-    async def keep(self, command: Command) -> Kept:
-        kept = Kept(Child(command, self.console))
+    async def keep(self, command: Command, *, together: bool = False) -> Kept:
+        kept = Kept(Child(command, self.console), together=together)
         self.kept.append(kept)
         kept.task = asyncio.create_task(self._keep(kept))
         await kept.first_start.wait()
@@ -57,7 +59,7 @@ class Supervisor:
                     f"{name} did not get ready within {seconds:.0f} s.\n"
                     f"{self._last_words(kept)}"
                 )
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def run(self, command: Command) -> None:
         """A command that has to succeed before the start can go on."""
@@ -75,15 +77,21 @@ class Supervisor:
             kept.stopping = True
         if self._one_off is not None:
             await self._one_off.stop()
-        for kept in reversed(self.kept):
-            name, begun = kept.child.command.name, time.monotonic()
-            asked = await kept.child.stop()
-            if kept.task is not None:
-                kept.task.cancel()
-                await asyncio.wait([kept.task])
-            took = time.monotonic() - begun
-            how = "stopped" if asked else "did not stop and was killed"
-            self.console.say(f"{name} {how} ({took:.1f} s)")
+        waiting = list(self.kept)
+        while waiting:
+            group = [waiting.pop()]
+            while group[-1].together and waiting:
+                group.append(waiting.pop())
+            await asyncio.gather(*map(self._stop, group))
+
+    async def _stop(self, kept: Kept) -> None:
+        name, begun = kept.child.command.name, time.monotonic()
+        asked = await kept.child.stop()
+        if kept.task is not None:
+            kept.task.cancel()
+            await asyncio.wait([kept.task])
+        how = "stopped" if asked else "did not stop and was killed"
+        self.console.say(f"{name} {how} ({time.monotonic() - begun:.1f} s)")
 
     def kill(self) -> None:
         for kept in self.kept:

@@ -51,7 +51,7 @@ class EmbeddedValkey:
             {"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
             self.folder.valkey,
             account=self.folder.account,
-            stop_seconds=3.0,
+            stop_seconds=2.0,
             death_signal=signal.SIGTERM,
         )
 
