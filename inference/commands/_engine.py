@@ -1,6 +1,6 @@
 """From the words of a command line to an engine that is warm.
 
-Owns the choice of device, CPU threads and number of slots.
+Owns the choice of device and of the number of slots.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import os
 from collections.abc import Callable
 
 import torch
@@ -31,10 +30,7 @@ class NoSuchDevice(PersonaplexError):
 
 
 def load(arguments: argparse.Namespace) -> Model:
-    """The model on its device, with torch's CPU threads set."""
-    device = _device(arguments.device)
-    torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // 2))
-    return load_model(arguments.model, device)
+    return load_model(arguments.model, _device(arguments.device))
 
 
 def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
@@ -42,7 +38,7 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
 
     def build() -> Engine:
         model = load(arguments)
-        engine = warm(model, arguments.slots)
+        engine = warm(model, arguments.slots, arguments.threads)
         gc.collect()
         gc.freeze()  # what lives from here to the end is never looked at again
         return engine
@@ -50,16 +46,16 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
     return build
 
 
-def warm(model: Model, slots: int) -> Engine:
-    """With ``slots`` 0 as many as fit: on a CPU a batch takes as long as its rows one
-    after the other, so the measured tick of one session says it."""
+def warm(model: Model, slots: int, threads: int) -> Engine:
+    """With ``slots`` 0 as many as fit: a CPU serves sessions one after the other, so
+    the measured tick of one says how many keep real time."""
     measured = slots == 0 and model.device.type == "cpu"
-    engine = Engine(model, slots=1 if measured else slots or GPU_SLOTS)
+    engine = Engine(model, 1 if measured else slots or GPU_SLOTS, threads)
     tick_ms = engine.warm_up()
     if not measured or (fitting := fitting_slots(tick_ms)) == 1:
         return engine
     log.info("One session takes %.1f ms a tick: %d slots", tick_ms, fitting)
-    engine = Engine(model, slots=fitting)
+    engine = Engine(model, fitting, threads)
     engine.warm_up()
     return engine
 

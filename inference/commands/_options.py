@@ -49,9 +49,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         parser,
         "--threads",
         "TORCH_THREADS",
-        "0",
-        "CPU threads of one tick; 0: half of the cores",
-        whole(0, 1024),
+        "1",
+        "CPU threads of one tick; more than one rarely gains much",
+        whole(1, 1024),
     )
 
 

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from inference.engine.engine import Engine
 
     with torch.inference_mode():
-        engine = Engine(load(arguments), slots=1)
+        engine = Engine(load(arguments), 1, arguments.threads)
         encoder = engine.voice_encoder(pcm)
         done = 0.0
         while done < 1:

@@ -32,7 +32,7 @@ from inference.timing import FRAME_MS
 log = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 12
-GRACE_MS_ON_GPU = 4.0
+GRACE_MS = 4.0
 FAILED_TICKS_UNTIL_BROKEN = 3
 
 
@@ -46,6 +46,8 @@ class ModelThread:
     ``load`` builds and warms the engine; it runs on the thread, because inference
     mode and CUDA's current device belong to threads. ``loaded`` resolves when it is
     done, ``ended`` when the thread is: with an exception if the engine broke.
+    ``batches``: whether a tick over many sessions costs about as much as one over one;
+    by default that is so on everything but a CPU.
     """
 
     def __init__(
@@ -53,11 +55,13 @@ class ModelThread:
         load: Callable[[], SteppedEngine],
         *,
         queue_frames: int = QUEUE_FRAMES,
-        grace_ms: float | None = None,
+        batches: bool | None = None,
+        grace_ms: float = GRACE_MS,
     ) -> None:
         self.loaded: Future[EngineInfo] = Future()
         self.ended: Future[None] = Future()
         self._load = load
+        self._batches = batches
         self._grace_ms = grace_ms
         self._schedule = Schedule(queue_frames)
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -122,11 +126,10 @@ class ModelThread:
     def _start_engine(self) -> None:
         self._engine = self._load()
         info = self._engine.info
-        grace = 0.0 if info.device == "cpu" else GRACE_MS_ON_GPU
-        if self._grace_ms is not None:
-            grace = self._grace_ms
-        self._schedule.grace = grace / 1000
         self._schedule.slots = info.slots
+        if info.device != "cpu" if self._batches is None else self._batches:
+            self._schedule.width = info.slots
+            self._schedule.grace = self._grace_ms / 1000
         self.loaded.set_result(info)
 
     def _do(self, work: Work) -> None:

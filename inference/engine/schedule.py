@@ -12,8 +12,13 @@ one tick, and batches grow by themselves exactly when capacity is short. One exc
 pays: sessions keep their place in the 80 ms clock for minutes, so two whose frames
 come 3 ms apart would cost two ticks each time, the second one late by almost a tick.
 Where a batch costs about as much as a single session (GPUs), a tick therefore waits up
-to ``grace`` for a session whose next frame is due within that time; where a batch
-costs the sum of its rows (CPUs) the grace is zero.
+to ``grace`` for a session whose next frame is due within that time.
+
+Who shares a tick. Where a batch costs the sum of its rows (CPUs: the engine runs them
+one after the other) sharing helps nobody and makes the first wait for the last, so
+``width`` is one there. The session served longest ago goes first, so that one with
+frames to catch up, or one that floods, takes turns with the others. Elsewhere every
+session that has a frame is in.
 
 Order. Ticks go before chunks of priming, and those before chunks of voice encoding.
 When ticks leave no gap, priming still gets a chunk each PRIME_PATIENCE seconds and
@@ -68,6 +73,7 @@ class Schedule:
 
     def __init__(self, queue_frames: int) -> None:
         self.slots = 0
+        self.width = 1  # sessions in a tick, at most
         self.grace = 0.0  # seconds
         self._queue_frames = queue_frames
         self._wake = threading.Condition()
@@ -186,15 +192,16 @@ class Schedule:
             return moves
 
     def take_turns(self) -> dict[int, Turn]:
-        """A frame of every session that has one, by slot."""
+        """A frame of every session in this tick, by slot."""
         with self._wake:
-            return {
-                session.slot: Turn(
-                    session, session.frames.popleft(), session.take_dropped()
-                )
-                for session in self._live
-                if session.frames
-            }
+            waiting = [session for session in self._live if session.frames]
+            waiting.sort(key=lambda session: session.served_at)
+            turns, now = {}, time.perf_counter()
+            for session in waiting[: self.width]:
+                session.served_at = now
+                frame, dropped = session.frames.popleft(), session.take_dropped()
+                turns[session.slot] = Turn(session, frame, dropped)
+            return turns
 
     def begin_priming(self, session: ThreadSession) -> None:
         with self._wake:

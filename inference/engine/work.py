@@ -75,7 +75,7 @@ class ThreadSession:
         self.closed = False
         self.opened_at = time.perf_counter()
         self.frames: deque[Waiting] = deque()  # at most queue_frames
-        self.pushed_at = 0.0
+        self.pushed_at = self.served_at = 0.0
         self.dropped = 0
         self.frame = 0
         self._owner = owner

@@ -22,7 +22,13 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.sync.client import connect as connect_blocking
 
 from inference.engine.api import FrameResult
-from inference.errors import NoWorker, PersonaplexError, ProtocolError, WorkerLost
+from inference.errors import (
+    NoWorker,
+    PersonaplexError,
+    ProtocolError,
+    VoicePromptError,
+    WorkerLost,
+)
 from inference.worker import protocol
 from inference.worker.protocol import (
     EncodeVoice,
@@ -122,6 +128,8 @@ class WorkerSession:
                         return
                     case VoiceWanted():
                         data = voice if isinstance(voice, bytes) else await voice()
+                        if len(data) > protocol.MAX_VOICE:
+                            raise VoicePromptError(f"{len(data)} bytes of voice prompt")
                         blob = protocol.encode_blob(protocol.VOICE_PROMPT, data)
                         await self._socket.send(blob)
                     case other:

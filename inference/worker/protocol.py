@@ -141,7 +141,7 @@ def parse(text: str) -> Message:
 
 def _check_sampling(sampling: Sampling) -> None:
     for value in (sampling.temperature_text, sampling.temperature_audio):
-        if not (math.isfinite(value) and 0 < value <= 10):
+        if not (math.isfinite(value) and 0 <= value <= 10):
             raise ProtocolError(f"a temperature of {value}")
     for value in (sampling.top_k_text, sampling.top_k_audio):
         if not 0 < value <= MAX_TOP_K:

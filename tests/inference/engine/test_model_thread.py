@@ -114,7 +114,7 @@ def test_a_full_engine_says_busy_at_once_and_a_closed_slot_is_free_at_once(start
         thread.open(config("two"), Ear())
     session.close()
     session.close()
-    second, ear = opened(thread, "two")
+    _, ear = opened(thread, "two")
     assert ear.error is None and thread.stats().sessions == 1
 
 
@@ -172,9 +172,24 @@ def test_a_stall_is_repaid_and_beyond_the_bound_the_oldest_are_dropped(started):
     assert not ear.results[-1].late
 
 
-def test_frames_that_come_during_a_tick_share_the_next(started):
-    engine = EchoEngine(slots=3, tick_seconds=0.03)
+def test_where_batches_cost_the_sum_sessions_take_turns(started):
+    engine = EchoEngine(slots=2, tick_seconds=0.01)
     thread = started(engine)
+    (one, ear), (two, other) = opened(thread, "1"), opened(thread, "2")
+    engine.held.clear()
+    for number in range(3):
+        one.push(number, frame_of(number))
+        two.push(number, frame_of(number))
+    engine.held.set()
+    ear.wait(lambda e: len(e.results) == 3)
+    other.wait(lambda e: len(e.results) == 3)
+    batches = [slots for kind, slots in engine.calls if kind == "step"]
+    assert batches == [(0,), (1,)] * 3
+
+
+def test_where_batches_are_cheap_waiting_frames_share_a_tick(started):
+    engine = EchoEngine(slots=3, tick_seconds=0.03)
+    thread = started(engine, batches=True)
     sessions = [opened(thread, str(n)) for n in range(3)]
     for number in range(5):
         for session, _ in sessions:
@@ -187,7 +202,7 @@ def test_frames_that_come_during_a_tick_share_the_next(started):
 
 def test_where_batches_are_cheap_a_tick_waits_for_a_frame_that_is_due(started):
     engine = EchoEngine(slots=2)
-    thread = started(engine, grace_ms=30)
+    thread = started(engine, batches=True, grace_ms=30)
     (one, ear), (two, other) = opened(thread, "1"), opened(thread, "2")
     for number in range(4):  # the second always comes 5 ms after the first
         one.push(number, frame_of(number))
