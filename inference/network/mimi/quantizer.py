@@ -5,6 +5,8 @@ Knows vectors [B, dim, F] and codes [B, K, F]; how codebooks are trained is else
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -88,7 +90,8 @@ class ResidualQuantizer(nn.Module):
     @property
     def codebooks(self) -> list[Codebook]:
         """The ones in use, in the order of the chain."""
-        return [layer.codebook for layer in self.vq.layers[: self.used]]
+        layers = cast("list[VectorQuantizer]", list(self.vq.layers))
+        return [layer.codebook for layer in layers[: self.used]]
 
     def encode(self, x: Tensor) -> Tensor:
         projected = self.input_proj(x).transpose(1, 2)
