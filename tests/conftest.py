@@ -25,3 +25,23 @@ def unhashed_static_files(settings):
     """Templates render without collectstatic: no manifest of hashed names here."""
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+
+
+SITE_FOLDERS = ("personas", "conversations", "personaplex_site")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what talks to PostgreSQL or Redis: scripts/test runs it on both kinds."""
+    for item in items:
+        site = item.path.relative_to(item.config.rootpath).parts[1] in SITE_FOLDERS
+        if site or {"db", "transactional_db"} & set(item.fixturenames):
+            item.add_marker("servers")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA GPU, and this machine has none")

@@ -120,6 +120,8 @@ class Product:
             [
                 *("-m", "inference", "serve", "--host", "127.0.0.1"),
                 *("--port", str(self.worker_port), "--site", self.options.address),
+                # The same after every start: one row in the site's list of workers.
+                *("--name", f"{socket.gethostname()}:{self.options.port}"),
             ],
             stop_seconds=5.0,
         )

@@ -40,8 +40,9 @@ def _collect_static() -> None:
     now = _static_fingerprint()
     if stamp.exists() and stamp.read_text() == now:
         return
-    call_command("collectstatic", interactive=False, verbosity=1, clear=True)
+    call_command("collectstatic", interactive=False, verbosity=0, clear=True)
     stamp.write_text(now)
+    sys.stdout.write(f"Static files collected in {settings.STATIC_ROOT}\n")
 
 
 def _static_fingerprint() -> str:
