@@ -131,7 +131,9 @@ class WorkerSession:
                         if len(data) > protocol.MAX_VOICE:
                             raise VoicePromptError(f"{len(data)} bytes of voice prompt")
                         blob = protocol.encode_blob(protocol.VOICE_PROMPT, data)
-                        await self._socket.send(blob)
+                        # Closed in mid-send: the reason is among what was received.
+                        with suppress(ConnectionClosed):
+                            await self._socket.send(blob)
                     case other:
                         raise ProtocolError(f"{other!r:.80} before Ready")
         except ConnectionClosed as error:
@@ -218,9 +220,10 @@ def encode_voice(
             max_size=MAX_INCOMING,
         ) as socket:
             socket.send(protocol.dump(EncodeVoice(len(pcm), fingerprint)))
-            for start in range(0, len(data), piece):
-                part = data[start : start + piece]
-                socket.send(protocol.encode_blob(protocol.VOICE_PCM, part))
+            with suppress(ConnectionClosed):  # its reason is read below
+                for start in range(0, len(data), piece):
+                    part = data[start : start + piece]
+                    socket.send(protocol.encode_blob(protocol.VOICE_PCM, part))
             while True:
                 message = socket.recv(timeout)
                 if isinstance(message, bytes):

@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pytest
+
+from inference.engine.api import FrameResult, Sampling
+from inference.errors import (
+    PersonaplexError,
+    ProtocolError,
+    RolePromptError,
+    WorkerBusy,
+    WorkerStopping,
+)
+from inference.worker import protocol
+from inference.worker.protocol import (
+    EncodeVoice,
+    End,
+    Failed,
+    Open,
+    Ready,
+    UserFrame,
+    VoiceProgress,
+    VoiceWanted,
+)
+
+MESSAGES = [
+    Open("c", "Hello.", "d" * 64, Sampling(greedy=True, seed=2**62)),
+    VoiceWanted("d" * 64),
+    Ready(1, "tiny", "f", False, 40, 12.5, 2960),
+    End(),
+    Failed("worker_busy", "Full.", True, "2 of 2", 12.5),
+    EncodeVoice(24_000, "f"),
+    VoiceProgress(0.5),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
+def test_a_message_survives_the_wire(message):
+    assert protocol.parse(protocol.dump(message)) == message
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "open", "conversation": "x", "sampling": {"seed": -1}},
+        {"type": "open", "conversation": "x", "sampling": {"seed": 2**63}},
+        {"type": "open", "conversation": "x", "sampling": {"seed": True}},
+        {"type": "open", "conversation": "x", "sampling": {"top_k_audio": 0}},
+        {"type": "open", "conversation": "x", "sampling": {"temperature_text": 11}},
+        {"type": "open", "conversation": "x", "sampling": {"greedy": "yes"}},
+        {"type": "open", "conversation": "x", "sampling": []},
+        {"type": "open", "conversation": None},
+        {"type": ["open"]},
+        {"type": "voice_progress", "done": "all"},
+    ],
+)
+def test_wrong_fields_are_refused(fields):
+    with pytest.raises(ProtocolError):
+        protocol.parse(json.dumps(fields))
+
+
+def test_a_user_frame_survives_the_wire():
+    pcm = np.arange(1920, dtype=np.int16)
+    frame = UserFrame.decode(UserFrame(2**32 - 1, pcm).encode())
+    assert frame.seq == 2**32 - 1 and (frame.pcm == pcm).all()
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_an_agent_frame_survives_the_wire(late):
+    result = FrameResult(
+        frame=7,
+        seq=9,
+        dropped=2,
+        queue_us=1500,
+        tick_us=20_000,
+        late=late,
+        tokens=np.arange(17, dtype=np.uint16),
+        piece=" héllo",
+        pcm=np.arange(1920, dtype=np.int16),
+    )
+    found = protocol.decode_agent_frame(protocol.encode_agent_frame(result))
+    assert (found.tokens == result.tokens).all() and (found.pcm == result.pcm).all()
+    for name in ("frame", "seq", "dropped", "queue_us", "tick_us", "late", "piece"):
+        assert getattr(found, name) == getattr(result, name)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x02", bytes(3848), b"\x02" + bytes(4000)])
+def test_what_is_no_frame_is_refused(data):
+    with pytest.raises(ProtocolError):
+        protocol.decode_agent_frame(data)
+    with pytest.raises(ProtocolError):
+        UserFrame.decode(data)
+
+
+def test_an_error_survives_the_wire():
+    busy = WorkerBusy("all 2 slots are taken")
+    busy.retry_after_s = 30.0
+    found = protocol.rebuild(protocol.describe(busy))
+    assert isinstance(found, WorkerBusy) and str(found) == "all 2 slots are taken"
+    assert found.retryable and found.retry_after_s == 30.0
+    for error in (WorkerStopping(), RolePromptError("long", text="Shorter, please.")):
+        found = protocol.rebuild(protocol.describe(error))
+        assert type(found) is type(error) and found.text == error.text
+
+
+def test_an_error_of_a_newer_worker_keeps_its_code():
+    found = protocol.rebuild(Failed("on_fire", "It burns.", True))
+    assert type(found) is PersonaplexError and found.retryable
+    assert found.as_event() == {
+        "code": "on_fire",
+        "text": "It burns.",
+        "retryable": True,
+    }
