@@ -67,6 +67,21 @@ def payload(upload: VoiceUpload) -> Payload:
     )
 
 
+class Addresses(TypedDict):
+    upload: str
+    status_url: str
+    socket_path: str
+
+
+def addresses(upload: VoiceUpload) -> Addresses:
+    """Where a page follows the upload."""
+    return Addresses(
+        upload=str(upload.pk),
+        status_url=reverse("voice_upload_status", args=[upload.pk]),
+        socket_path=f"/ws/voices/{upload.pk}/",
+    )
+
+
 def group(upload_id: object) -> str:
     return f"voice_upload.{upload_id}"
 

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 
 from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm, VoiceForm
 from personas.models import Persona, PersonaVersion
-from personas.progress import payload
+from personas.progress import addresses
 from personas.voice_views import receive_voice, wants_json
 
 
@@ -79,7 +79,7 @@ def persona_edit(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
         "form": form,
         "voice_form": VoiceForm(),
         "upload": upload,
-        "upload_payload": payload(upload) if upload else None,
+        "following": addresses(upload) if upload and not upload.finished else None,
         "examples": EXAMPLES,
         "voice_limits": voice_limits(),
     }

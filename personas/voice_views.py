@@ -10,14 +10,13 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
-from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 from kombu.exceptions import OperationalError
 
 from personaplex_site.ranges import bytes_response
 from personas.forms import VoiceForm
 from personas.models import Persona, Voice
-from personas.progress import payload
+from personas.progress import addresses, payload
 from personas.tasks import prepare_voice
 from personas.uploads import VoiceUpload
 
@@ -35,7 +34,7 @@ def voice_upload(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
     if form.is_valid():
         upload = receive_voice(persona, form.cleaned_data["voice"])
         if wants_json(request):
-            return JsonResponse(_addresses(upload), status=201)
+            return JsonResponse(addresses(upload), status=201)
     else:
         text = " ".join(map(str, form.errors["voice"]))
         if wants_json(request):
@@ -83,11 +82,3 @@ def voice_sample(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
 
 def wants_json(request: HttpRequest) -> bool:
     return request.accepts("application/json") and not request.accepts("text/html")
-
-
-def _addresses(upload: VoiceUpload) -> dict[str, str]:
-    return {
-        "upload": str(upload.pk),
-        "status_url": reverse("voice_upload_status", args=[upload.pk]),
-        "socket_path": f"/ws/voices/{upload.pk}/",
-    }

@@ -1,0 +1,50 @@
+// The page that makes a persona: sends the form with its recording, shows progress.
+
+import { byId } from "../shared/dom.js";
+import { bringRolePromptToLife } from "./role_prompt.js";
+import { BROKEN_OFF, sendForm, strangeAnswer } from "./send.js";
+import { VoiceField } from "./voice_field.js";
+
+const form = byId("persona-form");
+const sending = byId("sending");
+const bar = sending.querySelector("progress");
+const submit = form.querySelector("[data-submit]");
+const voice = new VoiceField(form.querySelector("[data-voice-field]"));
+bringRolePromptToLife(form.querySelector("[data-role-prompt]"));
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (voice.file && (await voice.check())) return;
+  submit.disabled = true;
+  sending.hidden = !voice.file;
+  try {
+    const { status, body } = await sendForm(form, (done) => (bar.value = 100 * done));
+    if (status === 201) {
+      location.assign(body.url);
+      return;
+    }
+    showErrors(body?.errors ?? { voice: [body?.text ?? strangeAnswer(status)] });
+  } catch {
+    voice.tell(BROKEN_OFF);
+  }
+  submit.disabled = false;
+  sending.hidden = true;
+});
+
+/** `errors`: field name → texts. */
+function showErrors(errors) {
+  for (const line of form.querySelectorAll(".error:not([data-voice-error])")) line.remove();
+  for (const name of ["role_prompt", "name"]) {
+    const input = form.elements[name];
+    input.setAttribute("aria-invalid", String(Boolean(errors[name])));
+    if (!errors[name]) continue;
+    const line = document.createElement("p");
+    line.className = "error";
+    line.id = `${input.id}_error`;
+    line.textContent = errors[name].join(" ");
+    input.setAttribute("aria-describedby", line.id);
+    input.after(line);
+    input.focus();
+  }
+  voice.tell((errors.voice ?? []).join(" "));
+}

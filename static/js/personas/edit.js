@@ -1,0 +1,70 @@
+// The page of a persona: its voice is sent, followed and shown without leaving it.
+
+import { byId, pageData } from "../shared/dom.js";
+import { follow } from "./follow.js";
+import { bringRolePromptToLife } from "./role_prompt.js";
+import { BROKEN_OFF, sendForm, strangeAnswer } from "./send.js";
+import { VoiceField } from "./voice_field.js";
+
+const form = byId("voice-form");
+const submit = form.querySelector("[data-submit]");
+const progress = byId("upload");
+const failed = byId("upload-failed");
+const voice = new VoiceField(form.querySelector("[data-voice-field]"));
+let stopFollowing = () => {};
+bringRolePromptToLife(document.querySelector("[data-role-prompt]"));
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  send();
+});
+form.addEventListener("voiceready", () => send());
+
+async function send() {
+  if (!voice.file) {
+    voice.tell("Choose a recording first, or make one.");
+    return;
+  }
+  if (await voice.check()) return;
+  stopFollowing();
+  failed.hidden = true;
+  submit.disabled = true;
+  show("Sending the recording …", 0);
+  try {
+    const { status, body } = await sendForm(form, (done) => show("Sending the recording …", 100 * done));
+    if (status === 201) {
+      voice.clear();
+      watch(body);
+    } else {
+      progress.hidden = true;
+      voice.tell(body?.text ?? strangeAnswer(status));
+    }
+  } catch {
+    progress.hidden = true;
+    voice.tell(BROKEN_OFF);
+  }
+  submit.disabled = false;
+}
+
+function watch(upload) {
+  stopFollowing = follow(upload, (payload) => {
+    if (payload.type === "progress") show(`${payload.text} …`, payload.percent);
+    else if (payload.type === "ready") location.reload();
+    else showFailure(payload.text);
+  });
+}
+
+function show(text, percent) {
+  progress.hidden = false;
+  progress.querySelector("[data-text]").textContent = text;
+  progress.querySelector("progress").value = percent;
+}
+
+function showFailure(text) {
+  progress.hidden = true;
+  failed.hidden = false;
+  failed.querySelector("[data-text]").textContent = text;
+}
+
+const underway = pageData("following");
+if (underway) watch(underway);

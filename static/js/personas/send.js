@@ -1,0 +1,36 @@
+// Sending a form with progress. Knows no page.
+
+/** Resolves to { status, body }: body is JSON, or null where the site sent none.
+    `onProgress` gets 0 … 1 of what has left the browser. */
+export function sendForm(form, onProgress) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", form.action);
+    request.responseType = "text";
+    request.setRequestHeader("Accept", "application/json");
+    request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
+    request.onload = () => resolve({ status: request.status, body: parse(request.responseText) });
+    request.onerror = () => reject(new Error("the connection broke off"));
+    request.send(new FormData(form));
+  });
+}
+
+/** What to tell when the site answered with no JSON of ours. */
+export function strangeAnswer(status) {
+  if (status === 200 || status === 403) {
+    return "You seem to be signed out. Open this page again in a new tab, sign in, and come back.";
+  }
+  if (status === 413) return "This file is too large. Send a shorter piece.";
+  return `Something went wrong on our side (${status}). Please try again in a moment.`;
+}
+
+export const BROKEN_OFF =
+  "The connection broke off while sending. Check the network and try again.";
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

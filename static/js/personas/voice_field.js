@@ -1,0 +1,182 @@
+// A voice sample from a file or a recording. What is used ends up in the file input,
+// so the form sends it like any file. The site checks all of this again.
+
+import { clock } from "../shared/format.js";
+import { Recorder, canRecord, microphoneProblem } from "./recorder.js";
+
+const QUIET_BELOW = 0.25; // of the meter
+const GOOD_SECONDS = 8;
+
+export class VoiceField {
+  constructor(root) {
+    this.root = root;
+    this.input = root.querySelector("input[type=file]");
+    this.least = Number(root.dataset.leastSeconds);
+    this.most = Number(root.dataset.mostSeconds);
+    this.mostBytes = Number(root.dataset.mostBytes);
+    this.problem = "";
+    this.take = null;
+    this.input.addEventListener("change", () => this.check());
+    if (canRecord()) this.showRecorder();
+  }
+
+  get file() {
+    return this.input.files[0] ?? null;
+  }
+
+  part(name) {
+    return this.root.querySelector(`[data-${name}]`);
+  }
+
+  /** Says what is wrong with the file as far as it shows here; "" when nothing is. */
+  async check() {
+    const file = this.file;
+    this.tell(file ? this.sizeProblem(file) : "");
+    if (file && !this.problem) {
+      const seconds = await duration(file);
+      if (this.file === file) this.tell(this.lengthProblem(seconds));
+    }
+    return this.problem;
+  }
+
+  tell(problem) {
+    this.problem = problem;
+    const line = this.part("voice-error");
+    line.textContent = problem;
+    line.hidden = !problem;
+    this.input.setAttribute("aria-invalid", String(Boolean(problem)));
+  }
+
+  sizeProblem(file) {
+    if (file.size === 0) return "This file is empty. Choose a recording of 8 to 12 s.";
+    if (file.size <= this.mostBytes) return "";
+    const [size, most] = [megabytes(file.size), megabytes(this.mostBytes)];
+    return (
+      `This file is ${size}; a voice sample may have at most ${most}. ` +
+      "Send a shorter piece, or save it as FLAC, MP3 or Ogg."
+    );
+  }
+
+  /** `seconds` is null where the browser can't tell. */
+  lengthProblem(seconds) {
+    if (seconds === null) return "";
+    const says = `This file is ${seconds.toFixed(1)} s long; a voice sample`;
+    if (seconds < this.least) return `${says} needs at least ${this.least} s. 8 to 12 s are best.`;
+    if (seconds > this.most) return `${says} may have at most ${this.most} s. Cut out 8 to 12 s.`;
+    return "";
+  }
+
+  clear() {
+    this.input.value = "";
+    this.tell("");
+  }
+
+  // The recorder
+
+  showRecorder() {
+    this.part("recorder").hidden = false;
+    this.part("record").addEventListener("click", () => this.record());
+    this.part("stop").addEventListener("click", () => this.stop());
+    this.part("use").addEventListener("click", () => this.use());
+    this.part("discard").addEventListener("click", () => this.discard());
+  }
+
+  async record() {
+    this.discard();
+    this.part("record").disabled = true;
+    try {
+      this.recorder = await Recorder.begin();
+    } catch (error) {
+      this.hint(microphoneProblem(error));
+      return;
+    } finally {
+      this.part("record").disabled = false;
+    }
+    this.showRecording(true);
+    this.loudest = 0;
+    this.part("stop").focus();
+    this.draw();
+  }
+
+  draw() {
+    if (!this.recorder) return;
+    const seconds = this.recorder.seconds;
+    const level = this.recorder.level();
+    this.loudest = Math.max(this.loudest, level);
+    this.part("level").value = level;
+    this.part("clock").textContent = clock(seconds);
+    this.hint(this.advice(seconds));
+    if (seconds >= this.most - 1) this.stop();
+    else requestAnimationFrame(() => this.draw());
+  }
+
+  advice(seconds) {
+    if (seconds > 2 && this.loudest < QUIET_BELOW) return "Very quiet. Come closer or check the microphone.";
+    if (seconds < GOOD_SECONDS) return "Speak normally: tell what you did today.";
+    return "That is enough; stop when your sentence ends.";
+  }
+
+  async stop() {
+    const recorder = this.recorder;
+    if (!recorder) return;
+    this.recorder = null;
+    this.take = await recorder.stop();
+    this.showRecording(false);
+    const short = this.take.seconds < this.least;
+    this.hint(short ? `${this.take.seconds.toFixed(1)} s is too short; ${this.least} s are needed.` : "Listen, then use it or record again.");
+    this.part("use").disabled = short;
+    this.part("listen").src = URL.createObjectURL(this.take.file);
+    this.part("take").hidden = false;
+    this.part("record").textContent = "Record again";
+    (short ? this.part("record") : this.part("use")).focus();
+  }
+
+  use() {
+    const files = new DataTransfer();
+    files.items.add(this.take.file);
+    this.input.files = files.files;
+    const { seconds } = this.take;
+    this.tell(this.sizeProblem(this.take.file));
+    this.part("take").hidden = true;
+    this.hint(`Your recording of ${seconds.toFixed(1)} s is ready to be sent.`);
+    this.root.dispatchEvent(new CustomEvent("voiceready", { bubbles: true }));
+  }
+
+  discard() {
+    if (this.take) URL.revokeObjectURL(this.part("listen").src);
+    this.take = null;
+    this.part("take").hidden = true;
+    this.hint("");
+  }
+
+  showRecording(on) {
+    this.part("record").hidden = on;
+    for (const name of ["stop", "clock", "level"]) this.part(name).hidden = !on;
+  }
+
+  hint(text) {
+    const line = this.part("recorder-hint");
+    if (line.textContent !== text) line.textContent = text;
+  }
+}
+
+/** Seconds of a sound file as the browser reads it; null if it can't tell. */
+function duration(file) {
+  return new Promise((resolve) => {
+    const url = URL.createObjectURL(file);
+    const audio = new Audio();
+    const done = (seconds) => {
+      URL.revokeObjectURL(url);
+      resolve(Number.isFinite(seconds) && seconds > 0 ? seconds : null);
+    };
+    audio.onloadedmetadata = () => done(audio.duration);
+    audio.onerror = () => done(null);
+    setTimeout(() => done(null), 2000);
+    audio.preload = "metadata";
+    audio.src = url;
+  });
+}
+
+function megabytes(bytes) {
+  return bytes >= 2 ** 20 ? `${Math.round(bytes / 2 ** 20)} MB` : `${Math.round(bytes / 1024)} kB`;
+}

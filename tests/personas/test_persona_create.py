@@ -1,0 +1,87 @@
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from personas.models import Persona
+from personas.uploads import VoiceUpload
+
+URL = "/personas/new/"
+JSON = {"headers": {"accept": "application/json"}}
+
+
+@pytest.fixture(autouse=True)
+def signed_in(client, alice):
+    client.force_login(alice)
+
+
+def test_the_form_has_examples_and_a_recorder(client):
+    html = client.get(URL).content.decode()
+    assert "You are a wise and friendly teacher." in html
+    assert "data-recorder" in html
+    assert 'data-most="2000"' in html
+
+
+def test_it_makes_a_persona(client, alice):
+    response = client.post(URL, {"name": "Nora", "role_prompt": "You bake.\r\nAlone."})
+    persona = Persona.objects.get()
+    assert response.headers["Location"] == f"/personas/{persona.pk}/"
+    assert (persona.owner, persona.name) == (alice, "Nora")
+    assert persona.current.role_prompt == "You bake.\nAlone."
+    assert persona.current.voice is None
+
+
+def test_an_empty_role_prompt_is_allowed(client):
+    client.post(URL, {"name": "Nora", "role_prompt": ""})
+    assert Persona.objects.get().current.role_prompt == ""
+
+
+def test_a_voice_sample_is_received_with_it(
+    client, sample_file, enqueued, django_capture_on_commit_callbacks
+):
+    with django_capture_on_commit_callbacks(execute=True):
+        response = client.post(URL, {"name": "Nora", "voice": sample_file}, **JSON)
+    upload = VoiceUpload.objects.get()
+    assert response.status_code == 201
+    assert response.json() == {"url": f"/personas/{upload.persona_id}/"}
+    assert enqueued == [str(upload.pk)]
+    assert "me" not in upload.original.name
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"name": ""}, "This field is required."),
+        ({"name": "n" * 81}, "at most 80 characters"),
+        ({"role_prompt": "p" * 2001}, "2,001 characters; it may have at most 2,000"),
+        ({"name": "a\0b"}, "Null characters are not allowed."),
+    ],
+)
+def test_bad_fields_are_explained(client, fields, says):
+    response = client.post(URL, {"name": "Nora", **fields})
+    assert response.status_code == 400
+    assert says in response.content.decode()
+    assert Persona.objects.count() == 0
+
+
+def test_line_ends_count_once(client):
+    client.post(URL, {"name": "Nora", "role_prompt": "x\r\n" * 999 + "xx"})
+    assert len(Persona.objects.get().current.role_prompt) == 2000
+
+
+def test_a_file_that_is_no_sound_makes_no_persona(client, files_left):
+    letter = SimpleUploadedFile("voice.wav", b"Dear Sir", "audio/wav")
+    response = client.post(URL, {"name": "Nora", "voice": letter}, **JSON)
+    assert response.status_code == 400
+    assert "WAV, FLAC, MP3" in response.json()["errors"]["voice"][0]
+    assert Persona.objects.count() == 0
+    assert files_left() == []
+
+
+def test_a_full_disk_makes_no_persona(client, sample_file, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("django.core.files.storage.FileSystemStorage.save", full)
+    client.raise_request_exception = False
+    response = client.post(URL, {"name": "Nora", "voice": sample_file})
+    assert response.status_code == 500
+    assert Persona.objects.count() == 0

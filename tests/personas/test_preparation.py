@@ -1,0 +1,96 @@
+import io
+
+import numpy as np
+import pyloudnorm
+import pytest
+
+from personas.decoding import decode
+from personas.errors import Silent, TooLittleSpeech, TooShort
+from personas.preparation import CEILING, prepare, to_flac
+from tests import sounds
+
+
+def prepared(sound, least=3, used=12):
+    return prepare(np.asarray(sound, np.float32), least, used)
+
+
+def loudness(pcm):
+    return pyloudnorm.Meter(24_000).integrated_loudness(pcm.astype(float))
+
+
+@pytest.mark.parametrize("gain", [0.02, 0.3, 1.0])
+def test_any_level_becomes_minus_24_lufs(gain):
+    sample = prepared(gain * sounds.speech(8))
+    assert loudness(sample.pcm) == pytest.approx(-24, abs=0.1)
+    assert sample.warning == ""
+
+
+def test_peaks_stay_below_full_scale():
+    sound = sounds.speech(8)
+    sound[::6000] = 1.0  # clicks far above the speech
+    sound = np.where(np.arange(len(sound)) % 6000 == 0, 1.0, 0.05 * sound)
+    assert np.abs(prepared(sound).pcm).max() <= CEILING + 1 / 32768
+
+
+def test_it_refuses_a_recording_shorter_than_three_seconds():
+    with pytest.raises(TooShort) as caught:
+        prepared(sounds.speech(1.2))
+    assert "1.2 s long; a voice sample needs at least 3 s" in caught.value.text
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-4])
+def test_it_refuses_silence_and_says_its_level(level):
+    noise = level * np.random.default_rng(3).standard_normal(24_000 * 6)
+    with pytest.raises(Silent) as caught:
+        prepared(noise)
+    assert "Check the microphone" in caught.value.text
+
+
+def test_one_click_in_silence_is_silence():
+    sound = sounds.silence(8)
+    sound[30_000:30_100] = 0.9
+    with pytest.raises(Silent):
+        prepared(sound)
+
+
+def test_it_refuses_a_second_of_voice_in_a_long_pause():
+    sound = np.concatenate([sounds.silence(4), sounds.speech(1), sounds.silence(4)])
+    with pytest.raises(TooLittleSpeech) as caught:
+        prepared(sound)
+    assert "of these 9.0 s have a voice in them" in caught.value.text
+
+
+def test_silence_around_the_voice_is_trimmed():
+    sound = np.concatenate([sounds.silence(5), sounds.speech(6), sounds.silence(5)])
+    assert prepared(sound).seconds == pytest.approx(6, abs=0.5)
+
+
+def test_the_fullest_part_of_a_long_recording_is_used():
+    sparse = np.concatenate([sounds.speech(1), sounds.silence(1.5)] * 6)
+    dense = np.tile(sounds.speech(2.5)[36_000:], 12)  # no pause in this second
+    sample = prepared(np.concatenate([sparse, dense, sparse[:120_000]]))
+    assert sample.seconds == 12
+    assert speaking(sample.pcm) > speaking(prepared(sparse).pcm) + 0.2
+    assert speaking(sample.pcm) > speaking(prepared(dense).pcm) - 0.05
+
+
+def speaking(pcm):
+    """Share of tenths of a second with sound in them."""
+    return (np.abs(pcm).reshape(-1, 2400).max(axis=1) > 0.01).mean()
+
+
+def test_clipping_is_told_and_no_reason_to_refuse():
+    clipped = np.clip(30 * sounds.speech(6), -1, 1)
+    sample = prepared(clipped)
+    assert "overdriven" in sample.warning
+    assert prepared(sounds.speech(6)).warning == ""
+
+
+def test_a_constant_offset_is_no_sound():
+    with pytest.raises(Silent):
+        prepared(np.full(24_000 * 6, 0.5))
+
+
+def test_the_kept_flac_is_exactly_what_was_encoded():
+    sample = prepared(sounds.speech())
+    assert np.array_equal(decode(io.BytesIO(to_flac(sample.pcm)), 60), sample.pcm)
