@@ -6,6 +6,7 @@ Owns the choice of device and of the number of slots.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
 import logging
 from collections.abc import Callable
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 BUSY_SHARE = 0.7  # of real time that ticks may take when every slot talks
 MOST_AUTOMATIC_SLOTS = 8
 GPU_SLOTS = 4
+HOPELESS_MS = 4 * FRAME_MS
 
 
 class NoSuchDevice(PersonaplexError):
@@ -51,13 +53,21 @@ def warm(model: Model, slots: int, threads: int) -> Engine:
     the measured tick of one says how many keep real time."""
     measured = slots == 0 and model.device.type == "cpu"
     engine = Engine(model, 1 if measured else slots or GPU_SLOTS, threads)
-    tick_ms = engine.warm_up()
-    if not measured or (fitting := fitting_slots(tick_ms)) == 1:
-        return engine
-    log.info("One session takes %.1f ms a tick: %d slots", tick_ms, fitting)
-    engine = Engine(model, fitting, threads)
-    engine.warm_up()
+    tick_ms = measure(engine)
+    if measured and (fitting := fitting_slots(tick_ms)) > 1:
+        log.info("One session takes %.1f ms a tick: %d slots", tick_ms, fitting)
+        engine = Engine(model, fitting, threads)
+        engine.warm_up()
+    engine.info = dataclasses.replace(engine.info, tick_ms_at_start=tick_ms)
     return engine
+
+
+def measure(engine: Engine) -> float:
+    """The best of a few: other programs that start now only make it seem slower."""
+    tick_ms = engine.warm_up()
+    if tick_ms < HOPELESS_MS:
+        tick_ms = min(tick_ms, *(engine.warm_up() for _ in range(2)))
+    return tick_ms
 
 
 def fitting_slots(tick_ms: float) -> int:

@@ -84,7 +84,7 @@ def _read_wav(path: Path) -> NDArray[np.float32]:
             rate, channels, width = found
             raise ValueError(f"{rate} Hz, {channels} channels, {8 * width} bits")
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    return samples.astype(np.float32) / 32768
+    return samples.astype(np.float32) / np.float32(32768)
 
 
 def _say(**fields: object) -> None:

@@ -99,7 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     from inference.commands._engine import engine_loader
     from inference.engine.model_thread import ModelThread
-    from inference.worker.server import WorkerOptions, WorkerServer
+    from inference.worker.options import WorkerOptions
+    from inference.worker.server import WorkerServer
 
     thread = ModelThread(engine_loader(arguments), queue_frames=arguments.queue_frames)
     options = WorkerOptions(

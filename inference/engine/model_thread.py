@@ -64,6 +64,7 @@ class ModelThread:
         self._batches = batches
         self._grace_ms = grace_ms
         self._schedule = Schedule(queue_frames)
+        self._measured: Future[float] = Future()
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._busy_since: float | None = None
         self._engine: SteppedEngine  # the thread's alone, as is the next
@@ -98,6 +99,13 @@ class ModelThread:
         job = VoiceJob(pcm, progress)
         self._schedule.add_voice(job)
         return job.future
+
+    def measure_again(self) -> Future[float]:
+        """The tick of one session in ms, once more, when there is nothing to do. Only
+        for a worker that serves nobody yet: the measurement needs a free slot."""
+        self._measured = Future()
+        self._schedule.ask_to_measure()
+        return self._measured
 
     def stats(self) -> EngineStats:
         return self._schedule.stats()
@@ -142,6 +150,8 @@ class ModelThread:
                 self._prime()
             case Work.ENCODE:
                 self._encode()
+            case Work.MEASURE:
+                self._measured.set_result(self._engine.warm_up())
 
     def _end(self, error: BaseException | None) -> None:
         self._busy_since = None

@@ -56,6 +56,7 @@ class Work(Enum):
     TICK = auto()
     PRIME = auto()
     ENCODE = auto()
+    MEASURE = auto()
     STOP = auto()
 
 
@@ -85,6 +86,7 @@ class Schedule:
         self._priming: deque[ThreadSession] = deque()
         self._live: set[ThreadSession] = set()
         self._voices: deque[VoiceJob] = deque()  # at most MAX_VOICE_JOBS
+        self._measure = False
         self._prime_served = self._voice_served = 0.0
 
     # What comes in.
@@ -139,6 +141,11 @@ class Schedule:
             self._voices.append(job)
             self._wake.notify()
 
+    def ask_to_measure(self) -> None:
+        with self._wake:
+            self._measure = True
+            self._wake.notify()
+
     def stop(self) -> tuple[list[ThreadSession], list[VoiceJob]]:
         """Take nothing more; what is left has to be told."""
         with self._wake:
@@ -171,6 +178,9 @@ class Schedule:
                     return Work.PRIME
                 elif self._voices:
                     return Work.ENCODE
+                elif self._measure:
+                    self._measure = False
+                    return Work.MEASURE
                 self._wake.wait(wait)
         return Work.STOP
 

@@ -56,6 +56,7 @@ class EchoEngine:
             tick_ms_at_start=tick_ms_at_start,
         )
         self.tick_seconds, self.chunk_seconds = tick_seconds, chunk_seconds
+        self.tick_ms = tick_ms_at_start
         self.held = threading.Event()  # cleared: the step hangs
         self.held.set()
         self.rows, self.last, self.steps = {}, {}, {}
@@ -120,7 +121,7 @@ class EchoEngine:
         return EchoVoiceEncoder(pcm, self.chunk_seconds)
 
     def warm_up(self):
-        return self.info.tick_ms_at_start
+        return self.tick_ms
 
 
 def frame_of(number):

@@ -8,7 +8,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from inference.engine.model_thread import ModelThread
-from inference.worker.server import WorkerOptions, WorkerServer
+from inference.worker.options import WorkerOptions
+from inference.worker.server import WorkerServer
 from tests.inference.echo_engine import EchoEngine
 
 SECRET = "a shared secret"

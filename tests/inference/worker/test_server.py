@@ -9,10 +9,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from inference.errors import NoWorker, WorkerStopping
+from inference.worker import routes
 from inference.worker import server as server_module
 from inference.worker.client import WorkerSession
+from inference.worker.options import WorkerOptions
 from inference.worker.protocol import Open
-from inference.worker.server import WorkerOptions
 from tests.inference.echo_engine import EchoEngine, frame_of
 from tests.inference.worker.conftest import SECRET, running
 
@@ -50,6 +51,15 @@ async def test_a_model_that_is_too_slow_is_not_served(caplog):
         with pytest.raises(NoWorker):
             await WorkerSession.connect(rig.url, SECRET, Open("one"))
     assert "Not serving: one step of echo takes 123 ms" in caplog.text
+
+
+async def test_a_model_that_was_only_disturbed_is_served_later(monkeypatch):
+    monkeypatch.setattr(server_module, "MEASURE_AGAIN_SECONDS", 0.1)
+    engine = EchoEngine(tick_ms_at_start=123.4)
+    async with running(engine, ready=False) as rig:
+        await rig.until(lambda: "123 ms" in rig.server.admission.why_not)
+        engine.tick_ms = 20.0
+        await rig.until(lambda: rig.server.admission.ready)
 
 
 async def test_a_model_that_is_too_slow_is_served_when_forced():
@@ -95,7 +105,7 @@ async def test_unknown_paths_are_refused(rig):
 
 
 async def test_more_sockets_than_any_site_needs_are_refused(rig, monkeypatch):
-    monkeypatch.setattr(server_module, "MAX_SOCKETS", 1)
+    monkeypatch.setattr(routes, "MAX_SOCKETS", 1)
     async with rig.socket():
         with pytest.raises(NoWorker, match="503"):
             await WorkerSession.connect(rig.url, SECRET, Open("one"))

@@ -1,0 +1,18 @@
+"""What an operator chooses for a worker, beside the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    secret: str
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: any free one
+    name: str = ""  # host:port
+    public_url: str = ""  # ws://127.0.0.1:PORT
+    site: str = ""  # http://host:port, "" for no heartbeat
+    heartbeat_seconds: float = 5.0
+    voice_cache_mb: int = 256
+    force: bool = False  # serve even if the model does not keep real time
