@@ -1,0 +1,78 @@
+"""``python -m inference.training STEP CONFIG.toml [key=value ...]``: one step of the
+making of the small model. LOG.md says which steps there are and in which order."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tomllib
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def _speak(config: Any) -> None:
+    from inference.training.speech import speak_all
+
+    speak_all(config)
+
+
+def _archive(config: Any) -> None:
+    from inference.training.speech import archive
+
+    archive(config)
+
+
+def _codec(config: Any) -> None:
+    from inference.training.codec_train import train_codec
+
+    train_codec(config)
+
+
+def _steps() -> dict[str, tuple[Callable[[Any], None], Callable[[], type]]]:
+    def codec() -> type:
+        from inference.training.codec_train import CodecConfig
+
+        return CodecConfig
+
+    def speech() -> type:
+        from inference.training.speech import SpeechConfig
+
+        return SpeechConfig
+
+    return {
+        "speak": (_speak, speech),
+        "archive": (_archive, speech),
+        "codec": (_codec, codec),
+    }
+
+
+def read_config(kind: type, path: Path, overrides: list[str]) -> Any:
+    """A dataclass from TOML and ``key=value`` words; unknown keys are refused."""
+    values: dict[str, Any] = tomllib.loads(path.read_text())
+    types = typing.get_type_hints(kind)
+    for word in overrides:
+        key, _, text = word.partition("=")
+        if key not in types:
+            raise SystemExit(f"{path}: there is no setting {key!r}")
+        values[key] = (
+            tomllib.loads(f"v = {text}")["v"] if types[key] is not str else text
+        )
+    known = {f.name for f in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise SystemExit(f"{path}: there is no setting {', '.join(unknown)}")
+    return kind(**values)
+
+
+def main(words: list[str]) -> None:
+    steps = _steps()
+    if len(words) < 2 or words[0] not in steps:
+        raise SystemExit(f"{__doc__}\nSteps: {', '.join(steps)}")
+    run, kind = steps[words[0]]
+    run(read_config(kind(), Path(words[1]), words[2:]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,67 @@
+"""Several GPUs of one host, or none: the few collective calls that training needs.
+
+Knows tensors and ranks; nothing of models or data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class Ranks:
+    """This process among its equals. Alone it does nothing and says yes to itself."""
+
+    def __init__(self) -> None:
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        cuda = torch.cuda.is_available()
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        self.device = torch.device("cuda", local) if cuda else torch.device("cpu")
+        if cuda:
+            torch.cuda.set_device(self.device)
+        if self.count > 1:
+            dist.init_process_group("nccl" if cuda else "gloo")
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def sum_(self, x: Tensor) -> Tensor:
+        if self.count > 1:
+            dist.all_reduce(x)
+        return x
+
+    def from_first_(self, tensors: Iterable[Tensor]) -> None:
+        if self.count > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def agree(self, yes: bool) -> bool:
+        """Whether the first rank says yes; so that all stop at the same step."""
+        if self.count == 1:
+            return yes
+        flag = torch.tensor([float(yes)], device=self.device)
+        dist.broadcast(flag, 0)
+        return bool(flag.item())
+
+    def average_gradients(self, parameters: list[nn.Parameter]) -> None:
+        if self.count == 1:
+            return
+        grads = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        dist.all_reduce(flat)
+        flat /= self.count
+        start = 0
+        for grad in grads:
+            grad.copy_(flat[start : start + grad.numel()].view_as(grad))
+            start += grad.numel()
+
+    def close(self) -> None:
+        if self.count > 1:
+            dist.barrier()
+            dist.destroy_process_group()
