@@ -1,0 +1,127 @@
+"""The whole product on a fresh data folder, and Chromium with a file as microphone."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import psycopg
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.e2e import sounds
+from tests.e2e.browser_protocol_client import Site
+from tests.up.product import RunningProduct
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker("e2e")
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("e2e")
+    # Root's PostgreSQL is another account: pytest's folders are closed to it.
+    for folder in (place, *place.parents[:2]):
+        folder.chmod(0o711)
+    return place
+
+
+@pytest.fixture(scope="session")
+def product(place):
+    product = RunningProduct(place / "data", WORKER_SLOTS="2").start()
+    yield product
+    product.stop()
+
+
+@pytest.fixture(scope="session")
+def password(product):
+    """Of the first account, read as a person would."""
+    text = (product.data / "first-account.txt").read_text()
+    return tuple(re.findall(r"(?:user name|password): (.+)", text))
+
+
+@pytest.fixture(scope="session")
+def microphone(place):
+    return sounds.microphone(place)
+
+
+@pytest.fixture(scope="session")
+def chromium(microphone):
+    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone}"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    """Whatever the browser complains of is in ``page.complaints``."""
+    context = chromium.new_context(permissions=["microphone"])
+    page = context.new_page()
+    page.complaints = complaints = []
+    page.on("console", lambda m: m.type == "error" and complaints.append(m.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "response",
+        lambda r: r.status >= 400 and complaints.append(f"{r.status} {r.url}"),
+    )
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def signed_in(page, product, password):
+    page.goto(product.address)
+    page.get_by_label("User name").fill(password[0])
+    page.get_by_label("Password").fill(password[1])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(product.address + "/")
+    return page
+
+
+@pytest.fixture(scope="session")
+def site(product, password):
+    return Site(product.address, *password)
+
+
+@pytest.fixture
+def rows(product):
+    """Asks the product's own database."""
+    with psycopg.connect(
+        product.environment_of_site()["DATABASE_URL"], autocommit=True
+    ) as connection:
+
+        def ask(query, *values):
+            return connection.execute(query, values).fetchall()
+
+        yield ask
+
+
+@pytest.fixture
+def report(capsys):
+    """Shows a test's figures, as one line of JSON, whatever pytest captures."""
+
+    def show(name, figures):
+        with capsys.disabled():
+            sys.stdout.write("\n" + json.dumps({name: figures}) + "\n")
+
+    return show

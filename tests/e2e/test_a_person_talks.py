@@ -1,0 +1,141 @@
+"""The whole story in Chromium: sign in, two personas, a minute of talk, the review."""
+
+import re
+
+import numpy as np
+
+from tests.e2e import sounds
+from tests.up.product import wait_until
+
+TALK_SECONDS = 60
+# Clicks "End" a minute after the page has become live, on the page's own clock.
+END_AFTER = """seconds => new Promise(resolve => {
+  const talk = document.getElementById("talk");
+  const live = () => {
+    if (talk.dataset.phase !== "live") return;
+    seen.disconnect();
+    const end = () => { document.getElementById("end").click(); resolve(); };
+    setTimeout(end, seconds * 1000);
+  };
+  const seen = new MutationObserver(live);
+  seen.observe(talk, { attributes: true });
+  document.getElementById("start").click();
+  live();
+})"""
+REVIEW_DATA = """async () =>
+  (await fetch(document.getElementById("review").dataset.data)).json()"""
+HEARD = """async () => {
+  const audio = document.getElementById("recording");
+  const sound = await (await fetch(audio.src)).arrayBuffer();
+  const decoded = await new OfflineAudioContext(2, 1, 48000).decodeAudioData(sound);
+  const rms = channel => {
+    const x = decoded.getChannelData(channel);
+    return Math.sqrt(x.reduce((sum, v) => sum + v * v, 0) / x.length);
+  };
+  return { seconds: decoded.duration, user: rms(0), agent: rms(1) };
+}"""
+
+
+def create_persona(page, product, name, role_prompt, sample):
+    """Through the page; returns its address when the voice is ready."""
+    page.goto(product.address + "/personas/new/")
+    page.get_by_label("Name").fill(name)
+    page.locator("[name=role_prompt]").fill(role_prompt)
+    page.locator("input[type=file]").set_input_files(sample)
+    page.get_by_role("button", name="Create persona").click()
+    page.wait_for_url(re.compile(r"/personas/[0-9a-f-]{36}/"), timeout=30_000)
+    page.locator(f"audio[aria-label='Voice sample of {name}']").wait_for(timeout=90_000)
+    return page.url
+
+
+def played(page, seconds):
+    """How far the recording came in that time, played by the page's own button."""
+    page.locator("#play").click()
+    page.wait_for_timeout(seconds * 1000)
+    at = page.evaluate("document.getElementById('recording').currentTime")
+    page.locator("#play").click()
+    return at
+
+
+def milliseconds(page, name):
+    return float(re.findall(r"[\d.]+", page.locator(f"#path-{name}").inner_text())[0])
+
+
+def test_a_persona_is_made_and_talked_to_for_a_minute(
+    signed_in, product, place, report
+):
+    page = signed_in
+    create_persona(
+        page, product, "Ticket clerk", "You sell tickets.", sounds.espeak_sample(place)
+    )
+    persona = create_persona(
+        page, product, "Reader", "You enjoy reading aloud.", sounds.RECORDING
+    )
+
+    page.goto(persona)
+    page.get_by_role("link", name="Talk", exact=True).click()
+    page.locator("#start").wait_for()
+    page.evaluate(END_AFTER, TALK_SECONDS)
+    page.locator("#kept").wait_for(timeout=20_000)
+    words = page.locator("#transcript").inner_text()
+    page.locator("#kept-link").click()
+
+    page.locator("#latency").wait_for()
+    data = page.evaluate(REVIEW_DATA)
+    agent = page.context.request.get(product.address + data["recordings"]["agent"])
+    heard = page.evaluate(HEARD)
+    agent_rms = sounds.rms(sounds.decoded(agent.body()))
+    at = played(page, 3)
+    figures = {
+        "frames": data["counts"]["frames"],
+        "late": data["counts"]["late"],
+        "dropped": data["counts"]["dropped"],
+        "missing": data["counts"]["missing"],
+        "end": data["end"]["reason"],
+        "agent_rms": round(agent_rms, 4),
+        "page_agent_rms": round(heard["agent"], 4),
+        "page_user_rms": round(heard["user"], 4),
+        "recording_s": round(heard["seconds"], 2),
+        "played_s_in_3": round(at, 2),
+        "characters": len(words),
+        **{f"path_{p}_ms": milliseconds(page, p) for p in ("p50", "p95", "p99")},
+    }
+    report("a minute of talk", figures)
+
+    assert abs(figures["frames"] - TALK_SECONDS * 12.5) <= 3
+    assert figures["end"] == "user_ended"
+    assert agent_rms > 0.001 and heard["agent"] > 0.001 and heard["user"] > 0.001
+    assert abs(heard["seconds"] - TALK_SECONDS) < 1
+    assert words.strip() and page.locator("#words").inner_text().strip()
+    assert at > 2
+    assert (
+        0 < figures["path_p50_ms"] <= figures["path_p95_ms"] <= figures["path_p99_ms"]
+    )
+    assert page.complaints == []
+
+
+def test_a_page_closed_in_mid_word_is_kept_with_its_reason(signed_in, product, site):
+    page = signed_in
+    page.goto(product.address + "/")
+    page.get_by_role("link", name="Talk").first.click()
+    page.locator("#start").click()
+    page.locator("#talk[data-phase=live]").wait_for(timeout=30_000)
+    page.wait_for_timeout(4_000)
+    page.close()
+
+    latest = wait_until(lambda: ended_lately(site), 30)
+    data = site.data(latest)
+    assert data["end"]["reason"] == "user_left"
+    assert data["counts"]["frames"] >= 25
+
+
+def ended_lately(site):
+    """The conversation at the top of the list, once it has ended."""
+    top = site.http.get("/conversations/").text
+    found = re.findall(r"/conversations/([0-9a-f-]{36})/", top)
+    return found[0] if found and not site.data(found[0])["live"] else ""
+
+
+def test_the_recording_in_the_repository_is_speech():
+    assert sounds.rms(sounds.decoded(sounds.RECORDING)) > 0.01
+    assert np.abs(sounds.decoded(sounds.DATA / "espeak_voice.flac")).max() > 0.05
