@@ -41,16 +41,17 @@ class Timeline:
 
     @classmethod
     def of(cls, conversation: Conversation) -> Timeline:
-        ends = [
-            (packets[0].seq, packets[-1].seq)
-            for column in conversation.chunks.values_list("user_packets", flat=True)
-            if (packets := unpack_user_packets(bytes(column)))
-        ]
-        if not ends:
+        columns = conversation.chunks.order_by("first_frame").values_list(
+            "user_packets", flat=True
+        )
+        # Every chunk holds the packets that its frames answer, in order.
+        head = unpack_user_packets(bytes(columns.first() or b""))
+        tail = unpack_user_packets(bytes(columns.last() or b""))
+        if not head or not tail:
             return cls(0, 0)
-        first = min(start for start, _ in ends)
-        slots = max(end for _, end in ends) - first + 1
-        if slots > MAX_SLOTS:
+        first = head[0].seq
+        slots = tail[-1].seq - first + 1
+        if not 0 < slots <= MAX_SLOTS:
             raise FrameLogError(f"{slots} frames in conversation {conversation.pk}")
         return cls(first, slots)
 

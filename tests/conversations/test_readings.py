@@ -1,0 +1,168 @@
+"""Recordings, transcript, levels and latency, read from a frame log."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from conversations import readings
+from conversations.figures import summarise
+from conversations.frames import FrameLogError
+from conversations.loudness import envelope, levels_of, measure
+from conversations.models import FrameChunk, Levels
+from conversations.opus import Encoder, silence
+from conversations.readings import Timeline
+from tests.conversations.browser import tone
+from tests.conversations.logged import write_log
+from tests.factories import ConversationFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def conversation():
+    return ConversationFactory()
+
+
+def heard(conversation, side):
+    sound, rate = soundfile.read(io.BytesIO(readings.recording(conversation, side)))
+    assert rate == 48_000
+    return sound
+
+
+def loud(sound):
+    """For each frame, whether anything is heard (48 kHz; the codec is 312 behind)."""
+    whole = np.pad(sound, (0, -len(sound) % 3_840)).reshape(-1, 3_840)
+    return (np.abs(whole[:, 960:-960]).max(axis=1) > 0.05).tolist()
+
+
+def test_both_sides_last_as_long_as_the_conversation(conversation):
+    write_log(conversation, range(50))
+    assert Timeline.of(conversation).seconds == 4.0
+    assert len(heard(conversation, "user")) == pytest.approx(4 * 48_000, abs=320)
+    assert len(heard(conversation, "agent")) == pytest.approx(4 * 48_000, abs=320)
+    both = heard(conversation, "both")
+    assert both.shape == (len(heard(conversation, "user")), 2)
+
+
+def test_lost_frames_keep_their_time(conversation):
+    """Numbers 5 to 9 never came; 15 to 17 came, but were not answered."""
+    received = [*range(5), *range(10, 30)]
+    answered = [seq for seq in received if seq not in (15, 16, 17)]
+    write_log(conversation, answered, user_seqs=received)
+    user = loud(heard(conversation, "user"))
+    agent = loud(heard(conversation, "agent"))
+    assert len(user) == len(agent) == 30
+    assert [n for n, there in enumerate(user) if not there] == [5, 6, 7, 8, 9]
+    assert [n for n, there in enumerate(agent) if not there] == [
+        *range(5, 10), 15, 16, 17,
+    ]  # fmt: skip
+
+
+def test_the_first_user_frame_is_second_zero_whatever_its_number(conversation):
+    write_log(conversation, range(1_000, 1_025), pieces=[(10, " Hi")])
+    timeline = Timeline.of(conversation)
+    assert timeline.slots == 25
+    assert readings.transcript(conversation, timeline)[0]["start_s"] == 0.8
+
+
+def test_an_empty_log_reads_as_nothing(conversation):
+    timeline = Timeline.of(conversation)
+    assert timeline.seconds == 0
+    assert readings.transcript(conversation, timeline) == []
+    assert readings.latency(conversation, timeline) is None
+    assert readings.recording(conversation, "both").startswith(b"OggS")
+    assert measure(conversation).user == b""
+
+
+def test_frames_lost_from_the_log_are_silence(conversation):
+    write_log(conversation, range(60))
+    FrameChunk.objects.get(first_frame=20).delete()
+    sound = loud(heard(conversation, "agent"))
+    assert len(sound) == 60
+    assert not any(sound[20:40])
+    assert sum(sound) == 40
+
+
+def test_a_damaged_log_is_refused(conversation):
+    write_log(conversation, range(20))
+    chunk = FrameChunk.objects.get()
+    chunk.user_packets = bytes(chunk.user_packets)[:-3]
+    chunk.save()
+    with pytest.raises(FrameLogError):
+        readings.recording(conversation, "user")
+
+
+def test_pieces_become_words_with_times(conversation):
+    pieces = [
+        (2, " Hel"), (3, "lo"), (4, ","), (6, " you"), (30, " Well"), (31, "."),
+    ]  # fmt: skip
+    write_log(conversation, range(40), pieces=pieces)
+    first, second = readings.transcript(conversation, Timeline.of(conversation))
+    assert first == {
+        "start_s": 0.16,
+        "end_s": 0.56,
+        "text": "Hello, you",
+        "words": [
+            {"start_s": 0.16, "end_s": 0.4, "text": "Hello,"},
+            {"start_s": 0.48, "end_s": 0.56, "text": "you"},
+        ],
+    }
+    assert (second["start_s"], second["text"]) == (2.4, "Well.")
+
+
+def test_words_stand_where_their_frame_stands_after_a_gap(conversation):
+    write_log(conversation, [*range(5), *range(25, 40)], pieces=[(5, " late")])
+    (stretch,) = readings.transcript(conversation, Timeline.of(conversation))
+    assert stretch["start_s"] == 2.0
+
+
+def test_latency_has_percentiles_stages_and_a_bounded_series(conversation):
+    write_log(conversation, range(700))
+    latency = readings.latency(conversation, Timeline.of(conversation))
+    assert latency["p50_ms"] == pytest.approx(30.35, abs=0.01)
+    assert latency["p99_ms"] <= latency["max_ms"] == 30.7
+    assert latency["stages"] == {
+        "decode_ms": 0.2,
+        "queue_ms": 0.9,
+        "tick_ms": 9.0,
+        "worker_ms": 10.0,
+        "encode_ms": 0.4,
+    }
+    assert len(latency["series"]["t"]) == len(latency["series"]["max_ms"]) == 300
+    assert latency["series"]["t"][0] == 0
+
+
+def test_the_summary_counts_what_the_row_keeps(conversation):
+    write_log(conversation, [0, 1, 2, 10, 11])
+    figures = summarise(conversation.chunks.all())
+    assert figures["frames"] == 5
+    assert figures["missing_frames"] == 7
+    assert figures["path_p50_ms"] == 30.0
+
+
+def test_levels_are_loud_where_it_is_loud():
+    encoder = Encoder(32_000)
+    loud_packets = [encoder.encode(frame) for frame in tone(10)]
+    levels = np.frombuffer(levels_of([*[silence()] * 10, *loud_packets]), np.uint8)
+    assert len(levels) == 40
+    assert levels[:18].max() < 5
+    assert levels[24:].min() > 70  # 8,000 of 32,768, RMS: −15 dBFS
+
+
+def test_the_envelope_is_bounded(conversation):
+    long = bytes(range(100)) * 450  # half an hour
+    levels = Levels(conversation=conversation, rate=25.0, user=long, agent=long)
+    shown = envelope(levels)
+    assert len(shown["user"]) == len(shown["agent"]) == 3_000
+    assert shown["rate"] == pytest.approx(25 / 15)
+    assert max(shown["user"]) == 99
+
+
+def test_measuring_twice_writes_the_same(conversation):
+    write_log(conversation, range(10))
+    first = bytes(measure(conversation).user)
+    assert bytes(measure(conversation).user) == first
+    assert len(first) == 20
+    assert Levels.objects.count() == 1
