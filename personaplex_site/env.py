@@ -1,6 +1,7 @@
 """Readers of environment variables that refuse odd values."""
 
 import os
+import re
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -22,7 +23,7 @@ def envbool(name: str, default: bool) -> bool:
 
 def envint(name: str, default: int, *, least: int = 0) -> int:
     value = os.environ.get(name, str(default))
-    if not value.lstrip("-").isdigit() or int(value) < least:
+    if not re.fullmatch("-?[0-9]+", value) or int(value) < least:
         raise ImproperlyConfigured(
             f"{name} must be a whole number of at least {least}, not {value!r}."
         )
