@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import dataclasses
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
+
+from inference.worker.beat import Hardware, Heartbeat
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
@@ -50,6 +53,48 @@ class Worker(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def alive(self) -> bool:
+        age = timezone.now() - self.last_seen_at
+        return age <= timedelta(seconds=settings.WORKER_STALE_SECONDS)
+
+    @classmethod
+    @transaction.atomic
+    def beat(cls, beat: Heartbeat) -> Worker:
+        """Write down what a worker says of itself. The worker of a name is one row,
+        which stays locked meanwhile, so beats of one worker follow one another."""
+        now = timezone.now()
+        fields = dataclasses.asdict(beat)
+        for name in ("name", "hardware", "beat"):
+            del fields[name]
+        fields["started_at"] = datetime.fromtimestamp(beat.started_at, UTC)
+        fields["last_seen_at"] = now
+        worker, _ = cls.objects.update_or_create(name=beat.name, defaults=fields)
+        if beat.hardware is not None:
+            worker.keep_sample(beat.hardware, now)
+        return worker
+
+    def keep_sample(self, hardware: Hardware, now: datetime) -> None:
+        """At most one each HARDWARE_SAMPLE_SECONDS, however often the worker beats."""
+        since = now - timedelta(seconds=settings.HARDWARE_SAMPLE_SECONDS)
+        if self.samples.filter(at__gt=since).exists():
+            return
+        self.samples.create(
+            at=now,
+            sessions=self.sessions,
+            tick_p50_ms=self.tick_p50_ms,
+            tick_p99_ms=self.tick_p99_ms,
+            late_frames=self.late_frames,
+            **dataclasses.asdict(hardware),
+        )
+
+
+class HardwareSampleQuerySet(models.QuerySet["HardwareSample"]):
+    def expire(self) -> int:
+        """Delete what is older than HARDWARE_SAMPLE_DAYS; how many there were."""
+        before = timezone.now() - timedelta(days=settings.HARDWARE_SAMPLE_DAYS)
+        return self.filter(at__lt=before).delete()[0]
+
 
 class HardwareSample(models.Model):
     """A worker's hardware at one moment. GPU fields are null without a GPU."""
@@ -71,8 +116,11 @@ class HardwareSample(models.Model):
     tick_p99_ms = models.FloatField()
     late_frames = models.BigIntegerField()
 
+    objects = HardwareSampleQuerySet.as_manager()
+
     class Meta:
         ordering = ["-at"]
+        indexes = [models.Index(fields=["worker", "-at"], name="samples_of_a_worker")]
 
     def __str__(self) -> str:
         return f"{self.worker} at {self.at:%H:%M:%S}"

@@ -1,3 +1,7 @@
-from django.urls import path  # noqa: F401
+from django.urls import path
 
-urlpatterns: list = []
+from inference import views
+
+urlpatterns = [
+    path("heartbeat", views.worker_heartbeat, name="worker_heartbeat"),
+]

@@ -18,6 +18,7 @@ from inference.errors import ProtocolError
 MAX_BEAT = 8 * 1024  # bytes
 BEAT_VERSION = 1
 MOST = 2**53  # of any counter: what JSON carries exactly
+LATEST = 2**32  # seconds since 1970
 TEXT_LIMITS = {"url": 200, "fingerprint": 64, "version": 40}
 MOST_TEXT = 120
 WS_URL = re.compile(r"wss?://[A-Za-z0-9._\-\[\]:]+(/[A-Za-z0-9._\-/]*)?")
@@ -83,6 +84,8 @@ def parse_beat(data: bytes) -> Heartbeat:
         raise ProtocolError(f"heartbeat version {beat.beat}, not {BEAT_VERSION}")
     if not beat.name:
         raise ProtocolError("name is empty")
+    if beat.started_at > LATEST:
+        raise ProtocolError("started_at is not in seconds since 1970")
     if not WS_URL.fullmatch(beat.url):
         raise ProtocolError("url is not ws://host:port or wss://host:port")
     if beat.ready and not (beat.model and beat.fingerprint and beat.slots):
