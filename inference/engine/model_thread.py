@@ -126,7 +126,8 @@ class ModelThread:
                     self._do(work)
                     self._busy_since = None
         except BaseException as error:
-            log.critical("The model thread ended: %s", error, exc_info=error)
+            trace = None if isinstance(error, PersonaplexError) else error
+            log.critical("The model thread ended: %s", error, exc_info=trace)
             self._end(error)
         else:
             self._end(None)
