@@ -119,7 +119,7 @@ def _check_length(config: ModelConfig, voiced: int, ids: int) -> None:
         raise VoicePromptError(
             f"voice prompt of {voiced} frames, at most {room} fit",
             text=f"This voice is {voiced * FRAME_SECONDS:.0f} s long, and the model "
-            f"that is running takes {room * FRAME_SECONDS:.0f} s. Upload a shorter one.",
+            f"that is running takes {room * FRAME_SECONDS:.0f} s. Shorten it.",
         )
     if ids > room - voiced:
         raise RolePromptError(

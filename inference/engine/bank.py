@@ -30,13 +30,16 @@ class Bank:
         self._state = model.lm.state(width)
         self._sampler = Sampler(width, device)
         self._frame = torch.full((width, STREAMS), FREE, device=device)
-        # On a CPU reading only what is written saves time, and one row alone needs
-        # no mask. A GPU step has one shape, so that it can be captured.
-        self._spans = device.type == "cpu"
+        # One row alone may read just what it has written. Several rows read the whole
+        # ring: how far would depend on the longest of them, and the sums with it; and
+        # a step of one shape can be captured.
+        self._spans = width == 1 and device.type == "cpu"
 
     def begin(self, row: int, sampling: Sampling) -> None:
         config = self.model.config
-        self.reset(row)
+        self._encoder.reset([row])
+        self._decoder.reset([row])
+        self._state.reset(row)
         top_text = min(sampling.top_k_text, config.text_cardinality)
         top_audio = min(sampling.top_k_audio, config.audio_cardinality)
         self._sampler.set(
@@ -47,10 +50,8 @@ class Bank:
             greedy=sampling.greedy,
         )
 
-    def reset(self, row: int) -> None:
-        self._encoder.reset([row])
-        self._decoder.reset([row])
-        self._state.reset(row)
+    def end(self, row: int) -> None:
+        """From now on the row costs the others as little as it can."""
         self._sampler.clear(row)
 
     def feed(self, row: int, prompt: PersonaPrompt, start: int, count: int) -> int:

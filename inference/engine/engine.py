@@ -64,15 +64,20 @@ class Slot:
 
 
 class Engine:
-    def __init__(self, model: Model, slots: int, threads: int = 1) -> None:
-        if slots < 1:
-            raise ValueError("an engine needs at least one slot")
+    def __init__(
+        self, model: Model, slots: int, threads: int = 1, width: int | None = None
+    ) -> None:
+        """``width``: slots of a bank, a divisor of ``slots``; None: 1 on a CPU, else
+        all."""
         on_cpu = model.device.type == "cpu"
+        width = width or (1 if on_cpu else slots)
+        if slots < 1 or slots % width:
+            raise ValueError(f"{slots} slots in banks of {width}")
         if on_cpu:
             # A second thread gains little and stalls when the other core is busy.
             torch.set_num_threads(threads)
         self.model = model
-        self._width = 1 if on_cpu else slots
+        self._width = width
         self._chunk = PREFILL_CHUNK_CPU if on_cpu else PREFILL_CHUNK_GPU
         with torch.inference_mode():
             self._banks = [
@@ -169,7 +174,7 @@ class Engine:
         """Free the slot; closing a free one does nothing."""
         if self._slots[slot] is not None:
             bank, row = self._place(slot)
-            bank.reset(row)
+            bank.end(row)
             self._slots[slot] = None
 
     def voice_encoder(self, pcm: NDArray[np.float32]) -> VoiceEncoder:

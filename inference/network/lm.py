@@ -37,7 +37,7 @@ class LMState:
         self.carry[index] = carry.to(self.row.device)
 
     def reset(self, index: int) -> None:
-        self.ring.reset([index])
+        self.ring.reset(index)
         self.row[index] = 0
         self.carry[index] = FREE
 

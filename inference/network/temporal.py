@@ -5,7 +5,6 @@ Owns the ring and its window rule. Knows no tokens, sessions or time limits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -51,10 +50,12 @@ class KVRing:
         self.rows = torch.arange(batch, device=device)
         self.slots = torch.arange(config.context, device=device)
 
-    def reset(self, rows: Sequence[int]) -> None:
-        """Contents stay: what is not written yet is never in view."""
-        for row in rows:
-            self.position[row] = 0
+    def reset(self, row: int) -> None:
+        """What is out of view has no weight, but zero times NaN is NaN: what a broken
+        session left must not reach the next one."""
+        self.position[row] = 0
+        for store in self.layers:
+            store[:, row].zero_()
 
     def view(self, span: int | None) -> Tensor:
         """Which of the first ``span`` slots the position being written sees:

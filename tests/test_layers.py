@@ -1,0 +1,151 @@
+"""Imports point one way; inference runs without Django, the site without torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("personaplex_site", "personas", "conversations", "inference")
+WEB = ("django", "channels", "celery", "daphne", "asgiref", "unfold", "kombu")
+# Django's view of the fleet lives beside the workers, in these files only.
+DJANGO_FILES = ("models", "admin", "apps", "urls", "views", "checks", "migrations")
+# What the site may know of inference: the contracts, and the fleet in the database.
+CONTRACTS = (
+    "inference.errors",
+    "inference.timing",
+    "inference.models",
+    "inference.engine.api",
+    "inference.worker.client",
+    "inference.worker.protocol",
+)
+# Tools without a subject of their own; they import nothing of ours.
+SITE_TOOLS = (
+    "personaplex_site.env",
+    "personaplex_site.logs",
+    "personaplex_site.ranges",
+)
+
+# Who may import what of ours, most particular name first.
+ARROWS = {
+    "inference.network": ("inference.network", "inference.timing"),
+    "inference.engine.api": ("inference.errors", "inference.timing"),
+    "inference.worker.client": (*CONTRACTS, "inference.worker"),
+    "inference.worker.protocol": CONTRACTS,
+    "inference.engine": ("inference",),
+    "inference.training": ("inference",),
+    "inference.worker": ("inference",),
+    "inference": ("inference",),
+    "personas": ("personas", *CONTRACTS, *SITE_TOOLS),
+    "conversations": ("conversations", "personas", *CONTRACTS, *SITE_TOOLS),
+    "personaplex_site": ("personaplex_site", "personas", "conversations", *CONTRACTS),
+}
+NEVER = {
+    "inference.network": ("inference.network.mimi.__main__",),
+    "inference.engine": ("inference.worker", "inference.commands"),
+    "inference.prompts": ("inference.engine", "inference.worker"),
+    "inference.checkpoints": ("inference.engine", "inference.worker"),
+    "inference.worker": ("inference.commands",),
+}
+
+
+def inside(module, *packages):
+    return any(module == p or module.startswith(p + ".") for p in packages)
+
+
+def modules():
+    for package in OURS:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            yield name.removesuffix(".__init__"), path
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                path_of = ROOT / Path(*whole.split("."))
+                is_module = path_of.with_suffix(".py").exists() or path_of.is_dir()
+                yield whole if is_module else node.module
+
+
+def is_django_file(module):
+    parts = module.split(".")
+    return parts[0] == "inference" and len(parts) > 1 and parts[1] in DJANGO_FILES
+
+
+MODULES = list(modules())
+
+
+def test_there_are_modules_to_look_at():
+    assert len(MODULES) > 60
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES, ids=[name for name, _ in MODULES])
+def test_imports_point_one_way(module, path):
+    allowed = next(ARROWS[p] for p in ARROWS if inside(module, p))
+    for name in imports(path):
+        if name.split(".")[0] in OURS:
+            assert inside(name, *allowed), f"{module} imports {name}"
+        for package, forbidden in NEVER.items():
+            if inside(module, package):
+                assert not inside(name, *forbidden), f"{module} imports {name}"
+        if not inside(module, "inference.training"):
+            assert not inside(name, "inference.training"), f"{module} imports {name}"
+        if inside(module, "inference") and not is_django_file(module):
+            assert not inside(name, *WEB), f"{module} imports {name}"
+            assert not is_django_file(name), f"{module} imports {name}"
+        if inside(module, "personas", "conversations", "personaplex_site"):
+            assert not inside(name, "torch"), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("tool", SITE_TOOLS)
+def test_tools_of_the_site_stand_alone(tool):
+    path = dict(MODULES).get(tool)
+    if path is None:
+        pytest.fail(f"{tool} is gone; take it off the list")
+    assert not [name for name in imports(path) if name.split(".")[0] in OURS]
+
+
+def python(code):
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_inference_imports_where_there_is_no_django():
+    wanted = [
+        name
+        for name, _ in MODULES
+        if inside(name, "inference")
+        and not is_django_file(name)
+        and not inside(name, "inference.training")
+        and not name.endswith("__main__")
+    ]
+    python(
+        "import sys, importlib\n"
+        f"for name in {WEB!r}: sys.modules[name] = None\n"
+        f"for name in {wanted!r}: importlib.import_module(name)\n"
+    )
+
+
+def test_what_the_site_knows_of_inference_needs_no_torch():
+    wanted = [name for name in CONTRACTS if name != "inference.models"]
+    python(
+        "import sys, importlib\n"
+        "sys.modules['torch'] = None\n"
+        f"for name in {wanted!r}: importlib.import_module(name)\n"
+    )
