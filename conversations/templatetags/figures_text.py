@@ -21,23 +21,3 @@ def milliseconds(value: float | None) -> str:
     if value >= 1000:
         return f"{value / 1000:.1f} s"
     return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
-
-
-_SAMPLING_NAMES = {
-    "temperature_text": "Text temperature",
-    "top_k_text": "Text top-k",
-    "temperature_audio": "Sound temperature",
-    "top_k_audio": "Sound top-k",
-    "greedy": "Greedy",
-    "seed": "Seed",
-}
-
-
-@register.filter
-def sampling_name(name: str) -> str:
-    return _SAMPLING_NAMES.get(name, name)
-
-
-@register.filter
-def sampling_value(value: object) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -3,10 +3,13 @@
 import functools
 import http.server
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
+
+from tests.js.stand_in import StandIn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -20,6 +23,27 @@ FLAGS = [
     "--use-fake-device-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
 ]
+
+# Listens at the loudspeaker: everything that is connected to it.
+SPY = """
+window.spied = {};
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (target, ...rest) {
+  if (target === this.context.destination) {
+    if (spied.meter?.context !== this.context) {
+      spied.meter = this.context.createAnalyser();
+      spied.meter.fftSize = 2048;
+    }
+    connect.call(this, spied.meter);
+  }
+  return connect.call(this, target, ...rest);
+};
+window.heard = () => {
+  const samples = new Float32Array(2048);
+  spied.meter.getFloatTimeDomainData(samples);
+  return Math.max(...samples.map(Math.abs));
+};
+"""
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -71,3 +95,42 @@ def page(chromium):
     page = context.new_page()
     yield page
     context.close()
+
+
+@pytest.fixture
+def stand_in(pages):
+    """Serves the test module's `pages`, our static files and the socket."""
+    stand_in = StandIn(pages)
+    stop = stand_in.run_in_thread()
+    yield stand_in
+    stop()
+
+
+@pytest.fixture
+def visit(page, stand_in):
+    """Opens the page; fails the test for any error in it and any breach of the CSP."""
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        lambda m: problems.append(m.text) if "Content Security" in m.text else None,
+    )
+    page.add_init_script(SPY)
+
+    def visit(script=None):
+        if script:
+            page.add_init_script(script)
+        page.goto(stand_in.url)
+        return page
+
+    yield visit
+    assert not problems
+
+
+def loudest(page, seconds):
+    until = time.monotonic() + seconds
+    most = 0
+    while time.monotonic() < until:
+        most = max(most, page.evaluate("heard()"))
+        page.wait_for_timeout(40)
+    return most

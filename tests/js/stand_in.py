@@ -39,6 +39,7 @@ class StandIn:
     """What it does next is set by the test; what it saw is in `frames`, `events`."""
 
     pages: dict[str, str]
+    files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     errors: list[dict] = field(default_factory=list)  # sent first, one a connection
     trained: bool = True
     prime_s: float = 0.1
@@ -124,6 +125,8 @@ class StandIn:
             return None
         if path in self.pages:
             return response(200, "text/html", self.pages[path].encode())
+        if path in self.files:
+            return ranged(request.headers.get("Range"), *self.files[path])
         file = (REPOSITORY / path.lstrip("/")).resolve()
         if not path.startswith("/static/") or not file.is_file():
             return response(404, "text/plain", b"not found")
@@ -155,7 +158,17 @@ class StandIn:
         return stop
 
 
-def response(status, kind, body):
+def ranged(wanted, kind, body):
+    """`bytes=FROM-` or `bytes=FROM-TO`, as browsers ask for sound."""
+    if not wanted:
+        return response(200, kind, body, {"Accept-Ranges": "bytes"})
+    first, _, last = wanted.removeprefix("bytes=").partition("-")
+    start, end = int(first), int(last or len(body) - 1)
+    span = {"Content-Range": f"bytes {start}-{end}/{len(body)}"}
+    return response(206, kind, body[start : end + 1], span)
+
+
+def response(status, kind, body, more=None):
     headers = Headers(
         {
             "Content-Type": kind,
@@ -163,6 +176,7 @@ def response(status, kind, body):
             "Content-Security-Policy": CSP,
             "Cache-Control": "no-store",
             "Connection": "close",
+            **(more or {}),
         }
     )
     return Response(status, "", headers, body)

@@ -1,7 +1,6 @@
 """The live page in Chromium against a stand-in for the site that echoes frames."""
 
 import re
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from django.template.loader import render_to_string
 
 from personas.models import Persona, PersonaVersion
-from tests.js.stand_in import StandIn
+from tests.js.conftest import loudest
 
 WORKER = {
     "model": "tiny",
@@ -21,24 +20,6 @@ WORKER = {
     "too_slow": False,
     "voice_fits": True,
 }
-# Listens at the loudspeaker and keeps the graph's context for the test.
-SPY = """
-window.spied = {};
-const connect = AudioNode.prototype.connect;
-AudioNode.prototype.connect = function (target, ...rest) {
-  if (target === this.context.destination) {
-    spied.meter = this.context.createAnalyser();
-    spied.meter.fftSize = 2048;
-    connect.call(this, spied.meter);
-  }
-  return connect.call(this, target, ...rest);
-};
-window.heard = () => {
-  const samples = new Float32Array(2048);
-  spied.meter.getFloatTimeDomainData(samples);
-  return Math.max(...samples.map(Math.abs));
-};
-"""
 
 
 def talk_page(**worker):
@@ -55,45 +36,13 @@ def talk_page(**worker):
 
 
 @pytest.fixture
-def stand_in():
-    stand_in = StandIn({"/": talk_page()})
-    stop = stand_in.run_in_thread()
-    yield stand_in
-    stop()
-
-
-@pytest.fixture
-def visit(page, stand_in):
-    problems = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "console",
-        lambda m: problems.append(m.text) if "Content Security" in m.text else None,
-    )
-    page.add_init_script(SPY)
-
-    def visit(script=None):
-        if script:
-            page.add_init_script(script)
-        page.goto(stand_in.url)
-        return page
-
-    yield visit
-    assert not problems
+def pages():
+    return {"/": talk_page()}
 
 
 def start(page):
     page.get_by_role("button", name="Talk to Ada").click()
     page.locator("#talk[data-phase=live]").wait_for()
-
-
-def loudest(page, seconds):
-    until = time.monotonic() + seconds
-    most = 0
-    while time.monotonic() < until:
-        most = max(most, page.evaluate("heard()"))
-        page.wait_for_timeout(40)
-    return most
 
 
 def latency(page):

@@ -145,6 +145,7 @@ window.addEventListener("pageshow", (event) => {
   listener.ended({ text: "The page was left." });
 });
 
+view.start.disabled = false; // a click before this module ran would be lost
 const problem = browserProblem(window);
 if (problem) view.problem(problem);
 else view.phase("idle");

@@ -9,6 +9,7 @@ export class Player {
       audio.addEventListener(name, changed);
     }
     audio.addEventListener("error", failed);
+    if (audio.error) failed(); // it failed before this module ran
   }
 
   /** Web Audio is opened by the first click: browsers allow it only then. */

@@ -1,0 +1,210 @@
+"""The review page in Chromium: one sound file, its levels, words and times."""
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from uuid import UUID
+
+import numpy as np
+import opuslib
+import pytest
+from django.template.loader import render_to_string
+
+from conversations.models import Conversation
+from conversations.ogg import mux_pair
+from personas.models import Persona, PersonaVersion
+from tests.js.conftest import loudest
+
+SECONDS = 8
+FRAMES = 100
+DATA = {
+    "persona": "Ada",
+    "duration_s": SECONDS,
+    "transcript": [
+        {
+            "start_s": 1.0,
+            "end_s": 2.0,
+            "text": "Hello there",
+            "words": [
+                {"start_s": 1.0, "end_s": 1.5, "text": "Hello"},
+                {"start_s": 1.5, "end_s": 2.0, "text": "there"},
+            ],
+        },
+        {
+            "start_s": 5.0,
+            "end_s": 5.4,
+            "text": "Bye",
+            "words": [{"start_s": 5.0, "end_s": 5.4, "text": "Bye"}],
+        },
+    ],
+    "envelope": {
+        "rate": 25.0,
+        "user": [80] * 100 + [0] * 100,
+        "agent": [0] * 100 + [80] * 100,
+    },
+    "latency": {
+        "p50_ms": 31.2,
+        "p95_ms": 44.0,
+        "p99_ms": 61.5,
+        "max_ms": 90.1,
+        "stages": {"queue_ms": 8.0, "tick_ms": 21.0},
+        "series": {"t": [0.0, 4.0], "p50_ms": [30.1, 31.0], "max_ms": [44.0, 90.1]},
+    },
+}
+
+
+def packets(loud):
+    """80 ms packets; loud(frame) says whether the tone sounds."""
+    encoder = opuslib.Encoder(24_000, 1, opuslib.APPLICATION_VOIP)
+    t = np.arange(1920) / 24_000
+    tone = (0.4 * np.sin(2 * np.pi * 500 * t) * 32767).astype("<i2")
+    frames = [tone if loud(n) else np.zeros_like(tone) for n in range(FRAMES)]
+    return [encoder.encode(frame.tobytes(), 1920) for frame in frames]
+
+
+@pytest.fixture(scope="module")
+def recording():
+    """The user speaks in the first half, the agent in the second."""
+    user = packets(lambda n: n < FRAMES / 2)
+    return mux_pair(user, packets(lambda n: n >= FRAMES / 2), 1)
+
+
+@pytest.fixture
+def pages():
+    persona = Persona(name="Ada")
+    version = PersonaVersion(persona=persona, number=2, role_prompt="You are Ada.")
+    conversation = Conversation(
+        persona_version=version,
+        model="tiny",
+        worker_name="worker-0",
+        started_at=datetime(2026, 11, 22, 13, 0, tzinfo=UTC),
+        ended_at=datetime(2026, 11, 22, 13, 1, tzinfo=UTC),
+        end_reason="user_ended",
+        frames=FRAMES,
+        sampling={"temperature_text": 0.7, "greedy": False, "seed": 4711},
+        id=UUID("5c1b0c0e-0000-4000-8000-000000000000"),
+    )
+    context = {
+        "conversation": conversation,
+        "persona": persona,
+        "version": version,
+        "data_url": "/data/",
+        "delete_url": "/delete/",
+        "user_url": "/user.ogg",
+        "agent_url": "/agent.ogg",
+        "both_url": "/both.ogg",
+        "duration_s": SECONDS,
+        "user": SimpleNamespace(is_authenticated=False),
+    }
+    return {"/": render_to_string("conversations/detail.html", context)}
+
+
+@pytest.fixture
+def review(visit, stand_in, recording):
+    def review(**data):
+        body = json.dumps(DATA | data).encode()
+        stand_in.files["/data/"] = ("application/json", body)
+        stand_in.files["/both.ogg"] = ("audio/ogg", recording)
+        page = visit()
+        page.locator("#words p").first.wait_for()
+        return page
+
+    return review
+
+
+def position(page):
+    minutes, seconds = page.locator("#position").inner_text().split(":")
+    return 60 * int(minutes) + float(seconds)
+
+
+def painted(page, selector):
+    """Share of the canvas that is not empty."""
+    return page.locator(selector).evaluate(
+        """(canvas) => {
+            const box = [0, 0, canvas.width, canvas.height];
+            const pixels = canvas.getContext("2d").getImageData(...box).data;
+            let n = 0;
+            for (let i = 3; i < pixels.length; i += 4) n += pixels[i] > 0;
+            return n / (pixels.length / 4);
+        }"""
+    )
+
+
+def test_one_button_plays_both_sides_with_a_volume_each(review):
+    page = review()
+    page.locator("#volume-agent").fill("0")
+    page.get_by_role("button", name="Play").click()
+    assert loudest(page, 1.5) > 0.1  # the user, from the left channel
+    page.locator("#waveform").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(600)
+    assert position(page) > 5
+    assert loudest(page, 0.5) < 0.02  # the agent is muted, the user silent
+    page.locator("#volume-agent").fill("100")
+    page.locator("#volume-user").fill("0")
+    page.wait_for_timeout(200)
+    assert loudest(page, 0.7) > 0.1
+    page.get_by_role("button", name="Play").wait_for()  # at the end it stops
+
+
+def test_a_click_on_the_waveform_or_on_a_word_moves_there(review):
+    page = review()
+    box = page.locator("#waveform").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 30)
+    assert position(page) == pytest.approx(4, abs=0.1)
+    page.get_by_text("Bye", exact=True).click()
+    assert position(page) == pytest.approx(5, abs=0.05)
+    assert page.locator(".word.now").inner_text() == "Bye"
+    page.get_by_role("button", name="Go to 0:01").click()
+    assert page.locator(".word.now").inner_text() == "Hello"
+
+
+def test_keys_move_and_play(review):
+    page = review()
+    page.locator("#waveform").focus()
+    page.keyboard.press("End")
+    assert position(page) == pytest.approx(8, abs=0.1)
+    page.keyboard.press("ArrowLeft")
+    assert position(page) == pytest.approx(3, abs=0.1)
+    assert page.locator("#waveform").get_attribute("aria-valuetext") == "0:03 of 0:08"
+    page.keyboard.press(" ")
+    page.wait_for_timeout(800)
+    page.keyboard.press(" ")
+    assert 3.2 < position(page) < 4.5
+
+
+def test_waveform_latency_and_facts_are_shown(review):
+    page = review()
+    assert painted(page, "#waveform") > 0.05
+    assert painted(page, "#latency-chart") > 0.02
+    assert page.locator("#path-p99").inner_text() == "62 ms"
+    assert page.get_by_text("4711").is_visible()
+    assert "The model's tick" in page.locator("#stages").text_content()
+
+
+def test_levels_that_are_not_there_yet_are_asked_for_again(review, stand_in):
+    page = review(envelope=None)
+    page.get_by_text("The levels are being worked out").wait_for()
+    before = painted(page, "#waveform")
+    body = json.dumps(DATA).encode()
+    stand_in.files["/data/"] = ("application/json", body)
+    page.locator("#analysing").wait_for(state="hidden")
+    assert painted(page, "#waveform") > before
+
+
+def test_a_conversation_without_words_or_frames_says_so(review):
+    page = review(transcript=[], latency=None)
+    assert page.get_by_text("Ada said no words").is_visible()
+    assert page.locator("#latency").is_hidden()
+
+
+def test_a_recording_that_cannot_be_played_says_what_to_do(visit, stand_in):
+    stand_in.files["/data/"] = ("application/json", json.dumps(DATA).encode())
+    stand_in.files["/both.ogg"] = ("audio/ogg", b"not a recording")
+    page = visit()
+    page.get_by_text("can't play the recording").wait_for()
+    assert page.get_by_role("link", name="Both, left and right").is_visible()
+
+
+def test_data_that_cannot_be_loaded_says_so(visit):
+    visit().get_by_text("could not be loaded").wait_for()
