@@ -110,6 +110,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         if self._start_limit is not None:
             self._start_limit.cancel()
         self._live = LiveConversation(self.scope["user"], self._persona, self._transmit)
+        self._live.watch_transport(self.base_send)
         self._talk = asyncio.create_task(self._live.run(event))
         shutdown.keep(self._talk, self._live)
 

@@ -25,6 +25,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from conversations import wire
 from conversations.admission import Plan, make_plan, open_session, retry_after_s
 from conversations.audio_path import AudioPath
+from conversations.backpressure import report_fullness
 from conversations.ending import SEND_SECONDS, Ending, reason_of, write_end
 from conversations.models import Conversation, EndReason
 from conversations.outbox import Outbox, Send
@@ -49,7 +50,6 @@ class Parts:
 
     conversation: Conversation
     session: WorkerSession
-    outbox: Outbox
     recorder: Recorder
     path: AudioPath
 
@@ -64,6 +64,7 @@ class LiveConversation:
         self._send = send
         self._ending: asyncio.Future[Ending]
         self._ending = asyncio.get_running_loop().create_future()
+        self._outbox = Outbox(send)
         self._parts: Parts | None = None
         self._early = 0  # frames before ``ready``: nobody listens yet
         self._after = 0  # frames after the end
@@ -71,6 +72,10 @@ class LiveConversation:
     def end(self, reason: EndReason, close: int = wire.ENDED, detail: str = "") -> None:
         if not self._ending.done():
             self._ending.set_result(Ending(reason, close, detail))
+
+    def watch_transport(self, send: Send) -> None:
+        """Let the server's transport say when the browser does not read."""
+        report_fullness(send, self._outbox)
 
     def receive_frame(self, data: bytes) -> None:
         """A binary message of the browser. Raises WireError; never waits."""
@@ -154,10 +159,9 @@ class LiveConversation:
                 prime_ms=ready.prime_ms,
             )
         )
-        outbox = Outbox(self._send)
         recorder = Recorder(conversation)
-        path = AudioPath(start.audio, session, outbox, recorder)
-        return Parts(conversation, session, outbox, recorder, path)
+        path = AudioPath(start.audio, session, self._outbox, recorder)
+        return Parts(conversation, session, recorder, path)
 
     async def _announce_ready(self, sampling: Sampling, session: WorkerSession) -> None:
         ready = session.ready
@@ -184,7 +188,7 @@ class LiveConversation:
                 group.create_task(self._guard(work))
                 for work in (
                     self._take_frames(parts),
-                    parts.outbox.run(),
+                    self._outbox.run(),
                     parts.recorder.run(),
                     self._watch(parts),
                 )
@@ -216,7 +220,7 @@ class LiveConversation:
             await asyncio.sleep(WATCH_SECONDS)
             now = time.monotonic()
             now_ns = time.perf_counter_ns()
-            parts.outbox.check(now)
+            self._outbox.check(now)
             if now - began >= settings.CONVERSATION_MAX_SECONDS:
                 self.end(EndReason.MAX_DURATION)
             silent_s = (now_ns - parts.path.heard_ns) / 1e9
@@ -254,7 +258,7 @@ class LiveConversation:
             "ended: %s %s frames=%d late=%d dropped=%d missing=%d unwritten=%d "
             "unsent=%d early=%d after=%d",
             *(ending.reason, ending.detail, path.frames, path.late, path.dropped),
-            *(path.missing, recorder.unwritten, parts.outbox.dropped),
+            *(path.missing, recorder.unwritten, self._outbox.dropped),
             *(self._early, self._after),
         )
         await in_thread(parts.conversation.ask_for_analysis)

@@ -5,10 +5,9 @@ Owns the bound on what waits there, and its drop rule. Knows only a send functio
 Audio is worthless when late: beyond FRAMES waiting frames the oldest goes, counted.
 Events are few (one per spoken piece) and beyond EVENTS the browser does not read.
 
-What bounds a browser that never reads depends on the server. uvicorn's ``send`` waits,
-so this queue fills, and STALLED_SECONDS later the conversation ends. Daphne's ``send``
-never waits; but once 64 KiB wait in its transport, Twisted stops *reading* from that
-socket too: no user frame arrives any more, and inactivity ends the conversation.
+A browser that does not read is noticed by ``send`` waiting (uvicorn), or by the
+server's transport saying so (Daphne, see ``conversations.backpressure``). The queue
+then fills, and STALLED_SECONDS later the conversation ends.
 """
 
 from __future__ import annotations
@@ -35,6 +34,8 @@ class Outbox:
         self._events: deque[str] = deque()
         self._frames: deque[bytes] = deque()
         self._filled = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._sending_since: float | None = None
 
     def put_event(self, text: str) -> None:
@@ -50,12 +51,20 @@ class Outbox:
         self._frames.append(data)
         self._filled.set()
 
+    def pause(self) -> None:
+        """The transport's buffer is full: hold back until ``resume``."""
+        self._writable.clear()
+
+    def resume(self) -> None:
+        self._writable.set()
+
     async def run(self) -> None:
         while True:
             await self._filled.wait()
             self._filled.clear()
             while self._events or self._frames:
                 self._sending_since = time.monotonic()
+                await self._writable.wait()
                 if self._events:
                     text = self._events.popleft()
                     await self._send({"type": "websocket.send", "text": text})

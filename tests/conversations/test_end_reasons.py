@@ -66,7 +66,7 @@ async def test_network_lost_when_nothing_is_taken(browser, worker, reason, monke
         await stuck.wait()
 
     live = next(iter(shutdown._running.values()))
-    live._parts.outbox._send = live._send = never
+    live._outbox._send = live._send = never
     await browser.say(0)
     await asyncio.sleep(1)
     await browser.leave()
