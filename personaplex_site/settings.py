@@ -193,7 +193,8 @@ FILE_UPLOAD_HANDLERS = ["personas.upload_handler.BoundedUploadHandler"]
 CONVERSATION_MAX_SECONDS = envint("CONVERSATION_MAX_SECONDS", 1800)
 CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30)
 CONVERSATIONS_PER_USER = envint("CONVERSATIONS_PER_USER", 3, least=1)
-CHUNK_FRAMES = envint("CHUNK_FRAMES", 25, least=1)
+# 1.6 s: what a killed web process may lose, with time to spare for the write.
+CHUNK_FRAMES = envint("CHUNK_FRAMES", 20, least=1)
 OPUS_BITRATE = envint("OPUS_BITRATE", 32_000)
 
 # Inference workers.
@@ -223,6 +224,11 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "axes.apps": {"level": "WARNING"},
+        # A line for every task that the clock sends, every few seconds. Tasks say
+        # themselves what they did.
+        "celery.beat": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
     },
