@@ -76,14 +76,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         seconds,
     )
     add_option(
-        parser, "--name", "WORKER_NAME", "", "how the site calls it; else host:port"
+        parser,
+        "--name",
+        "WORKER_NAME",
+        "",
+        "how the site calls it; else this machine's name:PORT",
     )
     add_option(
         parser,
         "--public-url",
         "WORKER_PUBLIC_URL",
         "",
-        "where the site reaches it; else ws://127.0.0.1:PORT",
+        "where the site reaches it; else ws://HOST:PORT, 127.0.0.1 for 0.0.0.0",
     )
     parser.add_argument(
         "--force",

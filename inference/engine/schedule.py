@@ -205,7 +205,7 @@ class Schedule:
         """A frame of every session in this tick, by slot."""
         with self._wake:
             waiting = [session for session in self._live if session.frames]
-            waiting.sort(key=lambda session: session.served_at)
+            waiting.sort(key=lambda s: (s.served_at, s.frames[0].pushed_at))
             turns, now = {}, time.perf_counter()
             for session in waiting[: self.width]:
                 session.served_at = now

@@ -10,8 +10,8 @@ class WorkerOptions:
     secret: str
     host: str = "127.0.0.1"
     port: int = 0  # 0: any free one
-    name: str = ""  # host:port
-    public_url: str = ""  # ws://127.0.0.1:PORT
+    name: str = ""  # the machine's name:port
+    public_url: str = ""  # ws://HOST:PORT, or 127.0.0.1 when HOST is any
     site: str = ""  # http://host:port, "" for no heartbeat
     heartbeat_seconds: float = 5.0
     voice_cache_mb: int = 256

@@ -11,7 +11,9 @@ import dataclasses
 import faulthandler
 import logging
 import os
+import socket
 import time
+from contextlib import suppress
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -39,6 +41,7 @@ HANG_SECONDS = 30
 MEASURE_AGAIN_SECONDS = 30.0
 BROKEN, HUNG = 1, 70  # exit codes: the supervisor starts the process anew
 PING_SECONDS = 5
+ANY_HOST = ("", "0.0.0.0", "::")
 CLOSE_SECONDS = 2
 
 
@@ -87,11 +90,14 @@ class WorkerServer:
 
     @property
     def name(self) -> str:
-        return self.options.name or f"{self.options.host}:{self.port}"
+        return self.options.name or f"{socket.gethostname()}:{self.port}"
 
     @property
     def public_url(self) -> str:
-        return self.options.public_url or f"ws://127.0.0.1:{self.port}"
+        if self.options.public_url:
+            return self.options.public_url
+        host = self.options.host
+        return f"ws://{'127.0.0.1' if host in ANY_HOST else host}:{self.port}"
 
     def sessions_changed(self) -> None:
         if self._heartbeat is not None:
@@ -206,10 +212,10 @@ class WorkerServer:
 
     async def _close_sockets(self) -> None:
         # Sessions send their Failed first; what is open after that is cut off.
-        async with asyncio.timeout(None) as limit:
-            limit.reschedule(asyncio.get_running_loop().time() + 2 * CLOSE_SECONDS)
-            while self._sides:
-                await asyncio.sleep(0.02)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * CLOSE_SECONDS):
+                while self._sides:
+                    await asyncio.sleep(0.02)
         self._server.close()
         await self._server.wait_closed()
 

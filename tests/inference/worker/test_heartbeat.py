@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -68,7 +69,7 @@ async def test_the_site_is_told_when_the_worker_is_ready_and_when_sessions_chang
         assert f"Authorization: Bearer {SECRET}".lower() in head.lower()
         said = site.beats[-1]
         assert (said.url, said.model, said.slots) == (rig.url, "echo", 2)
-        assert said.name == f"127.0.0.1:{rig.server.port}"
+        assert said.name == f"{socket.gethostname()}:{rig.server.port}"
         async with await WorkerSession.connect(rig.url, SECRET, Open("one")) as talk:
             await rig.until(lambda: site.beats[-1].sessions == 1)
             talk.push(0, frame_of(0))

@@ -120,7 +120,7 @@ async def test_stopping_tells_the_sessions_and_takes_no_more(rig):
     assert caught.value.code == "shutdown" and caught.value.retryable
     async with asyncio.timeout(10):
         assert await rig.task == 0
-    assert asyncio.get_running_loop().time() - began < 3
+    assert asyncio.get_running_loop().time() - began < 5
     with pytest.raises(NoWorker):
         await WorkerSession.connect(rig.url, SECRET, Open("two"))
 
