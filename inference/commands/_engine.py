@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 BUSY_SHARE = 0.7  # of real time that ticks may take when every slot talks
 MOST_AUTOMATIC_SLOTS = 8
 GPU_SLOTS = 4
-HOPELESS_MS = 4 * FRAME_MS
+HOPELESS_MS = 10 * FRAME_MS  # no pause of other programs explains that
 
 
 class NoSuchDevice(PersonaplexError):
