@@ -129,4 +129,5 @@ class LimitedRequest(http_protocol.WebRequest):
         transport.write(head + close + body)
         from twisted.internet import reactor  # importing it chooses one: not earlier
 
-        reactor.callLater(DISCARD_SECONDS, transport.abortConnection)
+        later: Any = reactor  # declared by interfaces, not by types
+        later.callLater(DISCARD_SECONDS, transport.abortConnection)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import BinaryIO, cast
 
 from celery import shared_task
-from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import DatabaseError, connection
 
@@ -59,7 +58,7 @@ def prepare_voice(upload_id: str) -> None:
     except VoiceError as error:
         log.info("upload %s refused: %s: %s", upload_id, error.code, error)
         upload.fail(error)
-    except (Exception, SoftTimeLimitExceeded):
+    except Exception:  # SoftTimeLimitExceeded is one, too
         log.exception("upload %s failed", upload_id)
         upload.fail(NotPrepared())
     publish(upload)

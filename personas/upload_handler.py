@@ -9,7 +9,7 @@ class BoundedUploadHandler(TemporaryFileUploadHandler):
 
     The temporary file is deleted at once, and ``request.too_large`` tells the view
     why there is no file. The server refuses most such bodies before Django sees
-    them (personaplex_site.body_limit).
+    them (MAX_BODY_BYTES).
     """
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:

@@ -1,0 +1,191 @@
+"""The persona pages in a real browser: a file and a recording become a voice.
+
+The live server has no sockets, so this is also the test of the polling behind them.
+"""
+
+import threading
+
+import numpy as np
+import pytest
+from django.db import connection
+from playwright.sync_api import expect, sync_playwright
+
+from personas.tasks import prepare_voice
+from personas.uploads import VoiceUpload
+from tests import sounds
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    path = tmp_path_factory.mktemp("microphone") / "voice.wav"
+    path.write_bytes(sounds.encode(sounds.speech()))
+    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={path}"]
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright keeps an event loop in this thread, which Django takes for ours.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=flags
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(autouse=True)
+def celery_in_a_thread(chromium, monkeypatch, encoder):
+    threads = []
+
+    def work(upload_id):
+        prepare_voice(upload_id)
+        connection.close()
+
+    def delay(upload_id):
+        threads.append(threading.Thread(target=work, args=[upload_id]))
+        threads[-1].start()
+
+    monkeypatch.setattr("personas.tasks.prepare_voice.delay", delay)
+    yield
+    for thread in threads:
+        thread.join()
+
+
+@pytest.fixture
+def page(chromium, live_server, client, alice):
+    client.force_login(alice)
+    context = chromium.new_context(permissions=["microphone"])
+    session = {"name": "sessionid", "value": client.cookies["sessionid"].value}
+    context.add_cookies([{**session, "url": live_server.url}])
+    page = context.new_page()
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        lambda m: problems.append(m.text) if "Content Security" in m.text else None,
+    )
+    yield page
+    context.close()
+    assert problems == []
+
+
+def file(data, name="me.ogg"):
+    return {"name": name, "mimeType": "audio/ogg", "buffer": data}
+
+
+def sample_seconds(page):
+    page.wait_for_selector("#voice audio", timeout=20_000)
+    script = "new Promise(done => {const a = document.querySelector('#voice audio');"
+    script += (
+        "a.duration ? done(a.duration) : a.ondurationchange = () => done(a.duration)})"
+    )
+    return page.evaluate(script)
+
+
+def test_a_persona_is_made_with_a_voice_from_a_file(page, live_server, recording):
+    page.goto(live_server.url + "/personas/new/")
+    page.fill("#id_name", "Nora")
+    page.click("[data-example] >> nth=0")
+    assert page.text_content("[data-counter]") == "100 of 2,000 characters"
+    page.set_input_files("#id_voice", file(recording))
+    page.click("[data-submit]")
+    page.wait_for_url("**/personas/*-*/")
+    assert sample_seconds(page) == pytest.approx(12, abs=0.6)
+
+
+def test_a_recording_is_made_heard_and_becomes_the_voice(page, live_server, persona):
+    page.goto(f"{live_server.url}/personas/{persona.pk}/")
+    page.click("[data-record]")
+    page.wait_for_timeout(1000)
+    levels = []
+    for _ in range(30):
+        page.wait_for_timeout(100)
+        levels.append(page.evaluate("document.querySelector('[data-level]').value"))
+    assert max(levels) > 0.3
+    expect(page.locator("[data-clock]")).to_have_text("0:05", timeout=10_000)
+    page.click("[data-stop]")
+    page.wait_for_selector("[data-listen]")
+    with page.expect_navigation(timeout=20_000):
+        page.click("[data-use]")
+    assert 4 < sample_seconds(page) < 8
+    assert persona.current.number == 2
+
+
+def test_a_take_that_is_too_short_cant_be_used(page, live_server, persona):
+    page.goto(f"{live_server.url}/personas/{persona.pk}/")
+    page.click("[data-record]")
+    page.wait_for_selector("[data-stop]:visible")
+    page.wait_for_timeout(600)
+    page.click("[data-stop]")
+    page.wait_for_selector("[data-use]:visible")
+    assert page.is_disabled("[data-use]")
+    assert "3 s are needed" in page.text_content("[data-recorder-hint]")
+
+
+def test_a_blocked_microphone_is_explained(page, live_server, persona):
+    page.add_init_script(
+        "navigator.mediaDevices.getUserMedia = () =>"
+        " Promise.reject(new DOMException('no', 'NotAllowedError'))"
+    )
+    page.goto(f"{live_server.url}/personas/{persona.pk}/")
+    page.click("[data-record]")
+    expect(page.locator("[data-recorder-hint]")).to_contain_text("blocked")
+    assert page.is_enabled("[data-record]")
+
+
+def test_what_is_too_large_or_too_short_is_never_sent(
+    page, live_server, persona, settings
+):
+    settings.VOICE_MAX_BYTES = 200_000
+    page.goto(f"{live_server.url}/personas/{persona.pk}/")
+    posts = []
+    page.on("request", lambda r: posts.append(r.url) if r.method == "POST" else None)
+    page.set_input_files("#id_voice", file(b"OggS" + bytes(300_000)))
+    page.click("#voice-form [data-submit]")
+    page.wait_for_selector("[data-voice-error]:visible")
+    assert "may have at most 195 kB" in page.text_content("[data-voice-error]")
+    short = sounds.encode(sounds.speech(1.2))
+    page.set_input_files("#id_voice", file(short, "short.wav"))
+    page.click("#voice-form [data-submit]")
+    expect(page.locator("[data-voice-error]")).to_contain_text("1.2 s")
+    assert posts == []
+
+
+def test_a_refusal_by_the_task_is_shown_without_leaving_the_page(
+    page, live_server, persona
+):
+    page.goto(f"{live_server.url}/personas/{persona.pk}/")
+    silent = sounds.encode(np.zeros(24_000 * 6), "flac")
+    page.set_input_files("#id_voice", file(silent, "silent.flac"))
+    page.click("#voice-form [data-submit]")
+    page.wait_for_selector("#upload-failed:visible", timeout=20_000)
+    assert "This file is silent" in page.text_content("#upload-failed")
+    assert page.is_hidden("#upload")
+    assert VoiceUpload.objects.get().state == "failed"
+
+
+def test_who_was_signed_out_meanwhile_is_told(page, live_server, persona, recording):
+    page.goto(f"{live_server.url}/personas/{persona.pk}/")
+    page.context.clear_cookies(name="sessionid")
+    page.set_input_files("#id_voice", file(recording))
+    page.click("#voice-form [data-submit]")
+    page.wait_for_selector("[data-voice-error]:visible")
+    assert "signed out" in page.text_content("[data-voice-error]")
+
+
+def test_bad_fields_are_marked_and_explained(page, live_server):
+    page.goto(live_server.url + "/personas/new/")
+    page.fill("#id_role_prompt", "x" * 2001)
+    page.click("[data-submit]")
+    page.wait_for_selector("#id_name_error")
+    assert "2,001 characters" in page.text_content("#id_role_prompt_error")
+    assert page.evaluate("document.activeElement.id") == "id_name"
