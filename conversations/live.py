@@ -251,7 +251,8 @@ class LiveConversation:
             "ended",
             reason=reason,
             text=EndReason(reason).label,
-            url=parts.conversation.get_absolute_url(),
+            # In a fresh process this loads every view: seconds, but not of the loop.
+            url=await in_thread(parts.conversation.get_absolute_url),
         )
         await self._close(wire.ENDED)
         log.info(

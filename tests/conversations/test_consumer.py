@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
+from django.db import OperationalError
 
 from conversations.models import Conversation
 from tests.conversations.browser import PCM, Browser
@@ -119,7 +120,7 @@ async def test_a_flood_closes_the_socket(browser, worker, the_conversation):
 
 
 async def test_a_flood_before_ready_closes_the_socket(browser, worker):
-    worker.prime_seconds = 5
+    worker.prime_seconds = 1.5
     await browser.open()
     await browser.send_json_to({"type": "start", "audio": "opus"})
     await browser.until("state")
@@ -337,3 +338,16 @@ async def test_the_wait_is_guessed_from_recent_conversations(cast, browser, work
     await browser.send_json_to({"type": "start", "audio": "opus"})
     await browser.until_closed()
     assert 50 <= browser.event("error")["retry_after_s"] <= 60
+
+
+async def test_an_absent_database_refuses_politely(browser, worker, monkeypatch):
+    def away(*args):
+        raise OperationalError("the server is away")
+
+    await browser.open()
+    monkeypatch.setattr("conversations.live.make_plan", away)
+    await browser.send_json_to({"type": "start", "audio": "opus"})
+    assert await browser.until_closed() == 1000
+    error = browser.event("error")
+    assert error["code"] == "error"
+    assert "server is away" not in json.dumps(error)

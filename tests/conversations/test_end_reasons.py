@@ -188,7 +188,7 @@ async def test_site_error(browser, worker, reason, monkeypatch, caplog):
 
 
 async def test_leaving_while_the_model_is_primed_leaves_nothing(browser, worker):
-    worker.prime_seconds = 5
+    worker.prime_seconds = 1.5
     await browser.open()
     await browser.send_json_to({"type": "start", "audio": "opus"})
     while (browser.events or [{}])[-1].get("state") != "priming":
