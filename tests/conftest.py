@@ -1,8 +1,18 @@
 """The fixed cast: alice owns things, bob is a stranger who must be refused."""
 
 import pytest
+from asgiref.sync import SyncToAsync
+from django.db import connections
 
 from tests.factories import PersonaFactory, UserFactory
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup):
+    """The thread in which consumers ask the database keeps its connection, and
+    PostgreSQL drops no database that somebody is connected to."""
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture
