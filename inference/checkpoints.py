@@ -21,9 +21,10 @@ from inference.network.config import ConfigError, ModelConfig
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
 from inference.network.stored import StoredTensor, stored_tensors
-from inference.prompts import QuietCodes
+from inference.prompts import PersonaPrompt, QuietCodes, persona_prompt
 from inference.quiet import quiet_codes
 from inference.text import Tokenizer
+from inference.voice_files import VoicePrompt
 
 BUILT_IN = Path(__file__).parent / "weights"
 CONFIG = "config.json"
@@ -53,6 +54,9 @@ class Model:
     @property
     def device(self) -> torch.device:
         return self.lm.text_emb.device
+
+    def prompt(self, role: str, voice: VoicePrompt | None = None) -> PersonaPrompt:
+        return persona_prompt(self.config, self.tokenizer, self.quiet, role, voice)
 
 
 def load_model(

@@ -11,7 +11,6 @@ from torch import Tensor
 from inference.checkpoints import Model
 from inference.engine.api import Sampling
 from inference.network.config import FREE, USER
-from inference.network.sampling import Sampler
 from inference.prompts import PersonaPrompt
 from inference.timing import FRAME_SAMPLES, STREAMS
 
@@ -28,7 +27,7 @@ class Bank:
         self._encoder = model.mimi.encoder_state(width)
         self._decoder = model.mimi.decoder_state(width)
         self._state = model.lm.state(width)
-        self._sampler = Sampler(width, device)
+        self._sampler = model.lm.sampler(width)
         self._frame = torch.full((width, STREAMS), FREE, device=device)
         # One row alone may read just what it has written. Several rows read the whole
         # ring: how far would depend on the longest of them, and the sums with it; and
@@ -36,17 +35,14 @@ class Bank:
         self._spans = width == 1 and device.type == "cpu"
 
     def begin(self, row: int, sampling: Sampling) -> None:
-        config = self.model.config
         self._encoder.reset([row])
         self._decoder.reset([row])
         self._state.reset(row)
-        top_text = min(sampling.top_k_text, config.text_cardinality)
-        top_audio = min(sampling.top_k_audio, config.audio_cardinality)
         self._sampler.set(
             row,
             seed=sampling.seed,
             temperatures=(sampling.temperature_text, sampling.temperature_audio),
-            top_k=(top_text, top_audio),
+            top_k=(sampling.top_k_text, sampling.top_k_audio),
             greedy=sampling.greedy,
         )
 

@@ -28,7 +28,7 @@ from inference.engine.api import EngineInfo, Sampling, SessionConfig
 from inference.engine.bank import Bank
 from inference.engine.voices import VoiceEncoder
 from inference.errors import ProtocolError, WorkerBusy
-from inference.prompts import PersonaPrompt, persona_prompt
+from inference.prompts import PersonaPrompt
 from inference.text import TextStream
 from inference.timing import FRAME_SAMPLES
 from inference.voice_files import read_voice
@@ -103,9 +103,7 @@ class Engine:
         model = self.model
         _check_sampling(config.sampling)
         voice = None if config.voice is None else read_voice(config.voice, model.config)
-        prompt = persona_prompt(
-            model.config, model.tokenizer, model.quiet, config.role_prompt, voice
-        )
+        prompt = model.prompt(config.role_prompt, voice)
         index = self._slots.index(None)
         bank, row = self._place(index)
         bank.begin(row, config.sampling)

@@ -87,6 +87,10 @@ class LanguageModel(nn.Module):
     def state(self, batch: int) -> LMState:
         return LMState(self, batch)
 
+    def sampler(self, batch: int) -> Sampler:
+        text, audio = self.config.text_cardinality, self.config.audio_cardinality
+        return Sampler(batch, text, audio, self.text_emb.device)
+
     def embed(self, rows: Tensor) -> Tensor:
         """Rows [N, 17] to their summed embeddings [N, dim], each partial sum rounded,
         codebooks from left to right and text last (spec 4.1)."""
@@ -117,14 +121,14 @@ class LanguageModel(nn.Module):
         """
         forced = torch.where(self.delayed, state.carry, frame)
         embedded = self.embed(state.row).to(self.dtype)
-        position = state.ring.position + 1  # of the row to complete
+        draws = sampler.draw(state.ring.position + 1)  # of the row to complete
         hidden = self.temporal.step(embedded, state.ring, active, span)
         logits = F.linear(hidden, self.text_linear)
-        text = sampler.choose(TEXT, logits, position)
+        text = sampler.choose(TEXT, logits, draws)
         text = torch.where(forced[:, TEXT] >= 0, forced[:, TEXT], text)
 
         def choose(codebook: int, logits: Tensor) -> Tensor:
-            return sampler.choose(AGENT.start + codebook, logits, position)
+            return sampler.choose(AGENT.start + codebook, logits, draws)
 
         row = forced.clone()
         row[:, TEXT] = text

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from inference.network.config import TEXT
+from inference.timing import CODEBOOKS, STREAMS
 
 # SplitMix64 (Steele, Lea, Flood 2014), as signed 64-bit constants.
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -33,13 +34,14 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shifted(x, 31)
 
 
-def exponentials(seed: Tensor, position: Tensor, stream: int, count: int) -> Tensor:
-    """Exponential(1) draws for tokens 0..count-1, fp32 [B, count]; seed and position
-    are int64 [B]."""
-    key = _mix(_mix(seed + _GAMMA) + position)
-    key = _mix(key + signed64((stream + 1) * _GAMMA))
-    tokens = torch.arange(1, count + 1, device=seed.device)
-    bits = _shifted(_mix(key[:, None] + tokens * _GAMMA), 40)
+def exponentials(
+    seed: Tensor, position: Tensor, streams: Tensor, tokens: Tensor
+) -> Tensor:
+    """Exponential(1) draws, fp32 [B, N], for N pairs of stream and token; seed and
+    position are int64 [B]."""
+    key = _mix(_mix(seed + _GAMMA) + position)[:, None]
+    key = _mix(key + (torch.arange(STREAMS, device=seed.device) + 1) * _GAMMA)
+    bits = _shifted(_mix(key[:, streams] + (tokens + 1) * _GAMMA), 40)
     # 24 bits, centred: never 0, and exact where it is small, which is what decides.
     return -torch.log1p(-(bits.float() + 0.5) * 2**-24)
 
@@ -58,7 +60,18 @@ class Sampler:
     """Settings of each row of a batch. ``set`` is called when a session begins; the
     rest is tensors that a captured graph may read."""
 
-    def __init__(self, batch: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        batch: int,
+        text_cardinality: int,
+        audio_cardinality: int,
+        device: torch.device,
+    ) -> None:
+        sizes = torch.tensor([text_cardinality, *[audio_cardinality] * CODEBOOKS])
+        streams = torch.arange(len(sizes)).repeat_interleave(sizes)
+        tokens = torch.cat([torch.arange(int(size)) for size in sizes])
+        self._streams, self._tokens = streams.to(device), tokens.to(device)
+        self._sizes = sizes.tolist()
         self.seed = torch.zeros(batch, dtype=torch.int64, device=device)
         self.greedy = torch.ones(batch, dtype=torch.bool, device=device)
         # Column 0 text, column 1 audio.
@@ -76,31 +89,38 @@ class Sampler:
         greedy: bool,
     ) -> None:
         """Text first, then audio. A temperature of 0 makes the row greedy for that
-        kind only."""
+        kind only; a top-k beyond the vocabulary takes all of it."""
+        within = (min(top_k[0], self._sizes[0]), min(top_k[1], self._sizes[-1]))
         self.seed[row] = signed64(seed)
         self.greedy[row] = greedy
         for kind in (0, 1):
             self.temperature[row, kind] = temperatures[kind]
-            self.top_k[row, kind] = 1 if greedy else top_k[kind]
-        self._rows[row] = None if greedy else top_k
+            self.top_k[row, kind] = 1 if greedy else within[kind]
+        self._rows[row] = None if greedy else within
 
     def clear(self, row: int) -> None:
         """An empty row costs the others no sampling."""
         self.set(row, seed=0, temperatures=(1, 1), top_k=(1, 1), greedy=True)
 
-    def choose(self, stream: int, logits: Tensor, position: Tensor) -> Tensor:
-        """The token of each row, int64 [B], for the timeline row at ``position``."""
+    def draw(self, position: Tensor) -> list[Tensor]:
+        """Of each chosen stream the draws [B, its tokens] for the timeline row at
+        ``position`` [B]; nothing when all rows are greedy."""
+        if not any(self._rows):
+            return []
+        drawn = exponentials(self.seed, position, self._streams, self._tokens)
+        return list(drawn.split(self._sizes, dim=1))
+
+    def choose(self, stream: int, logits: Tensor, draws: list[Tensor]) -> Tensor:
+        """The token of each row, int64 [B], with the draws of this step."""
         logits = logits.float()
         best = logits.argmax(-1)
-        sampling = [top_k for top_k in self._rows if top_k is not None]
-        if not sampling:
+        if not draws:
             return best
         kind = 0 if stream == TEXT else 1
         temperature = self.temperature[:, kind]
         greedy = self.greedy | (temperature <= 0)
         p = (logits / temperature.clamp(min=1e-6)[:, None]).softmax(-1)
-        widest = max(top_k[kind] for top_k in sampling)
+        widest = max(top_k[kind] for top_k in self._rows if top_k is not None)
         kept = keep_top(p, self.top_k[:, kind], widest)
-        q = exponentials(self.seed, position, stream, p.shape[-1])
-        drawn = torch.where(kept, p / q, -1.0).argmax(-1)
+        drawn = torch.where(kept, p / draws[stream], -1.0).argmax(-1)
         return torch.where(greedy, best, drawn)

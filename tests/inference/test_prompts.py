@@ -7,7 +7,7 @@ from inference.engine.voices import voice_of_codes
 from inference.errors import RolePromptError, VoicePromptError
 from inference.network.config import FREE, PAD
 from inference.network.timeline import rows_of_frames
-from inference.prompts import persona_prompt, prompt_limit, wrapped
+from inference.prompts import prompt_limit, wrapped
 from inference.voice_files import read_voice, write_voice
 from tests.inference.toys import seeded, toy_model
 
@@ -25,7 +25,7 @@ def voice(frames, seed=1):
 
 
 def prompt(role="", spoken=None):
-    return persona_prompt(MODEL.config, MODEL.tokenizer, MODEL.quiet, role, spoken)
+    return MODEL.prompt(role, spoken)
 
 
 @pytest.mark.parametrize(

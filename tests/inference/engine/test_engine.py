@@ -5,8 +5,10 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from inference.engine.api import Sampling, SessionConfig
+from inference.engine.bank import Bank
 from inference.engine.engine import Engine
 from inference.errors import (
     ProtocolError,
@@ -245,6 +247,46 @@ def test_warming_up_leaves_all_slots_free_and_tells_the_tick():
     assert made.info.tick_ms_at_start == tick > 0
     assert (made.info.model, made.info.device, made.info.slots) == ("toy", "cpu", 1)
     opened(made, SessionConfig("first"))
+
+
+class NothingWaits(TorchDispatchMode):
+    """Refuses what would make the host wait for a device, and so could not be
+    captured: values read back, shapes that depend on values, uploads."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal")
+    UPLOADING = ("lift_fresh",)  # torch.tensor(…)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        assert name not in self.WAITING + self.UPLOADING, name
+        if name in ("index", "index_put", "index_put_"):
+            assert all(i is None or i.dtype != torch.bool for i in args[1]), name
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [torch.Tensor.item, bool, lambda x: x[x > 0], lambda _: torch.tensor([1, 2])],
+)
+def test_the_watcher_sees_what_waits(waiting):
+    x = torch.ones(1)
+    with NothingWaits(), pytest.raises(AssertionError):
+        waiting(x)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(greedy=True), Sampling(seed=1)])
+def test_a_step_of_a_wide_bank_never_waits_for_the_device(sampling):
+    prompt = MODEL.prompt("You are Ada.")
+    pcm = torch.from_numpy(speech(1, 3))
+    active = torch.tensor([True, False, True])
+    with torch.no_grad():  # inference mode would hide the reads from the watcher
+        bank = Bank(MODEL, 3)
+        for row in (0, 2):
+            bank.begin(row, sampling)
+            bank.feed(row, prompt, 0, prompt.fed)
+        bank.step(pcm, active, prompt.fed + 1)
+        with NothingWaits():
+            bank.step(pcm, active, prompt.fed + 2)
 
 
 def test_banks_have_to_fill_the_slots():

@@ -7,7 +7,6 @@ from safetensors.torch import save_file
 from inference.checkpoints import load_language_model
 from inference.network.config import FREE, PAD, USER
 from inference.network.lm import LanguageModel
-from inference.network.sampling import Sampler
 from inference.network.stored import stored_tensors
 from inference.network.timeline import ring_of_frames, rows_of_frames
 from inference.prompts import QuietCodes
@@ -69,7 +68,7 @@ def converse(lm, prompt, user, chunk=7):
     for start in range(0, len(embeddings), chunk):
         lm.prefill(state, 0, embeddings[start : start + chunk], start)
     state.begin(0, rows[-1], carry)
-    outputs, greedy = [], Sampler(1, torch.device("cpu"))
+    outputs, greedy = [], lm.sampler(1)
     for n, codes in enumerate(user):
         frame = torch.full((1, 17), FREE)
         frame[0, USER] = codes
@@ -119,10 +118,10 @@ def test_stepping_the_prompt_gives_what_prefilling_it_gives():
         rows, carry = rows_of_frames(config, prompt[:1])
         state.begin(0, rows[0], carry)
         for frame in prompt[1:]:
-            lm.step(state, frame[None], Sampler(1, frame.device))
+            lm.step(state, frame[None], lm.sampler(1))
         for frame in user:
             provided = torch.cat((torch.full((9,), FREE), frame))[None]
-            output = lm.step(state, provided, Sampler(1, frame.device))[1]
+            output = lm.step(state, provided, lm.sampler(1))[1]
             stepped.append(output[0].tolist())
     for chunk in (1, 5, len(prompt)):
         assert converse(lm, prompt, user, chunk) == stepped
@@ -154,7 +153,7 @@ def test_a_row_that_sits_out_goes_on_as_if_nothing_had_happened():
 
     @torch.inference_mode()
     def run(rests):
-        state, sampler = lm.state(3), Sampler(3, torch.device("cpu"))
+        state, sampler = lm.state(3), lm.sampler(3)
         said, turn = [[], [], []], [0, 0, 0]
         generator = seeded(2)
         while min(turn) < 80:

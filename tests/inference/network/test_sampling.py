@@ -10,8 +10,8 @@ CPU = torch.device("cpu")
 AUDIO = 3  # any audio stream
 
 
-def sampler(batch, **settings):
-    made = Sampler(batch, CPU)
+def sampler(batch, size=512, **settings):
+    made = Sampler(batch, size, size, CPU)
     defaults = {
         "seed": 1,
         "temperatures": (0.7, 0.8),
@@ -23,20 +23,26 @@ def sampler(batch, **settings):
     return made
 
 
-def positions(batch, at=5):
-    return torch.full((batch,), at)
+def chosen(sampler, stream, logits, at=5):
+    """``at``: the position, or one for each row."""
+    position = torch.as_tensor(at).expand(len(logits))
+    return sampler.choose(stream, logits, sampler.draw(position))
+
+
+def draws(seed, position, stream, count):
+    tokens = torch.arange(count)
+    return exponentials(seed, position, torch.full_like(tokens, stream), tokens)
 
 
 def test_greedy_takes_the_lowest_of_equals():
     logits = torch.tensor([[0.0, 2.0, 1.0, 2.0, 2.0]], dtype=torch.bfloat16)
-    chosen = sampler(1, greedy=True).choose(0, logits, positions(1))
-    assert chosen.tolist() == [1]
+    assert chosen(sampler(1, 5, greedy=True), 0, logits).tolist() == [1]
 
 
 def test_a_temperature_of_zero_is_greedy():
     logits = torch.randn(4, 30, generator=seeded(0))
-    cold = sampler(4, temperatures=(0.0, 0.0)).choose(0, logits, positions(4))
-    assert torch.equal(cold, logits.argmax(-1))
+    cold = sampler(4, 30, temperatures=(0.0, 0.0))
+    assert torch.equal(chosen(cold, 0, logits), logits.argmax(-1))
 
 
 def test_only_the_k_largest_are_drawn_and_of_equals_the_lowest():
@@ -48,38 +54,38 @@ def test_only_the_k_largest_are_drawn_and_of_equals_the_lowest():
 
 def test_top_k_of_one_is_the_largest():
     logits = torch.randn(8, 40, generator=seeded(1))
-    chosen = sampler(8, top_k=(1, 1)).choose(AUDIO, logits, positions(8))
-    assert torch.equal(chosen, logits.argmax(-1))
+    narrow = sampler(8, 40, top_k=(1, 1))
+    assert torch.equal(chosen(narrow, AUDIO, logits), logits.argmax(-1))
 
 
 def test_draws_follow_the_probabilities():
     """20,000 positions of one session: each frequency within 5 standard errors."""
     n, k, temperature = 20_000, 6, 0.8
     logits = torch.randn(1, 12, generator=seeded(2)).expand(n, -1)
-    made = sampler(n, temperatures=(0.7, temperature), top_k=(25, k), seed=99)
-    chosen = made.choose(AUDIO, logits, torch.arange(n))
+    made = sampler(n, 12, temperatures=(0.7, temperature), top_k=(25, k), seed=99)
+    taken = chosen(made, AUDIO, logits, torch.arange(n))
     best = (logits[0] / temperature).softmax(-1).topk(k)
     p = torch.zeros(12).index_put((best.indices,), best.values / best.values.sum())
-    seen = torch.bincount(chosen, minlength=12) / n
+    seen = torch.bincount(taken, minlength=12) / n
     error = (p * (1 - p) / n).sqrt()
     assert ((seen - p).abs() <= 5 * error).all()
 
 
 def test_exponentials_have_mean_and_variance_one_and_are_never_zero():
-    draws = exponentials(torch.arange(400), torch.arange(400), AUDIO, 1000)
-    assert draws.min() > 0
-    assert draws.mean().item() == pytest.approx(1, abs=0.01)
-    assert draws.var().item() == pytest.approx(1, abs=0.02)
+    drawn = draws(torch.arange(400), torch.arange(400), AUDIO, 1000)
+    assert drawn.min() > 0
+    assert drawn.mean().item() == pytest.approx(1, abs=0.01)
+    assert drawn.var().item() == pytest.approx(1, abs=0.02)
 
 
 def test_streams_positions_seeds_and_tokens_draw_independently():
     n = 4000
     seed, at = torch.full((n,), 12345), torch.arange(n)
-    base = exponentials(seed, at, 1, 2)
+    base = draws(seed, at, 1, 2)
     for other in (
-        exponentials(seed, at, 2, 2)[:, 0],
-        exponentials(seed, at + 1, 1, 2)[:, 0],
-        exponentials(seed + 1, at, 1, 2)[:, 0],
+        draws(seed, at, 2, 2)[:, 0],
+        draws(seed, at + 1, 1, 2)[:, 0],
+        draws(seed + 1, at, 1, 2)[:, 0],
         base[:, 1],
     ):
         correlation = torch.corrcoef(torch.stack((base[:, 0], other)))[0, 1]
@@ -88,16 +94,16 @@ def test_streams_positions_seeds_and_tokens_draw_independently():
 
 def test_company_and_place_do_not_change_a_draw():
     logits = torch.randn(5, 512, generator=seeded(3)).bfloat16()
-    alone = Sampler(1, CPU)
+    alone = sampler(1)
     alone.set(0, seed=77, temperatures=(0.7, 0.8), top_k=(25, 250), greedy=False)
-    expected = [alone.choose(AUDIO, logits[:1], positions(1, at)) for at in range(50)]
-    crowd = Sampler(5, CPU)
+    expected = [chosen(alone, AUDIO, logits[:1], at) for at in range(50)]
+    crowd = sampler(5)
     for row, k in enumerate((500, 3, 1, 250, 40)):
         crowd.set(row, seed=row, temperatures=(1, 1), top_k=(k, k), greedy=row == 2)
     crowd.set(3, seed=77, temperatures=(0.7, 0.8), top_k=(25, 250), greedy=False)
     swapped = logits[[3, 1, 2, 0, 4]]
     for at in range(50):
-        assert crowd.choose(AUDIO, swapped, positions(5, at))[3] == expected[at][0]
+        assert chosen(crowd, AUDIO, swapped, at)[3] == expected[at][0]
 
 
 def test_a_row_that_was_closed_leaves_nothing_behind():
@@ -106,7 +112,17 @@ def test_a_row_that_was_closed_leaves_nothing_behind():
     made.set(1, seed=0, temperatures=(1, 1), top_k=(400, 400), greedy=False)
     made.clear(1)
     logits = torch.randn(2, 512, generator=seeded(4))
-    made.choose(AUDIO, logits, positions(2))
+    chosen(made, AUDIO, logits)
+
+
+def test_a_top_k_beyond_the_vocabulary_takes_all_of_it():
+    logits = torch.randn(3, 40, generator=seeded(5))
+    wide, whole = sampler(3, 40, top_k=(999, 999)), sampler(3, 40, top_k=(40, 40))
+    assert torch.equal(chosen(wide, AUDIO, logits), chosen(whole, AUDIO, logits))
+
+
+def test_greedy_company_draws_nothing():
+    assert sampler(3, greedy=True).draw(torch.arange(3)) == []
 
 
 @pytest.mark.parametrize("seed", [0, -1, 2**63, 2**64 - 1, -(2**63), 2**80 + 5])
