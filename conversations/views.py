@@ -19,11 +19,11 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from conversations import readings
-from conversations.downloads import ranged
 from conversations.loudness import envelope
 from conversations.models import Conversation, Levels
 from inference.models import Worker
 from inference.timing import FRAME_MS, FRAME_SECONDS
+from personaplex_site.ranges import bytes_response
 from personas.models import Persona, PersonaVersion
 
 PAGE_SIZE = 25
@@ -159,9 +159,10 @@ def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
 def conversation_recording(request: HttpRequest, pk: UUID, side: str) -> HttpResponse:
     conversation = _visible(request, pk)
     wanted = cast(Literal["user", "agent", "both"], side)
-    response = ranged(request, readings.recording(conversation, wanted), "audio/ogg")
-    if not conversation.is_live:  # an ended one never changes
-        response["Cache-Control"] = "private, max-age=86400, immutable"
+    sound = readings.recording(conversation, wanted)
+    response = bytes_response(request, sound, "audio/ogg")
+    if conversation.is_live:
+        response["Cache-Control"] = "no-store"  # a second later there is more of it
     if "download" in request.GET:
         name = f"conversation-{conversation.started_at:%Y-%m-%d-%H%M}-{side}.ogg"
         response["Content-Disposition"] = f'attachment; filename="{name}"'
