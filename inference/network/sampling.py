@@ -34,7 +34,13 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shifted(x, 31)
 
 
-def exponentials(
+def exponentials(seed: Tensor, position: Tensor, stream: int, count: int) -> Tensor:
+    """Exponential(1) draws for tokens 0..count-1 of a stream, fp32 [B, count]."""
+    tokens = torch.arange(count, device=seed.device)
+    return frame_exponentials(seed, position, torch.full_like(tokens, stream), tokens)
+
+
+def frame_exponentials(
     seed: Tensor, position: Tensor, streams: Tensor, tokens: Tensor
 ) -> Tensor:
     """Exponential(1) draws, fp32 [B, N], for N pairs of stream and token; seed and
@@ -107,7 +113,8 @@ class Sampler:
         ``position`` [B]; nothing when all rows are greedy."""
         if not any(self._rows):
             return []
-        drawn = exponentials(self.seed, position, self._streams, self._tokens)
+        pairs = self._streams, self._tokens
+        drawn = frame_exponentials(self.seed, position, *pairs)
         return list(drawn.split(self._sizes, dim=1))
 
     def choose(self, stream: int, logits: Tensor, draws: list[Tensor]) -> Tensor:

@@ -29,11 +29,6 @@ def chosen(sampler, stream, logits, at=5):
     return sampler.choose(stream, logits, sampler.draw(position))
 
 
-def draws(seed, position, stream, count):
-    tokens = torch.arange(count)
-    return exponentials(seed, position, torch.full_like(tokens, stream), tokens)
-
-
 def test_greedy_takes_the_lowest_of_equals():
     logits = torch.tensor([[0.0, 2.0, 1.0, 2.0, 2.0]], dtype=torch.bfloat16)
     assert chosen(sampler(1, 5, greedy=True), 0, logits).tolist() == [1]
@@ -72,7 +67,7 @@ def test_draws_follow_the_probabilities():
 
 
 def test_exponentials_have_mean_and_variance_one_and_are_never_zero():
-    drawn = draws(torch.arange(400), torch.arange(400), AUDIO, 1000)
+    drawn = exponentials(torch.arange(400), torch.arange(400), AUDIO, 1000)
     assert drawn.min() > 0
     assert drawn.mean().item() == pytest.approx(1, abs=0.01)
     assert drawn.var().item() == pytest.approx(1, abs=0.02)
@@ -81,11 +76,11 @@ def test_exponentials_have_mean_and_variance_one_and_are_never_zero():
 def test_streams_positions_seeds_and_tokens_draw_independently():
     n = 4000
     seed, at = torch.full((n,), 12345), torch.arange(n)
-    base = draws(seed, at, 1, 2)
+    base = exponentials(seed, at, 1, 2)
     for other in (
-        draws(seed, at, 2, 2)[:, 0],
-        draws(seed, at + 1, 1, 2)[:, 0],
-        draws(seed + 1, at, 1, 2)[:, 0],
+        exponentials(seed, at, 2, 2)[:, 0],
+        exponentials(seed, at + 1, 1, 2)[:, 0],
+        exponentials(seed + 1, at, 1, 2)[:, 0],
         base[:, 1],
     ):
         correlation = torch.corrcoef(torch.stack((base[:, 0], other)))[0, 1]
@@ -119,6 +114,14 @@ def test_a_top_k_beyond_the_vocabulary_takes_all_of_it():
     logits = torch.randn(3, 40, generator=seeded(5))
     wide, whole = sampler(3, 40, top_k=(999, 999)), sampler(3, 40, top_k=(40, 40))
     assert torch.equal(chosen(wide, AUDIO, logits), chosen(whole, AUDIO, logits))
+
+
+def test_all_streams_at_once_draw_what_each_draws_alone():
+    made, at = sampler(3, 40), torch.tensor([4, 5, 6])
+    drawn = made.draw(at)
+    assert len(drawn) == 9
+    for stream, draws in enumerate(drawn):
+        assert torch.equal(draws, exponentials(made.seed, at, stream, 40))
 
 
 def test_greedy_company_draws_nothing():
