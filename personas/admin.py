@@ -70,6 +70,9 @@ class VoiceAdmin(ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # its files would stay
+
 
 @admin.register(VoiceUpload)
 class VoiceUploadAdmin(ModelAdmin):
@@ -83,3 +86,6 @@ class VoiceUploadAdmin(ModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # finished ones go by themselves, with their file

@@ -69,8 +69,12 @@ def voice_upload_status(request: HttpRequest, upload_id: uuid.UUID) -> JsonRespo
 
 @require_safe
 def voice_sample(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
-    """The prepared sample, for its owner's ears only."""
-    voice = get_object_or_404(Voice, pk=voice_id, owner=request.user)
+    """The prepared sample, for the ears of its owner and of who may see all voices
+    in the admin."""
+    voice = get_object_or_404(Voice, pk=voice_id)
+    user = request.user
+    if voice.owner != user and not user.has_perm("personas.view_voice"):
+        raise Http404
     try:
         with voice.sample.open("rb") as file:
             content = file.read()

@@ -1,4 +1,5 @@
 import pytest
+from django.core.files.base import ContentFile
 
 from tests.factories import UserFactory, VoiceFactory
 
@@ -26,3 +27,12 @@ def test_a_voice_can_be_heard(admin):
     voice = VoiceFactory()
     html = admin.get(f"/admin/personas/voice/{voice.pk}/change/").content.decode()
     assert f"/voices/{voice.pk}/sample/" in html
+    voice.sample.save("a.flac", ContentFile(b"fLaC"))
+    assert admin.get(f"/voices/{voice.pk}/sample/").content == b"fLaC"
+
+
+def test_files_and_rows_are_not_torn_apart(admin, upload):
+    """Deleting here would leave the file of a voice or an upload behind."""
+    voice = VoiceFactory()
+    for path in (f"voice/{voice.pk}/delete/", f"voiceupload/{upload.pk}/delete/"):
+        assert admin.post(f"/admin/personas/{path}", {"post": "yes"}).status_code == 403
