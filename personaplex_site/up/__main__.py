@@ -16,6 +16,8 @@ from personaplex_site.up.folder import DataFolder
 from personaplex_site.up.launch import Launch
 from personaplex_site.up.product import BASE_DIR, Options, check_port
 
+SAME_SIGNAL_SECONDS = 0.5
+
 
 def main() -> int:
     options = _options()
@@ -81,16 +83,22 @@ async def _run(launch: Launch) -> int:
 
 
 def _on_signals(launch: Launch) -> asyncio.Event:
-    """The first signal asks everything to stop, a second one kills."""
+    """The first signal asks everything to stop, one more kills. Not one that comes
+    with the first: some tools signal both the process and its group."""
     stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    first_at = 0.0
 
     def stop() -> None:
-        if stopping.is_set():
+        nonlocal first_at
+        if not stopping.is_set():
+            first_at = loop.time()
+            stopping.set()
+        elif loop.time() - first_at > SAME_SIGNAL_SECONDS:
             launch.supervisor.kill()
-        stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop)
     return stopping
 
 

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 
 from personaplex_site.up.console import Console
+from personaplex_site.up.errors import CannotStart
 from personaplex_site.up.folder import DataFolder
 from personaplex_site.up.postgres import READY_SECONDS as POSTGRES_SECONDS
 from personaplex_site.up.postgres import EmbeddedPostgres
@@ -19,7 +20,7 @@ from personaplex_site.up.valkey import READY_SECONDS as VALKEY_SECONDS
 from personaplex_site.up.valkey import EmbeddedValkey
 
 SITE_SECONDS = 60.0
-WORKER_SECONDS = 180.0
+WORKER_SECONDS = 60.0
 
 
 class Launch:
@@ -39,12 +40,19 @@ class Launch:
         worker = await keep(product.worker())  # loads its model while we set up
         await self.supervisor.run(product.setup())
         await keep(product.celery(), together=True)
+        await keep(product.beat(), together=True)
         web = await keep(product.web())
         await self.supervisor.ready(web, self._site_answers, SITE_SECONDS)
-        self._note(f"{self.options.address} (the voice engine is still loading)")
-        await self.supervisor.ready(worker, self._worker_is_known, WORKER_SECONDS)
-        self._note(self.options.address)
-        self._announce()
+        self._note()
+        try:
+            await self.supervisor.ready(worker, self._worker_is_known, WORKER_SECONDS)
+        except CannotStart as error:
+            # Too slow a machine, or a broken model: what is kept can still be read.
+            self.console.say(str(error))
+            self._announce("answers", "No voice engine is ready yet, see above.")
+            while not await self._worker_is_known():
+                await asyncio.sleep(2)
+        self._announce("is ready")
 
     async def _databases(self, secrets: dict[str, str]) -> dict[str, str]:
         """Addresses of database and broker: given ones, else our own, started."""
@@ -89,13 +97,15 @@ class Launch:
         said = await asyncio.to_thread(_get, f"{self.options.address}/healthz")
         return bool(said and json.loads(said).get("workers"))
 
-    def _note(self, text: str) -> None:
-        self.folder.write_note(f"process {os.getpid()} serves {text}")
+    def _note(self) -> None:
+        address = self.options.address
+        self.folder.write_note(f"process {os.getpid()} serves {address}")
 
-    def _announce(self) -> None:
+    def _announce(self, what: str, *more: str) -> None:
         took = time.monotonic() - self.begun
         lines = [
-            f"PersonaPlex is ready after {took:.1f} s: {self.options.address}",
+            f"PersonaPlex {what} after {took:.1f} s: {self.options.address}",
+            *more,
             f"Data and logs: {self.folder.path}",
             "Stop it with Ctrl-C.",
         ]

@@ -104,13 +104,26 @@ class Product:
         return self._python(
             "celery",
             [
-                *("-m", "celery", "-A", "personaplex_site", "worker", "-B"),
+                *("-m", "celery", "-A", "personaplex_site", "--quiet", "worker"),
                 *("--concurrency", "1", "--loglevel", "INFO"),
                 *("--without-gossip", "--without-mingle"),
             ],
             stop_seconds=5.0,
             # A warm shutdown waits for the running task, which would keep it alive
             # after us; an unacknowledged task is given to the next one.
+            death_signal=signal.SIGKILL,
+        )
+
+    def beat(self) -> Command:
+        """Celery's clock. Not inside its worker: there it is a grandchild of ours,
+        which outlived us when we were killed."""
+        return self._python(
+            "beat",
+            [
+                *("-m", "celery", "-A", "personaplex_site", "--quiet", "beat"),
+                *("--pidfile=", "--loglevel", "INFO"),
+            ],
+            stop_seconds=2.0,
             death_signal=signal.SIGKILL,
         )
 
@@ -122,6 +135,8 @@ class Product:
                 *("--port", str(self.worker_port), "--site", self.options.address),
                 # The same after every start: one row in the site's list of workers.
                 *("--name", f"{socket.gethostname()}:{self.options.port}"),
+                # Also how long it waits at most for a site that is still starting.
+                *("--heartbeat-seconds", os.environ.get("HEARTBEAT_SECONDS", "2")),
             ],
             stop_seconds=5.0,
         )

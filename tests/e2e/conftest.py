@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.e2e import sounds
 from tests.e2e.browser_protocol_client import Site
-from tests.up.product import RunningProduct
+from tests.up.product import RunningProduct, open_folder
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -36,12 +36,9 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory):
-    place = tmp_path_factory.mktemp("e2e")
-    # Root's PostgreSQL is another account: pytest's folders are closed to it.
-    for folder in (place, *place.parents[:2]):
-        folder.chmod(0o711)
-    return place
+def place():
+    with open_folder("e2e") as place:
+        yield place
 
 
 @pytest.fixture(scope="session")

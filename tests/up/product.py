@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,6 +24,16 @@ OURS = {
     *("SECRET_KEY", "WORKER_SECRET", "DATABASE_URL", "REDIS_URL", "DATA_DIR"),
     *("DJANGO_SETTINGS_MODULE", "ALLOWED_HOSTS"),
 }
+
+
+@contextlib.contextmanager
+def open_folder(name: str) -> Iterator[Path]:
+    """A folder that root's PostgreSQL, which is another account, can enter; pytest's
+    own are closed to it."""
+    place = Path(tempfile.mkdtemp(prefix=f"personaplex-{name}-"))
+    place.chmod(0o711)
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
 
 
 class RunningProduct:
@@ -51,10 +65,12 @@ class RunningProduct:
                 text=True,
             )
 
-    def start(self, seconds: float = 120) -> RunningProduct:
+    def start(self, seconds: float = 150, talking: bool = True) -> RunningProduct:
+        """``talking``: not before a worker keeps real time."""
+        wanted = r"PersonaPlex is ready" if talking else r"PersonaPlex (is|answers)"
         begun = time.monotonic()
         self.process = self.spawn()
-        while "PersonaPlex is ready" not in self.said():
+        while not re.search(wanted, self.said()):
             assert self.process.poll() is None, self.said()
             assert time.monotonic() - begun < seconds, self.said()
             time.sleep(0.1)
@@ -91,12 +107,20 @@ class RunningProduct:
         except psutil.NoSuchProcess:
             return []
 
+    def command_lines(self) -> list[str]:
+        lines = []
+        for process in self.family():
+            with contextlib.suppress(psutil.Error):  # gone in the meantime
+                lines.append(" ".join(process.cmdline()))
+        return lines
+
     def child(self, what: str) -> psutil.Process:
         """The direct child whose command line has this word."""
         assert self.process is not None
         for process in psutil.Process(self.process.pid).children():
-            if any(what in part for part in process.cmdline()):
-                return process
+            with contextlib.suppress(psutil.Error):  # a zombie has no command line
+                if any(what in part for part in process.cmdline()):
+                    return process
         raise LookupError(f"no child {what!r} among {self.family()}")
 
     def kill(self, what: str) -> int:
