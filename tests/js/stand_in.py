@@ -12,6 +12,7 @@ import mimetypes
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class StandIn:
     delay: float = 0.02
     stall_at: int | None = None  # seq at which nothing is answered for stall_s
     stall_s: float = 0.4
+    unanswered: Callable[[int], bool] = lambda seq: False  # dropped by the engine
     cut_at: int | None = None  # seq at which the connection is cut
     pieces: tuple[str, ...] = (" Hel", "lo", " there", ".")
     frames: list[Frame] = field(default_factory=list)
@@ -110,6 +112,8 @@ class StandIn:
         )
         if seq == self.cut_at:
             socket.transport.abort()
+            return
+        if self.unanswered(seq):
             return
         await asyncio.sleep(self.stall_s if seq == self.stall_at else self.delay)
         path = HEADER.pack(kind, 0, round(self.delay * 10_000), seq)

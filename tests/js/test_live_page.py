@@ -69,9 +69,9 @@ def test_frames_come_each_80_ms_and_the_answer_is_heard_without_growing_delay(
     assert [f.seq for f in frames] == list(range(len(frames)))
     assert {f.kind for f in frames} == {1}
     seconds = frames[-1].at - frames[0].at
-    assert (len(frames) - 1) / seconds == pytest.approx(12.5, rel=0.02)
+    assert (len(frames) - 1) / seconds == pytest.approx(12.5, rel=0.03)
     assert 60 <= early <= 320
-    assert late <= early + 60
+    assert late <= early + 150  # the buffer may widen to its bound, no more
     assert "Hello there." in page.locator("#transcript").inner_text()
 
 
@@ -116,6 +116,34 @@ def test_a_stall_is_repaid_and_counted(visit, stand_in):
     page.get_by_text("What the answer time is made of").click()
     assert int(page.locator("#underruns").inner_text()) >= 1
     end(page)
+
+
+def test_frames_that_the_engine_dropped_do_not_count_as_latency(visit, stand_in):
+    stand_in.unanswered = lambda seq: seq % 4 == 3
+    page = visit()
+    start(page)
+    page.wait_for_timeout(6000)
+    assert 60 <= latency(page) <= 400
+    assert loudest(page, 2.5) > 0.1
+    end(page)
+
+
+def test_a_permission_given_late_is_waited_for(visit, stand_in):
+    page = visit(
+        """
+        const ask = MediaDevices.prototype.getUserMedia;
+        MediaDevices.prototype.getUserMedia = async function (wanted) {
+          await new Promise((resolve) => setTimeout(resolve, 1500));
+          return ask.call(this, wanted);
+        };
+        """
+    )
+    page.get_by_role("button", name="Talk to Ada").click()
+    page.get_by_text("Waiting for the microphone").wait_for()
+    page.locator("#talk[data-phase=live]").wait_for()
+    page.wait_for_timeout(1000)
+    end(page)
+    assert stand_in.frames[0].seq == 0
 
 
 def test_nothing_is_sent_before_ready_and_nothing_bursts_after_it(visit, stand_in):

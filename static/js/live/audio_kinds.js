@@ -37,15 +37,41 @@ export async function supportedAudio(scope = globalThis) {
   }
 }
 
+// WebCodecs counts time by itself from the first timestamp on: after a gap what comes out
+// has another timestamp than what went in. So codecs see a clock without gaps, and the
+// frame that each tick of it stands for is remembered here.
+class Tickets {
+  constructor() {
+    this.next = 0;
+    this.seqs = new Map();
+  }
+
+  issue(seq) {
+    const ticket = this.next;
+    this.next += 1;
+    this.seqs.set(ticket, seq);
+    return ticket * FRAME_US;
+  }
+
+  redeem(timestamp) {
+    const ticket = Math.round(timestamp / FRAME_US);
+    const seq = this.seqs.get(ticket);
+    this.seqs.delete(ticket);
+    return seq;
+  }
+}
+
 class OpusEncoder {
   kind = OPUS;
 
   constructor(onPayload, onFailure) {
+    this.tickets = new Tickets();
     this.encoder = new AudioEncoder({
       output: (chunk) => {
         const payload = new Uint8Array(chunk.byteLength);
         chunk.copyTo(payload);
-        onPayload(payload, Math.round(chunk.timestamp / FRAME_US));
+        const seq = this.tickets.redeem(chunk.timestamp);
+        if (seq !== undefined) onPayload(payload, seq);
       },
       error: onFailure,
     });
@@ -61,7 +87,7 @@ class OpusEncoder {
       sampleRate: CONTEXT_RATE,
       numberOfFrames: samples.length,
       numberOfChannels: 1,
-      timestamp: seq * FRAME_US,
+      timestamp: this.tickets.issue(seq),
       data: samples,
     });
     this.encoder.encode(data);
@@ -76,12 +102,14 @@ class OpusEncoder {
 
 class OpusDecoder {
   constructor(onSamples, onFailure) {
+    this.tickets = new Tickets();
     this.decoder = new AudioDecoder({
       output: (data) => {
         const samples = new Float32Array(data.numberOfFrames);
         data.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
-        onSamples(samples, Math.round(data.timestamp / FRAME_US));
+        const seq = this.tickets.redeem(data.timestamp);
         data.close();
+        if (seq !== undefined) onSamples(samples, seq);
       },
       error: onFailure,
     });
@@ -91,7 +119,7 @@ class OpusDecoder {
   decode(payload, seq) {
     if (this.decoder.state !== "configured") return false;
     if (this.decoder.decodeQueueSize > MOST_QUEUED) return false;
-    const timestamp = seq * FRAME_US;
+    const timestamp = this.tickets.issue(seq);
     const fields = { type: "key", timestamp, duration: FRAME_US, data: payload };
     this.decoder.decode(new EncodedAudioChunk(fields));
     return true;

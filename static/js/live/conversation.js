@@ -14,8 +14,9 @@ const END_ANSWER_MS = 4000; // how long we wait for `ended` after asking for it
 
 export class LiveConversation {
   /**
-   * `listener`: { state(name), ready(event), text(frame, piece), ended(event),
-   * problem(problem) }; exactly one of the last two is called, once, at the end.
+   * `listener`: { state(name), microphoneOpen(), ready(event), text(frame, piece),
+   * ended(event), problem(problem) }; exactly one of the last two is called, once, at
+   * the end.
    */
   constructor({ url, worklets, audio, listener }) {
     this.audio = AUDIO_KINDS[audio];
@@ -91,7 +92,7 @@ export class LiveConversation {
       return;
     }
     this.userLevel = new Level(this.microphone.meter);
-    this.listener.state(this.live ? "live" : "microphone_open");
+    this.listener.microphoneOpen();
   }
 
   #captured(samples, end) {

@@ -43,8 +43,11 @@ async function begin() {
 
 const listener = {
   state(name) {
-    if (name === "microphone_open") progress.microphoneOpen = true;
-    else progress.site = name;
+    progress.site = name;
+    view.phase(phaseOf(progress));
+  },
+  microphoneOpen() {
+    progress.microphoneOpen = true;
     view.phase(phaseOf(progress));
   },
   ready(event) {
