@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +69,26 @@ def encode_here(pcm: NDArray[np.float32], progress: Progress) -> Encoded:
     It reads float32 from a file, writes the .pt to another and prints JSON lines:
     ``{"progress": 0.4}`` … and at last ``{"fingerprint": …}``.
     """
-    with tempfile.TemporaryDirectory(prefix="voice-") as folder:
+    parent = _parent()
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
         source, target = Path(folder, "sample.f32"), Path(folder, "voice.pt")
         source.write_bytes(pcm.astype("<f4", copy=False).tobytes())
         fingerprint = _follow(_command(source, target), progress)
         return Encoded(target.read_bytes(), fingerprint)
+
+
+def forget_abandoned(older_than: float) -> int:
+    """Delete what killed processes left: folders older than so many seconds."""
+    before = time.time() - older_than
+    abandoned = [f for f in _parent().glob("*") if f.stat().st_mtime < before]
+    for folder in abandoned:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(abandoned)
+
+
+def _parent() -> Path:
+    return settings.DATA_DIR / "encoding"
 
 
 def _command(source: Path, target: Path) -> list[str]:

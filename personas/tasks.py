@@ -17,7 +17,7 @@ from django.db import DatabaseError, connection
 
 from inference.errors import PersonaplexError
 from personas.decoding import decode
-from personas.encoding import encode
+from personas.encoding import encode, forget_abandoned
 from personas.errors import NotPrepared, VoiceError
 from personas.models import Voice
 from personas.preparation import prepare, to_flac
@@ -161,3 +161,5 @@ def recover_uploads() -> None:
 def delete_failed_uploads() -> None:
     if deleted := VoiceUpload.objects.delete_old_failures():
         log.info("%d failed uploads deleted", deleted)
+    if abandoned := forget_abandoned(2 * TIME_LIMIT):
+        log.warning("%d samples of killed tasks deleted", abandoned)

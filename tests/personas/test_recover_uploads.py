@@ -1,5 +1,6 @@
 """What a killed Celery worker leaves behind."""
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -58,6 +59,17 @@ def test_what_is_new_or_worked_on_or_finished_is_left_alone(
     age(upload, state=VoiceUpload.State.FAILED, lease_until=None)
     recover_uploads()
     assert enqueued == []
+
+
+def test_what_a_killed_encoder_left_is_deleted(settings):
+    fresh, old = settings.DATA_DIR / "encoding" / "a", settings.DATA_DIR / "encoding/b"
+    for folder in (fresh, old):
+        folder.mkdir(parents=True)
+        (folder / "sample.f32").touch()
+    os.utime(old, (0, 0))
+    delete_failed_uploads()
+    assert fresh.exists()
+    assert not old.exists()
 
 
 def test_failed_uploads_are_forgotten_after_a_day(upload, persona, recording):
