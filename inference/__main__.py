@@ -49,8 +49,9 @@ def main(words: list[str] | None = None) -> int:
         level=arguments.log_level,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    # These two report every request, and every port scan as an error.
+    # These report every request, and every port scan as an error.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
     try:
         return arguments.run(arguments)

@@ -1,28 +1,31 @@
 """Models from directories: config.json, weights, codec and tokenizer, all checked.
 
-Owns names and shapes of the stored tensors and which of them become resident. Nothing
-missing, extra or misshapen is passed over in silence.
+Owns which files make up a model and which of their tensors become resident. Nothing
+missing, extra or misshapen is passed over in silence, and nothing is allocated before
+all names and shapes were checked.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from inference.errors import PersonaplexError
+from inference.layouts import as_stored
+from inference.network.bounds import check_bounds
 from inference.network.config import ConfigError, ModelConfig
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
 from inference.network.stored import StoredTensor, stored_tensors
+from inference.presets import FILES, is_ours, other_layout, recognised
 from inference.prompts import PersonaPrompt, QuietCodes, persona_prompt
 from inference.quiet import quiet_codes
+from inference.tensor_files import CheckpointError, TensorFile
 from inference.text import Tokenizer
 from inference.voice_files import VoicePrompt
 
@@ -31,12 +34,7 @@ CONFIG = "config.json"
 RANDOM_SEED = 42  # of the weights of a model that is not trained yet
 MAX_CONFIG_BYTES = 1024 * 1024
 SAMPLE_BYTES, SAMPLES = 64 * 1024, 64  # of a large file, for its fingerprint
-STORED_TYPES = ("BF16", "F16", "F32")
-
-
-class CheckpointError(PersonaplexError):
-    code = "checkpoint"
-    text = "The model can't be loaded. Its files are missing or broken."
+DOWNLOADED = "download.json"  # beside the files of a model that came from the hub
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def load_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
 ) -> Model:
-    """``source``: a directory, or the name of a built-in model ("tiny").
+    """``source``: a directory, or the name of a built-in or downloaded model.
 
     CheckpointError says by name all that is wrong. ``dtype`` None: fp32 on a CPU,
     bf16 elsewhere.
@@ -81,10 +79,9 @@ def load_model(
         raise CheckpointError(f"{missing} is missing")
     if not present and folder.parent != BUILT_IN:
         raise CheckpointError(f"{folder} holds no {config.weights}")
-    try:
-        tokenizer = Tokenizer(folder / config.tokenizer, config.text_cardinality)
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from error
+    tokenizer = _tokenizer(folder, config)
+    if present:
+        _check(config, *files)
     lm, mimi = LanguageModel(config, dtype, device), Mimi(config.mimi)
     if present:
         load_language_model(files[0], lm)
@@ -102,9 +99,15 @@ def model_folder(source: Path | str) -> Path:
     folder = Path(source)
     if not folder.is_dir() and str(source) in built_in_models():
         folder = BUILT_IN / source
+    if not folder.is_dir() and str(source) in downloaded_models():
+        folder = models_folder() / source
     if not folder.is_dir():
-        known = ", ".join(built_in_models())
-        raise CheckpointError(f"{source} is no directory and none of {known}")
+        known = ", ".join(built_in_models() + downloaded_models())
+        raise CheckpointError(
+            f"{source} is no directory and none of {known}",
+            text="Give --model a directory or one of these names, or fetch a model "
+            "with `python -m inference download`.",
+        )
     return folder
 
 
@@ -112,63 +115,106 @@ def built_in_models() -> list[str]:
     return sorted(file.parent.name for file in BUILT_IN.glob(f"*/{CONFIG}"))
 
 
+def models_folder() -> Path:
+    """Where downloaded models lie, each in a folder of its name."""
+    given = os.environ.get("MODELS_DIR")
+    return Path(given) if given else Path.home() / ".cache" / "personaplex" / "models"
+
+
+def downloaded_models() -> list[str]:
+    """Only whole ones: the receipt of a download is written last."""
+    found = models_folder().glob(f"*/{DOWNLOADED}")
+    return sorted(file.parent.name for file in found)
+
+
 def read_config(folder: Path) -> ModelConfig:
+    """Of config.json; where there is none of ours, by the published files."""
     path = folder / CONFIG
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_CONFIG_BYTES).decode()
-        return ModelConfig.from_json(text)
-    except (OSError, ValueError) as error:  # also ConfigError and UnicodeDecodeError
+        stored = _read_text(path) if path.is_file() else ""
+        published = all((folder / name).is_file() for name in FILES)
+        if published and not is_ours(stored):
+            config = recognised(stored, tensor_names(folder / FILES[0]))
+        elif path.is_file():
+            config = ModelConfig.from_json(stored)
+        else:
+            raise CheckpointError(f"{folder} holds no {CONFIG}, nor {', '.join(FILES)}")
+        check_bounds(config)
+        return config
+    # ValueErrors are also ConfigError and UnicodeDecodeError; a float of 400 digits
+    # overflows.
+    except (OSError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def load_language_model(path: Path, lm: LanguageModel) -> None:
-    """Tensor by tensor, so that the host holds one of them at a time."""
-    with _opened(path) as file:
-        stored = list(stored_tensors(lm))
-        _check_names(path, file, {tensor.name: tensor.shape for tensor in stored})
-        for tensor in stored:
-            if tensor.target is not None:
-                _copy(file, tensor)
+def _read_text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(MAX_CONFIG_BYTES + 1)
+    if len(content) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"more than {MAX_CONFIG_BYTES} bytes")
+    return content.decode()
 
 
-def load_codec(path: Path, mimi: Mimi) -> None:
-    expected = {name: tuple(t.shape) for name, t in mimi.state_dict().items()}
-    with _opened(path) as file:
-        _check_names(path, file, expected)
-        mimi.load_state_dict({name: file.get_tensor(name) for name in expected})
+def tensor_names(path: Path) -> set[str]:
+    return set(TensorFile(path).tensors)
 
 
-def _opened(path: Path) -> Any:
+def check_folder(folder: Path) -> ModelConfig:
+    """All that loading would check, in a second and without the memory."""
+    config = read_config(folder)
+    _check(config, folder / config.weights, folder / config.codec)
+    _tokenizer(folder, config)
+    return config
+
+
+def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
     try:
-        return safe_open(path, framework="pt", device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        return Tokenizer(folder / config.tokenizer, config.text_cardinality)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _check(config: ModelConfig, weights: Path, codec: Path) -> None:
+    """Both files held against models that have shapes and no memory."""
+    lm_file, codec_file = TensorFile(weights), TensorFile(codec)
+    if (other := other_layout(lm_file.tensors)) is not None:
+        raise CheckpointError(
+            f"{weights} holds {other}",
+            text="These weights are of a model or a layout that can't be run.",
+        )
+    with torch.device("meta"):
+        lm = LanguageModel(config, torch.bfloat16, "meta")
+        mimi = Mimi(config.mimi)
+    _stored(lm_file, lm)
+    codec_file.check(_shapes(mimi))
+
+
+def _stored(file: TensorFile, lm: LanguageModel) -> list[StoredTensor]:
+    """What the file must hold, exactly, and does."""
+    stored = list(as_stored(stored_tensors(lm), file.tensors))
+    file.check({tensor.name: tensor.shape for tensor in stored})
+    return stored
+
+
+def _shapes(mimi: Mimi) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in mimi.state_dict().items()}
 
 
 @torch.no_grad()
-def _copy(file: Any, tensor: StoredTensor) -> None:
-    target = tensor.target
-    assert target is not None
-    rows = file.get_slice(tensor.name)[: tensor.resident_rows]
-    target.copy_(rows.reshape(target.shape))
+def load_language_model(path: Path, lm: LanguageModel) -> None:
+    """Tensor by tensor, so that the host holds one of them at a time; nothing of the
+    depth steps that are never run."""
+    file = TensorFile(path)
+    for tensor in _stored(file, lm):
+        if tensor.target is not None:
+            rows = file.read(tensor.name, tensor.resident_rows)
+            tensor.target.copy_(rows.reshape(tensor.target.shape))
 
 
-def _check_names(
-    path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]
-) -> None:
-    found = set(file.keys())
-    problems = [f"missing {name}" for name in expected if name not in found]
-    problems += [f"extra {name}" for name in sorted(found - set(expected))]
-    for name in sorted(found & set(expected)):
-        header = file.get_slice(name)
-        shape, kind = tuple(header.get_shape()), header.get_dtype()
-        if shape != expected[name]:
-            problems.append(f"{name} is {list(shape)}, not {list(expected[name])}")
-        if kind not in STORED_TYPES:
-            problems.append(f"{name} is {kind}, not one of {', '.join(STORED_TYPES)}")
-    if problems:
-        raise CheckpointError(f"{path}: " + "; ".join(problems))
+def load_codec(path: Path, mimi: Mimi) -> None:
+    file = TensorFile(path)
+    file.check(_shapes(mimi))
+    mimi.load_state_dict({name: file.read(name) for name in _shapes(mimi)})
 
 
 def _fingerprint(config: ModelConfig, files: list[Path]) -> str:

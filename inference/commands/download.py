@@ -1,0 +1,63 @@
+"""Download a model from the Hugging Face hub.
+
+Fetches the language model, the codec, the tokenizer and the packaged voices, checks
+every file by its checksum and every tensor by its name and shape, and writes a
+config.json, so that the folder serves with --model. What is there already is checked
+and kept; a download that broke off goes on where it was.
+
+The model nvidia/personaplex-7b-v1 is gated: accept its licence on its page, then give a
+token by `hf auth login` or HF_TOKEN. Needs about 18 GB of disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        default="nvidia/personaplex-7b-v1",
+        help="a repository of the hub, or personaplex-7b, moshiko or moshika "
+        "(default %(default)s)",
+    )
+    parser.add_argument(
+        "--revision",
+        default="",
+        help="commit, branch or tag (default: for PersonaPlex the commit that this "
+        "version was made for, else main)",
+    )
+    parser.add_argument(
+        "--to",
+        type=Path,
+        metavar="DIR",
+        help="the folder to write (default: one of the model's name in MODELS_DIR, or "
+        "in ~/.cache/personaplex/models; --model knows it by that name)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from inference.checkpoints import models_folder
+    from inference.console import Bar, as_bytes, as_time
+    from inference.hub.download import download, source_of
+    from inference.hub.remote import Repository
+
+    source = source_of(arguments.model, arguments.revision)
+    folder = arguments.to or models_folder() / source.folder
+    began = time.monotonic()
+    done = download(
+        Repository(source.repository, source.revision),
+        source,
+        folder,
+        lambda name, size: Bar(name, size, as_bytes),
+    )
+    what = "downloaded in" if done.fetched else "was there, checked in"
+    sys.stdout.write(
+        f"{source.repository} at {done.commit[:12]}: {done.files} files, "
+        f"{as_bytes(done.bytes)}, {done.voices} voices, {what} "
+        f"{as_time(time.monotonic() - began)}. Serve it with --model {done.folder}\n"
+    )
+    return 0
