@@ -21,9 +21,9 @@ from inference.voice_files import MAX_BYTES, read_voice
 FOLDER, SUFFIX = "voices", ".pt"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MOST = 256  # more are not listed
-# NATF2: natural, female, number 2. VAR: more varied speakers.
+# NATF2: natural, female, number 2. VAR: a variety of speakers.
 PACKAGED = re.compile(r"(NAT|VAR)([FM])(\d+)")
-STYLES, SEXES = {"NAT": "Natural", "VAR": "Varied"}, {"F": "female", "M": "male"}
+STYLES, SEXES = {"NAT": "Natural", "VAR": "Variety"}, {"F": "female", "M": "male"}
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ class NoSuchDevice(PersonaplexError):
     text = "Choose another --device."
 
 
-def load(arguments: argparse.Namespace) -> Model:
-    return load_model(arguments.model, _device(arguments.device))
+def load(arguments: argparse.Namespace, dtype: torch.dtype | None = None) -> Model:
+    return load_model(arguments.model, _device(arguments.device), dtype)
 
 
 def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:

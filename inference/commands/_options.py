@@ -30,14 +30,19 @@ def add_option(
     )
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_option(parser: argparse.ArgumentParser) -> None:
     add_option(
         parser,
         "--model",
         "MODEL",
         "tiny",
-        "a directory with config.json and weights, or the name of a built-in model",
+        "a directory with the files of a model, or the name of a built-in or a "
+        "downloaded one",
     )
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    add_model_option(parser)
     add_option(
         parser,
         "--device",

@@ -23,7 +23,7 @@ def published_config(**changes):
     from dataclasses import replace
 
     names = {"weights": LM, "codec": CODEC, "tokenizer": TOKENIZER}
-    return replace(toy_config(), **names, **changes)
+    return replace(toy_config(context=400), **names, **changes)
 
 
 @functools.cache

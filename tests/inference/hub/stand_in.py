@@ -19,6 +19,8 @@ class StandInHub:
         self.repository, self.files, self.gated = repository, dict(files), gated
         self.requests = []
         self.cuts = {}  # file: numbers of bytes after which each answer breaks off
+        self.cut, self.stalled = threading.Event(), threading.Event()
+        self.stalled.set()  # cleared: what is cut neither goes on nor ends
         self.corrupt = set()  # files whose content differs from their checksum
         self.ignores_ranges = self.fails = self.no_checksums = False
         hub = self
@@ -44,6 +46,7 @@ class StandInHub:
         return self
 
     def __exit__(self, *_):
+        self.stalled.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
@@ -122,4 +125,6 @@ class StandInHub:
         if request.command == "GET":
             request.wfile.write(content[:cut])
         if cut is not None:
+            self.cut.set()
+            self.stalled.wait()
             request.close_connection = True
