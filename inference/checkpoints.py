@@ -8,7 +8,6 @@ all names and shapes were checked.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,14 +94,15 @@ def load_model(
     return Model(config, lm, mimi, tokenizer, quiet, fingerprint, bool(present))
 
 
-def model_folder(source: Path | str) -> Path:
-    folder = Path(source)
+def model_folder(source: Path | str, models: Path | str = "") -> Path:
+    """Of a directory, a built-in model or one of those downloaded to ``models``."""
+    folder, models = Path(source), models_folder(models)
     if not folder.is_dir() and str(source) in built_in_models():
         folder = BUILT_IN / source
-    if not folder.is_dir() and str(source) in downloaded_models():
-        folder = models_folder() / source
+    if not folder.is_dir() and str(source) in downloaded_models(models):
+        folder = models / source
     if not folder.is_dir():
-        known = ", ".join(built_in_models() + downloaded_models())
+        known = ", ".join(built_in_models() + downloaded_models(models))
         raise CheckpointError(
             f"{source} is no directory and none of {known}",
             text="Give --model a directory or one of these names, or fetch a model "
@@ -115,16 +115,14 @@ def built_in_models() -> list[str]:
     return sorted(file.parent.name for file in BUILT_IN.glob(f"*/{CONFIG}"))
 
 
-def models_folder() -> Path:
+def models_folder(given: Path | str = "") -> Path:
     """Where downloaded models lie, each in a folder of its name."""
-    given = os.environ.get("MODELS_DIR")
-    return Path(given) if given else Path.home() / ".cache" / "personaplex" / "models"
+    return Path(given or Path.home() / ".cache" / "personaplex" / "models")
 
 
-def downloaded_models() -> list[str]:
+def downloaded_models(models: Path) -> list[str]:
     """Only whole ones: the receipt of a download is written last."""
-    found = models_folder().glob(f"*/{DOWNLOADED}")
-    return sorted(file.parent.name for file in found)
+    return sorted(file.parent.name for file in models.glob(f"*/{DOWNLOADED}"))
 
 
 def read_config(folder: Path) -> ModelConfig:

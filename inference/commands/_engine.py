@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 
-from inference.checkpoints import Model, load_model
+from inference.checkpoints import Model, load_model, model_folder
 from inference.engine.engine import Engine
 from inference.errors import PersonaplexError
 from inference.timing import FRAME_MS
@@ -32,7 +32,8 @@ class NoSuchDevice(PersonaplexError):
 
 
 def load(arguments: argparse.Namespace, dtype: torch.dtype | None = None) -> Model:
-    return load_model(arguments.model, _device(arguments.device), dtype)
+    folder = model_folder(arguments.model, arguments.models_dir)
+    return load_model(folder, _device(arguments.device), dtype)
 
 
 def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:

@@ -39,6 +39,17 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
         "a directory with the files of a model, or the name of a built-in or a "
         "downloaded one",
     )
+    add_models_dir(parser)
+
+
+def add_models_dir(parser: argparse.ArgumentParser) -> None:
+    add_option(
+        parser,
+        "--models-dir",
+        "MODELS_DIR",
+        "",
+        "where downloaded models lie; else ~/.cache/personaplex/models",
+    )
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

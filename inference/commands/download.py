@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+from inference.commands._options import add_models_dir
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -34,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         type=Path,
         metavar="DIR",
-        help="the folder to write (default: one of the model's name in MODELS_DIR, or "
-        "in ~/.cache/personaplex/models; --model knows it by that name)",
+        help="the folder to write (default: one of the model's name in --models-dir; "
+        "--model knows it by that name then)",
     )
+    add_models_dir(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from inference.hub.remote import Repository
 
     source = source_of(arguments.model, arguments.revision)
-    folder = arguments.to or models_folder() / source.folder
+    folder = arguments.to or models_folder(arguments.models_dir) / source.folder
     began = time.monotonic()
     done = download(
         Repository(source.repository, source.revision),

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from inference.checkpoints import model_folder, read_config
     from inference.voices import add_voices
 
-    folder = model_folder(arguments.model)
+    folder = model_folder(arguments.model, arguments.models_dir)
     voices = _voices_of(arguments.file, arguments.name)
     try:
         names = add_voices(folder, voices, read_config(folder), arguments.replace)

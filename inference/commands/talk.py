@@ -143,7 +143,8 @@ def _voice(arguments: argparse.Namespace, engine: Engine) -> bytes | None:
     if not file.is_file():
         # The reference calls its packaged voices by the names of their files.
         name = wanted.removesuffix(".pt")
-        return preset_voice(model_folder(arguments.model), name).read()
+        folder = model_folder(arguments.model, arguments.models_dir)
+        return preset_voice(folder, name).read()
     if file.suffix == ".pt":
         return PresetVoice(file.stem, file).read()
     encoder = engine.voice_encoder(at_voice_loudness(read_sound(file)))

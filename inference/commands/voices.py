@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     from inference.errors import VoicePromptError
     from inference.voices import preset_voices, seconds_of
 
-    folder = model_folder(arguments.model)
+    folder = model_folder(arguments.model, arguments.models_dir)
     config = read_config(folder)
     voices = preset_voices(folder)
     if not voices:
