@@ -24,13 +24,24 @@ class Tokenizer:
         self._model = sentencepiece.SentencePieceProcessor()
         try:
             self._model.Load(str(path))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError(f"{path.name} is no SentencePiece model") from error
         if len(self._model) != cardinality:
             raise ConfigError(
                 f"{path.name} has {len(self._model)} pieces, "
                 f"config.json says text_cardinality {cardinality}"
             )
+        self._check_pieces(path.name)
+
+    def _check_pieces(self, name: str) -> None:
+        """Every piece can be said: not in the middle of a conversation is when to
+        find that one can't."""
+        for token in range(len(self._model)):
+            try:
+                self.piece(token)
+                self.byte(token)
+            except ValueError as error:  # also UnicodeDecodeError
+                raise ConfigError(f"{name}: piece {token}: {error}") from error
 
     def encode(self, text: str) -> list[int]:
         try:
