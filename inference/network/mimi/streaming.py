@@ -6,6 +6,7 @@ values, so a step can be captured in a CUDA graph.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 
@@ -53,6 +54,14 @@ class StreamState:
 
     def __getitem__(self, key: str) -> Tensor:
         return self._views[key]
+
+    def first(self, count: int) -> StreamState:
+        """The first rows of this state: the same memory, for a smaller step."""
+        part = copy.copy(self)
+        part.batch = count
+        part.buffer, part.position = self.buffer[:count], self.position[:count]
+        part._views = {key: view[:count] for key, view in self._views.items()}
+        return part
 
     def reset(self, rows: Sequence[int] | Tensor | None = None) -> None:
         """Begin these rows anew; the others don't notice. None means all rows.

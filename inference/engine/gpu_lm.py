@@ -1,0 +1,221 @@
+"""The language model's step for many sessions over packed weights.
+
+Owns the streaming state of all slots, and puts the kernels in the order of the
+network. Every step of n rows is the same launches on the same memory, so that it can
+be captured. Knows no sound, prompts or graphs.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inference.kernels.packed import PackedModel
+from inference.kernels.ring import Ring, quantise
+from inference.network.config import FREE, TEXT
+from inference.network.layers import rms_norm, rope_frequencies, rotate, rotation
+from inference.network.sampling import Sampler
+from inference.timing import CODEBOOKS, STREAMS
+
+OWN = 1 + CODEBOOKS  # streams that the model chooses: text and the agent's codes
+
+
+class GpuLM:
+    """The first n slots step together. ``ops``: kernels.fast, or kernels.plain."""
+
+    def __init__(
+        self, model: PackedModel, slots: int, kv: str, ops: ModuleType
+    ) -> None:
+        config, device = model.config, model.device
+        temporal, depth = config.temporal, config.depth
+        self.model, self.ops, self.slots = model, ops, slots
+        self.ring = Ring(temporal, slots, kv, device)
+        self.frequencies = rope_frequencies(
+            temporal.head_dim, temporal.rope_base, device
+        )
+        # As in network.lm.LMState.
+        self.row = torch.zeros(slots, STREAMS, dtype=torch.int64, device=device)
+        self.carry = torch.full_like(self.row, FREE)
+        self.position = torch.zeros(slots, dtype=torch.int64, device=device)
+        self.delayed = torch.tensor(config.delays, device=device) > 0
+        self.sampler = Sampler(
+            slots, config.text_cardinality, config.audio_cardinality, device
+        )
+        shape = (slots, depth.heads, 2, CODEBOOKS, depth.head_dim)
+        self._frames = [
+            torch.zeros(shape, dtype=torch.bfloat16, device=device)
+            for _ in range(depth.layers)
+        ]
+
+    def begin(self, slot: int, row: Tensor, carry: Tensor) -> None:
+        self.row[slot] = row.to(self.row.device)
+        self.carry[slot] = carry.to(self.row.device)
+
+    def reset(self, slot: int) -> None:
+        """Contents of the ring stay: what is not written yet is never in view."""
+        self.position[slot] = 0
+        self.row[slot] = 0
+        self.carry[slot] = FREE
+
+    def temporal(self, active: Tensor) -> Tensor:
+        """Feed the newest row of the first n slots, ``active`` bool [n]: hidden,
+        bf16 [n, dim]. Rows that are not active keep their state."""
+        ops, weights, tensors = self.ops, self.model.weights, self.model.tensors
+        n = active.shape[0]
+        position = self.position[:n]
+        norms = self._norms()
+        x, y = ops.embed(self.row[:n], tensors["emb"], tensors["text_emb"], norms[0])
+        for i in range(self.model.config.temporal.layers):
+            name = f"layers.{i}."
+            parts = ops.linear(y, weights[name + "in_proj"])
+            q = ops.write_kv(parts, self.ring, i, self.frequencies, position, active)
+            seen = ops.attend(q, self.ring, i, position, active)
+            parts = ops.linear(seen, weights[name + "out_proj"])
+            x, y = ops.add_norm(parts, x, tensors[name + "norm2"])
+            inner = ops.gated(y, weights[name + "linear_in"])
+            parts = ops.linear(inner, weights[name + "linear_out"])
+            x, y = ops.add_norm(parts, x, norms[i + 1])
+        return y
+
+    def choose(self, hidden: Tensor) -> Tensor:
+        """The row that hidden [n, dim] completes: text and agent codes, [n, 9]."""
+        ops, weights, tensors = self.ops, self.model.weights, self.model.tensors
+        config = self.model.config.depth
+        chosen = torch.empty(
+            hidden.shape[0], OWN, dtype=torch.int64, device=hidden.device
+        )
+        norm1 = [tensors[f"depth.{j}.norm1"] for j in range(config.layers)]
+        inputs = ops.linear(hidden, weights["depth.inputs"])
+        logits = ops.linear(hidden, weights["text_linear"])
+        following = (inputs, tensors["depth.text_emb"], norm1[0])
+        x, y = self._token(logits, TEXT, chosen, following)
+        for step in range(CODEBOOKS):
+            for j in range(config.layers):
+                after = norm1[(j + 1) % config.layers]
+                x, y = self._depth_layer(x, y, step, j, after)
+            logits = ops.linear(x, weights[f"depth.{step}.head"])
+            last = step == CODEBOOKS - 1
+            table = tensors["depth.text_emb" if last else f"depth.emb.{step}"]
+            following = (inputs, table, norm1[0])
+            x, y = self._token(logits, 1 + step, chosen, None if last else following)
+        return chosen
+
+    def _depth_layer(
+        self, x: Tensor, y: Tensor, step: int, layer: int, after: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ops, weights = self.ops, self.model.weights
+        name, n = f"depth.{step}.{layer}.", x.shape[0]
+        parts = ops.linear(y, weights[name + "in_proj"])
+        seen = ops.attend_frame(parts, self._frames[layer][:n], step)
+        parts = ops.linear(seen, weights[name + "out_proj"])
+        x, y = ops.add_norm(parts, x, self.model.tensors[f"depth.{layer}.norm2"])
+        inner = ops.gated(y, weights[name + "linear_in"])
+        parts = ops.linear(inner, weights[name + "linear_out"])
+        return ops.add_norm(parts, x, after)
+
+    def _token(
+        self,
+        logits: Tensor,
+        stream: int,
+        chosen: Tensor,
+        following: tuple[Tensor, Tensor, Tensor] | None,
+    ) -> tuple[Tensor, Tensor]:
+        n, sampler = chosen.shape[0], self.sampler
+        settings = (
+            sampler.seed[:n],
+            sampler.greedy[:n],
+            sampler.temperature[:n],
+            sampler.top_k[:n],
+        )
+        return self.ops.choose(
+            logits,
+            stream,
+            self.carry[:n],
+            self.position[:n],
+            settings,
+            chosen,
+            following,
+        )
+
+    def complete(self, chosen: Tensor) -> Tensor:
+        """The agent's part [n, 9] of the frame that ``chosen`` completes."""
+        return self.ops.complete(self.row[: chosen.shape[0]], chosen, self.delayed)
+
+    def advance(self, chosen: Tensor, user: Tensor, active: Tensor) -> Tensor:
+        """Take the step, with the frame's user codes [n, 8]; its record [n, 17]."""
+        n = active.shape[0]
+        return self.ops.advance(
+            self.row[:n],
+            self.carry[:n],
+            self.position[:n],
+            chosen,
+            user,
+            self.delayed,
+            active,
+        )
+
+    def embed(self, rows: Tensor) -> Tensor:
+        tensors, norm = self.model.tensors, self._norms()[0]
+        return self.ops.embed(rows, tensors["emb"], tensors["text_emb"], norm)[0]
+
+    def prefill(self, slot: int, embeddings: Tensor, start: int) -> None:
+        """Feed summed embeddings [T, dim] of one session at positions from start,
+        which is how many that session has written so far."""
+        context, count = self.ring.context, embeddings.shape[0]
+        new = torch.arange(start, start + count, device=embeddings.device)
+        kept = torch.arange(min(start, context), device=embeddings.device)
+        old = start - 1 - (start - 1 - kept) % context
+        age = new[:, None] - torch.cat((old, new))
+        visible = (age >= 0) & (age < context - 1)
+        turn = rotation(new, self.frequencies)
+        x = embeddings.to(torch.bfloat16).contiguous()
+        norms = self._norms()
+        y = rms_norm(x, norms[0])
+        for i in range(self.model.config.temporal.layers):
+            x, y = self._prefill_layer(i, x, y, slot, new, turn, visible, norms[i + 1])
+        self.position[slot] = start + count
+
+    def _prefill_layer(
+        self,
+        i: int,
+        x: Tensor,
+        y: Tensor,
+        slot: int,
+        new: Tensor,
+        turn: tuple[Tensor, Tensor],
+        visible: Tensor,
+        after: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        ops, weights, ring = self.ops, self.model.weights, self.ring
+        name, context = f"layers.{i}.", ring.context
+        heads = self.model.config.temporal.heads
+        parts = ops.linear(y, weights[name + "in_proj"])
+        qkv = parts.sum(0).to(y.dtype).unflatten(-1, (3, heads, -1))
+        q, k, v = qkv.permute(1, 2, 0, 3)  # [H, T, D] each
+        kv = torch.stack((rotate(k, *turn), v))
+        kept = visible.shape[1] - visible.shape[0]
+        before = ring.read(i, slice(slot, slot + 1), kept)[:, 0]
+        # What a step will read of them, not what they were before they were stored.
+        data, scale = quantise(kv, ring.format)
+        if scale is not None:
+            kv = (data.float() * scale.float()[..., None]).to(y.dtype)
+        keys, values = torch.cat((before, kv), dim=2)
+        ring.store(i, slot, new[-context:] % context, data, scale)
+        seen = F.scaled_dot_product_attention(
+            rotate(q, *turn)[None], keys[None], values[None], visible
+        )
+        seen = seen[0].transpose(0, 1).flatten(1)
+        parts = ops.linear(seen, weights[name + "out_proj"])
+        x, y = ops.add_norm(parts, x, self.model.tensors[name + "norm2"])
+        inner = ops.gated(y, weights[name + "linear_in"])
+        parts = ops.linear(inner, weights[name + "linear_out"])
+        return ops.add_norm(parts, x, after)
+
+    def _norms(self) -> list[Tensor]:
+        """What follows the embedding, and each layer: the last one is out_norm."""
+        tensors, layers = self.model.tensors, self.model.config.temporal.layers
+        norms = [tensors[f"layers.{i}.norm1"] for i in range(layers)]
+        return [*norms, tensors["out_norm"]]

@@ -1,0 +1,100 @@
+"""Quantised checkpoints: written once, loaded as they are.
+
+Owns their file format: one safetensors file of packed matrices, norms and embeddings
+by the fast path's names, with version and number format in its metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from inference.checkpoints import CheckpointError
+from inference.kernels.packed import Fetch, PackedModel
+from inference.kernels.weights import FORMATS, Weight
+from inference.network.config import ConfigError, ModelConfig
+
+VERSION = "1"
+SEPARATOR = "::"  # between a matrix' name and "data" or "scale"
+
+
+def stored_weights(path: Path | str) -> Fetch:
+    """The tensors of a checkpoint file, one at a time."""
+    try:
+        file: Any = safe_open(path, framework="pt", device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    names = set(file.keys())
+
+    def fetch(name: str, shape: tuple[int, ...]) -> Tensor:
+        if name not in names:
+            raise CheckpointError(f"{path}: missing {name}")
+        tensor: Tensor = file.get_tensor(name)
+        if tuple(tensor.shape) != shape:
+            found = list(tensor.shape)
+            raise CheckpointError(f"{path}: {name} is {found}, not {list(shape)}")
+        return tensor
+
+    return fetch
+
+
+def save_packed(model: PackedModel, path: Path) -> None:
+    tensors = {name: tensor.contiguous() for name, tensor in model.tensors.items()}
+    shapes = {}
+    for name, weight in model.weights.items():
+        tensors[f"{name}{SEPARATOR}data"] = weight.data
+        if weight.scale is not None:
+            tensors[f"{name}{SEPARATOR}scale"] = weight.scale
+        shapes[name] = [weight.format, weight.rows, weight.columns]
+    metadata = {
+        "packed_version": VERSION,
+        "format": model.format,
+        "config": model.config.to_json(),
+        "weights": json.dumps(shapes),
+    }
+    # Whoever reads the file never sees half of it.
+    unfinished = path.with_name(path.name + ".part")
+    save_file(tensors, unfinished, metadata)
+    os.replace(unfinished, path)
+
+
+def load_packed(path: Path, device: torch.device) -> PackedModel:
+    """CheckpointError for anything that ``save_packed`` would not have written."""
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            return _read(path, file)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _read(path: Path, file: Any) -> PackedModel:
+    metadata = file.metadata() or {}
+    if metadata.get("packed_version") != VERSION or metadata["format"] not in FORMATS:
+        raise CheckpointError(f"{path} is no quantised checkpoint of this version")
+    try:
+        config = ModelConfig.from_json(metadata["config"])
+        shapes = json.loads(metadata["weights"])
+    except (ConfigError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    model = PackedModel(config, metadata["format"])
+    names = set(file.keys())
+    for name in names:
+        if SEPARATOR not in name:
+            model.tensors[name] = file.get_tensor(name)
+    for name, (format, rows, columns) in shapes.items():
+        scale = f"{name}{SEPARATOR}scale"
+        model.weights[name] = Weight(
+            format,
+            rows,
+            columns,
+            file.get_tensor(f"{name}{SEPARATOR}data"),
+            file.get_tensor(scale) if scale in names else None,
+        )
+    return model
