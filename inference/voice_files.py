@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import struct
 import zipfile
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ MAX_MAGNITUDE = 1e4  # of an embedding; sums of 17 trained vectors are far below
 # What PyTorch's restricted unpickler was seen to raise on broken or hostile bytes.
 UNREADABLE = (
     pickle.UnpicklingError,
+    struct.error,
     zipfile.BadZipFile,
     RuntimeError,  # also RecursionError and NotImplementedError
     ValueError,  # also UnicodeDecodeError

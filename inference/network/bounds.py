@@ -18,6 +18,7 @@ MOST = {"layers": 256, "n_layers": 256, "n_codebooks": 256, "context": 1_000_000
 MOST_OTHER = 65_536  # of any other size; the largest known is 32,000 text tokens
 MOST_ITEMS = 64  # of a list
 MOST_ROPE_BASE = 1e9
+FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 
 
@@ -25,6 +26,9 @@ def check_bounds(config: ModelConfig) -> None:
     """ConfigError names what is out of bounds."""
     if not NAME.fullmatch(config.name):
         raise ConfigError("name must be 1 to 64 letters, digits, spaces and . _ + -")
+    for file in (config.weights, config.codec, config.tokenizer):
+        if not FILE.fullmatch(file):
+            raise ConfigError(f"{file!a:.60} is no plain name of a file")
     _check(config, "config")
     mimi = config.mimi
     if (mimi.sample_rate, mimi.frame_samples) != (SAMPLE_RATE, FRAME_SAMPLES):

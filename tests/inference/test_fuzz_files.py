@@ -105,6 +105,7 @@ def evil_pickles(mark):
     yield b"ctorch._utils\n_rebuild_tensor_v2\n(tR."
     yield b"ctorch\nload\n(S'/etc/passwd'\ntR."
     yield b"cpathlib\nPosixPath\n(S'/etc'\ntR."
+    yield b"\x80\x02X\x01"  # a string without its length
     yield b"(" * 100_000 + b"."
     yield b"\x80\x02" + b"]" + b"]a" * 20_000 + b"."
 
@@ -207,6 +208,8 @@ def changed_fields(fields, chance):
     """One value of the tree, somewhere, changed."""
     holder = fields
     while True:
+        if not holder:
+            return
         key = chance.choice(list(holder))
         if not isinstance(holder[key], dict) or chance.random() < 0.1:
             break

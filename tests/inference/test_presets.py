@@ -182,6 +182,9 @@ def test_only_the_depth_steps_that_run_are_resident(tmp_path):
         (("mimi", "sample_rate"), 8000),
         (("name",), "\u0000"),
         (("name",), "x" * 400),
+        (("codec",), "\ud800"),
+        (("weights",), "a b"),
+        (("tokenizer",), "x" * 400),
     ],
 )
 def test_sizes_beyond_all_reason_are_refused_at_once(tmp_path, path, value):
