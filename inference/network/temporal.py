@@ -30,6 +30,10 @@ class KVRing:
     context - 1 all keys are in view; from then on the newest context - 1 (spec 5.5):
     the slot that the next step will write is never in view. So a row that sits out a
     step may be written there, as long as its ``position`` stands still.
+
+    The first p positions of a row can be pinned: they keep their slots 0 … p - 1 for
+    good and stay in view, and the same rules hold for a ring of the other context - p
+    slots. A key keeps the rotary position it was written with.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class KVRing:
         self.context = config.context
         # Positions written so far = position of the next one, [B].
         self.position = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.pinned = torch.zeros_like(self.position)
+        self._pins = [0] * batch  # the same, where nothing waits for the device
         self.rows = torch.arange(batch, device=device)
         self.slots = torch.arange(config.context, device=device)
 
@@ -54,16 +60,65 @@ class KVRing:
         """What is out of view has no weight, but zero times NaN is NaN: what a broken
         session left must not reach the next one."""
         self.position[row] = 0
+        self.pin(row, 0)
         for store in self.layers:
             store[:, row].zero_()
+
+    def pin(self, row: int, count: int) -> None:
+        """Keep the first ``count`` positions; before any beyond them is written."""
+        if not 0 <= count <= self.context - 2:
+            raise ValueError(f"{count} of {self.context} slots pinned")
+        self.pinned[row] = count
+        self._pins[row] = count
+
+    def next_slot(self) -> Tensor:
+        """Where each row writes its next position, [B]."""
+        loose = (self.position - self.pinned) % (self.context - self.pinned)
+        return torch.where(
+            self.position < self.pinned, self.position, self.pinned + loose
+        )
 
     def view(self, span: int | None) -> Tensor:
         """Which of the first ``span`` slots the position being written sees:
         bool [B, 1, 1, span]."""
-        newest = self.position[:, None]
-        age = (newest - self.slots[:span]) % self.context
-        seen = age < (newest + 1).clamp(max=self.context - 1)
-        return seen[:, None, None]
+        slots, pinned = self.slots[:span], self.pinned[:, None]
+        period = self.context - pinned
+        newest = self.position[:, None] - pinned  # of those that are not pinned
+        age = (newest - (slots - pinned)) % period
+        seen = age < (newest + 1).minimum(period - 1)
+        kept = slots <= self.position[:, None]
+        return torch.where(slots < pinned, kept, seen)[:, None, None]
+
+    def held(self, row: int, start: int) -> tuple[Tensor, Tensor]:
+        """Of a row that has written ``start`` positions: the slots it has filled, and
+        which position lies in each."""
+        pinned = self._pins[row]
+        slots = self.slots[: min(start, self.context)]
+        newest = start - 1 - pinned
+        age = (newest - (slots - pinned)) % (self.context - pinned)
+        return slots, torch.where(slots < pinned, slots, start - 1 - age)
+
+    def lasting(self, row: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Of positions start … stop - 1 those that are still held when all of them
+        are written, counted from start; and the slot of each."""
+        pinned = self._pins[row]
+        period = self.context - pinned
+        device = self.slots.device
+        border = min(max(start, pinned), stop)
+        kept = torch.arange(start, border, device=device)
+        loose = torch.arange(max(border, stop - period), stop, device=device)
+        slots = torch.cat((kept, pinned + (loose - pinned) % period))
+        return torch.cat((kept, loose)) - start, slots
+
+    def window(self, row: int, queries: Tensor, keys: Tensor) -> Tensor:
+        """bool [T, S]: which key positions each query position sees."""
+        return in_window(queries, keys, self.context, self._pins[row])
+
+
+def in_window(queries: Tensor, keys: Tensor, context: int, pinned: int = 0) -> Tensor:
+    """bool [T, S]: which key positions each query position sees."""
+    age = queries[:, None] - keys
+    return (age >= 0) & ((age < context - pinned - 1) | (keys < pinned))
 
 
 class Layer(nn.Module):
@@ -126,7 +181,7 @@ class TemporalTransformer(nn.Module):
         """A whole sequence from position 0, [B, T, dim] to hidden [B, T, dim]."""
         position = torch.arange(x.shape[1], device=x.device)
         cos, sin = rotation(position, self.frequencies)
-        visible = self._window(position, position)
+        visible = in_window(position, position, self.config.context)
         for layer in self.layers:
             q, kv = layer.project(x, cos, sin)
             attended = F.scaled_dot_product_attention(q, kv[0], kv[1], visible)
@@ -147,7 +202,7 @@ class TemporalTransformer(nn.Module):
         everything = everything and span < ring.context  # type: ignore[operator]
         visible = None if everything else ring.view(span)
         cos, sin = rotation(ring.position[:, None, None], self.frequencies)
-        slot = ring.position % ring.context
+        slot = ring.next_slot()
         x = x[:, None]
         for layer, store in zip(self.layers, ring.layers, strict=True):
             q, kv = layer.project(x, cos, sin)
@@ -164,25 +219,19 @@ class TemporalTransformer(nn.Module):
         ``start``: positions of that row written so far, known to the caller so that
         nothing waits for the device.
         """
-        context, count = ring.context, x.shape[0]
-        kept = min(start, context)
-        slots = ring.slots[:kept]
-        old = start - 1 - (start - 1 - slots) % context
+        count = x.shape[0]
+        slots, old = ring.held(row, start)
+        kept = slots.shape[0]
         new = torch.arange(start, start + count, device=x.device)
-        visible = self._window(new, torch.cat((old, new)))
+        visible = ring.window(row, new, torch.cat((old, new)))
         cos, sin = rotation(new, self.frequencies)
-        written = new[-context:] % context
+        lasting, written = ring.lasting(row, start, start + count)
         x = x[None]
         for layer, store in zip(self.layers, ring.layers, strict=True):
             q, kv = layer.project(x, cos, sin)
             keys, values = torch.cat((store[:, row : row + 1, :, :kept], kv), dim=3)
             attended = F.scaled_dot_product_attention(q, keys, values, visible)
-            store[:, row].index_copy_(2, written, kv[:, 0, :, -context:])
+            store[:, row].index_copy_(2, written, kv[:, 0, :, lasting])
             x = layer.finish(x, attended)
         ring.position[row] = start + count
         return rms_norm(x[0], self.out_norm)
-
-    def _window(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """bool [T, S]: which key positions each query position sees."""
-        age = queries[:, None] - keys
-        return (age >= 0) & (age < self.config.context - 1)
