@@ -14,7 +14,12 @@ from torch import Tensor
 
 from inference.errors import RolePromptError, VoicePromptError
 from inference.network.config import PAD, ModelConfig
-from inference.network.timeline import make_frames, ring_row, rows_of_frames
+from inference.network.timeline import (
+    make_frames,
+    ring_row,
+    rows_after,
+    rows_of_frames,
+)
 from inference.text import Tokenizer
 from inference.timing import FRAME_SECONDS
 from inference.voice_files import VoicePrompt
@@ -59,6 +64,13 @@ class PersonaPrompt:
     @property
     def frames(self) -> int:
         return self.fed + 1
+
+    def followed_by(self, config: ModelConfig, record: Tensor) -> PersonaPrompt:
+        """What is fed before frame n of a conversation whose steps recorded [n, 17]:
+        the prompt, and all rows of the conversation but the last."""
+        rows, carry = rows_after(config, self.carry, record)
+        fed = torch.cat((self.rows, self.last[None], rows))
+        return PersonaPrompt("", self.embeddings, fed[:-1], fed[-1], carry)
 
 
 def wrapped(role_prompt: str) -> str:
@@ -131,5 +143,12 @@ def _check_length(config: ModelConfig, voiced: int, ids: int) -> None:
 
 def _key(ids: list[int], voice: VoicePrompt | None) -> str:
     digest = hashlib.sha256(repr(ids).encode())
-    digest.update(b"" if voice is None else voice.digest.encode())
+    if voice is not None:
+        digest.update(voice.digest.encode() or _content(voice))
     return digest.hexdigest()
+
+
+def _content(voice: VoicePrompt) -> bytes:
+    """Of a voice that comes from no file."""
+    embeddings = voice.embeddings.to("cpu", torch.float32).numpy()
+    return hashlib.sha256(embeddings.tobytes() + voice.ring.numpy().tobytes()).digest()

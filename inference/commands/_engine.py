@@ -41,7 +41,13 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
 
     def build() -> Engine:
         model = load(arguments)
-        engine = warm(model, arguments.slots, arguments.threads)
+        engine = warm(
+            model,
+            arguments.slots,
+            arguments.threads,
+            prompt_cache_mb=arguments.prompt_cache_mb,
+            pin_prompt=arguments.pin_prompt,
+        )
         gc.collect()
         gc.freeze()  # what lives from here to the end is never looked at again
         return engine
@@ -49,15 +55,27 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
     return build
 
 
-def warm(model: Model, slots: int, threads: int) -> Engine:
+def warm(
+    model: Model, slots: int, threads: int, *, prompt_cache_mb: int, pin_prompt: bool
+) -> Engine:
     """With ``slots`` 0 as many as fit: a CPU serves sessions one after the other, so
     the measured tick of one says how many keep real time."""
+
+    def build(slots: int) -> Engine:
+        return Engine(
+            model,
+            slots,
+            threads,
+            prompt_cache_mb=prompt_cache_mb,
+            pin_prompt=pin_prompt,
+        )
+
     measured = slots == 0 and model.device.type == "cpu"
-    engine = Engine(model, 1 if measured else slots or GPU_SLOTS, threads)
+    engine = build(1 if measured else slots or GPU_SLOTS)
     tick_ms = measure(engine)
     if measured and (fitting := fitting_slots(tick_ms)) > 1:
         log.info("One session takes %.1f ms a tick: %d slots", tick_ms, fitting)
-        engine = Engine(model, fitting, threads)
+        engine = build(fitting)
         engine.warm_up()
     engine.info = dataclasses.replace(engine.info, tick_ms_at_start=tick_ms)
     return engine

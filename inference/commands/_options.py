@@ -82,6 +82,12 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+def truth(text: str) -> bool:
+    if text not in ("True", "False"):
+        raise argparse.ArgumentTypeError(f"must be True or False, not {text!r}")
+    return text == "True"
+
+
 def seconds(text: str) -> float:
     try:
         value = float(text)

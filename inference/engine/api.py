@@ -34,6 +34,18 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class FrameLog:
+    """What a session has behind it: from this and its configuration it is rebuilt and
+    goes on with frame n, as if it had never stopped."""
+
+    tokens: NDArray[np.uint16]  # [n, 17], FrameResult.tokens of frames 0 … n - 1
+    # int16 [m, 1920], m <= n: the user's sound of the newest m of these frames, as it
+    # was pushed. The codec hears it again, so that it goes on where it was;
+    # EngineInfo.sound_frames of them are enough.
+    user_pcm: NDArray[np.int16]
+
+
+@dataclass(frozen=True)
 class SessionConfig:
     """A session's immutable configuration: nothing of it changes after open."""
 
@@ -41,6 +53,9 @@ class SessionConfig:
     role_prompt: str = ""
     voice: bytes | None = None  # a .pt voice prompt (spec 9.4); None: no voice frames
     sampling: Sampling = field(default_factory=Sampling)
+    # Keep the persona prompt in view when the window slides; None: as the engine does.
+    pin_prompt: bool | None = None
+    log: FrameLog | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,7 +79,7 @@ class FrameResult:
     which is one frame behind (spec 8.1).
     """
 
-    frame: int  # 0, 1, 2 … steps of this conversation
+    frame: int  # 0, 1, 2 … steps of this conversation, those of its log included
     seq: int  # sequence number of the user frame that this step consumed
     dropped: int  # user frames dropped (oldest first) since the previous result
     queue_us: int  # from push to the start of the tick
@@ -104,6 +119,20 @@ class EngineInfo:
     trained: bool  # False: seeded random weights, the model can't talk
     context_frames: int
     tick_ms_at_start: float  # measured when the engine warmed up, one session
+    sound_frames: int = 0  # user frames of a log that are worth keeping as sound
+    pin_prompt: bool = False  # what SessionConfig.pin_prompt None means
+
+
+@dataclass(frozen=True)
+class PromptCacheStats:
+    """Persona prompts whose KV is kept; counters since start."""
+
+    hits: int = 0
+    misses: int = 0
+    evicted: int = 0
+    entries: int = 0
+    bytes: int = 0
+    limit_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,6 +146,7 @@ class EngineStats:
     dropped_frames: int
     tick_p50_ms: float
     tick_p99_ms: float
+    prompt_cache: PromptCacheStats = field(default_factory=PromptCacheStats)
 
 
 class ModelThread(Protocol):

@@ -11,6 +11,7 @@ from torch import Tensor
 from inference.checkpoints import Model
 from inference.engine.api import Sampling
 from inference.network.config import FREE, USER
+from inference.network.mimi.streaming import StreamState
 from inference.prompts import PersonaPrompt
 from inference.timing import FRAME_SAMPLES, STREAMS
 
@@ -34,10 +35,12 @@ class Bank:
         # a step of one shape can be captured.
         self._spans = width == 1 and device.type == "cpu"
 
-    def begin(self, row: int, sampling: Sampling) -> None:
+    def begin(self, row: int, sampling: Sampling, pinned: int = 0) -> None:
+        """``pinned``: positions from the first that stay in view for good."""
         self._encoder.reset([row])
         self._decoder.reset([row])
         self._state.reset(row)
+        self._state.ring.pin(row, pinned)
         self._sampler.set(
             row,
             seed=sampling.seed,
@@ -59,6 +62,30 @@ class Bank:
         if stopped == prompt.fed:
             self._state.begin(row, prompt.last, prompt.carry)
         return stopped
+
+    def keep(self, row: int, count: int) -> list[Tensor]:
+        """A copy of what the row's first ``count`` positions left, all of which it has
+        written and none of which it has lost: of each layer [2, heads, count, d]."""
+        layers = self._state.ring.layers
+        return [store[:, row, :, :count].clone() for store in layers]
+
+    def kept_bytes(self, count: int) -> int:
+        layers = self._state.ring.layers
+        return sum(s[:, 0, :, 0].numel() * s.element_size() for s in layers) * count
+
+    def restore(self, row: int, prompt: PersonaPrompt, kept: list[Tensor]) -> None:
+        """As feeding the whole prompt, from what ``keep`` returned after that."""
+        ring = self._state.ring
+        for store, copy in zip(ring.layers, kept, strict=True):
+            store[:, row, :, : prompt.fed].copy_(copy)
+        ring.position[row] = prompt.fed
+        self._state.begin(row, prompt.last, prompt.carry)
+
+    def set_codec(self, row: int, encoder: StreamState, decoder: StreamState) -> None:
+        """The row goes on where these states of one stream are."""
+        for ours, theirs in ((self._encoder, encoder), (self._decoder, decoder)):
+            ours.buffer[row].copy_(theirs.buffer[0])
+            ours.position[row].copy_(theirs.position[0])
 
     def _embeddings(self, prompt: PersonaPrompt, start: int, stop: int) -> Tensor:
         device, lm = self.model.device, self.model.lm

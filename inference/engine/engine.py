@@ -24,19 +24,23 @@ import torch
 from numpy.typing import NDArray
 
 from inference.checkpoints import Model
-from inference.engine.api import EngineInfo, Sampling, SessionConfig
+from inference.engine.api import (
+    EngineInfo,
+    PromptCacheStats,
+    Sampling,
+    SessionConfig,
+)
 from inference.engine.bank import Bank
+from inference.engine.priming import Priming, sound_frames
+from inference.engine.prompt_cache import PromptCache
 from inference.engine.voices import VoiceEncoder
 from inference.errors import ProtocolError, WorkerBusy
-from inference.prompts import PersonaPrompt
 from inference.text import TextStream
 from inference.timing import FRAME_SAMPLES
 from inference.voice_files import read_voice
 
 log = logging.getLogger(__name__)
 
-PREFILL_CHUNK_CPU = 32  # rows; about 12 ms on one core at tiny
-PREFILL_CHUNK_GPU = 128
 WARM_UP_FRAMES = 12
 MAX_TEMPERATURE = 10.0
 
@@ -54,21 +58,34 @@ class Step:
 class Slot:
     """One session's life in the engine."""
 
-    prompt: PersonaPrompt
+    priming: Priming
+    prompt_frames: int
     text: TextStream
-    rows: int = 0  # timeline rows fed to the model so far
+    steps: int = 0
 
     @property
     def primed(self) -> bool:
-        return self.rows >= self.prompt.fed
+        return self.priming.left == 0
+
+    @property
+    def rows(self) -> int:
+        """Timeline rows fed to the model so far."""
+        return self.priming.rows + self.steps
 
 
 class Engine:
     def __init__(
-        self, model: Model, slots: int, threads: int = 1, width: int | None = None
+        self,
+        model: Model,
+        slots: int,
+        threads: int = 1,
+        width: int | None = None,
+        *,
+        prompt_cache_mb: int = 512,
+        pin_prompt: bool = False,
     ) -> None:
         """``width``: slots of a bank, a divisor of ``slots``; None: 1 on a CPU, else
-        all."""
+        all. ``pin_prompt``: for sessions that don't say."""
         on_cpu = model.device.type == "cpu"
         width = width or (1 if on_cpu else slots)
         if slots < 1 or slots % width:
@@ -78,7 +95,7 @@ class Engine:
             torch.set_num_threads(threads)
         self.model = model
         self._width = width
-        self._chunk = PREFILL_CHUNK_CPU if on_cpu else PREFILL_CHUNK_GPU
+        self._prompts = PromptCache(prompt_cache_mb * 1024 * 1024)
         with torch.inference_mode():
             self._banks = [
                 Bank(model, self._width) for _ in range(slots // self._width)
@@ -92,35 +109,46 @@ class Engine:
             trained=model.trained,
             context_frames=model.config.temporal.context,
             tick_ms_at_start=0.0,
+            sound_frames=sound_frames(model.config.mimi),
+            pin_prompt=pin_prompt,
         )
 
     @torch.inference_mode()
     def open(self, config: SessionConfig) -> int:
         """Take a free slot; nothing is run yet. WorkerBusy when there is none,
-        RolePromptError or VoicePromptError when the persona prompt does not fit."""
+        RolePromptError or VoicePromptError when the persona prompt does not fit,
+        ProtocolError when the log is no session's of this model."""
         if None not in self._slots:
             raise WorkerBusy(f"all {len(self._slots)} slots taken")
         model = self.model
         _check_sampling(config.sampling)
         voice = None if config.voice is None else read_voice(config.voice, model.config)
         prompt = model.prompt(config.role_prompt, voice)
+        priming = Priming(model, prompt, config.log)
+        pin = self.info.pin_prompt if config.pin_prompt is None else config.pin_prompt
         index = self._slots.index(None)
         bank, row = self._place(index)
-        bank.begin(row, config.sampling)
-        self._slots[index] = Slot(prompt, TextStream(model.tokenizer))
+        bank.begin(row, config.sampling, pinned=prompt.frames if pin else 0)
+        text = TextStream(model.tokenizer)
+        for token in priming.spoken:
+            text.feed(token)
+        self._slots[index] = Slot(priming, prompt.frames, text)
         return index
 
     @torch.inference_mode()
     def prime(self, slot: int) -> int:
-        """Run one chunk of the prompt's prefill; rows left, 0 when frames may come."""
-        session = self._session(slot)
-        if not session.primed:
-            bank, row = self._place(slot)
-            session.rows = bank.feed(row, session.prompt, session.rows, self._chunk)
-        return session.prompt.fed - session.rows
+        """Run one chunk of what comes before the first frame; how much is left, 0 when
+        frames may come."""
+        priming = self._session(slot).priming
+        if priming.left:
+            priming.advance(*self._place(slot), self._prompts)
+        return priming.left
 
     def prompt_frames(self, slot: int) -> int:
-        return self._session(slot).prompt.frames
+        return self._session(slot).prompt_frames
+
+    def prompt_stats(self) -> PromptCacheStats:
+        return self._prompts.stats()
 
     def context_frames(self, slot: int) -> int:
         """Frames until the context is full and its beginning slides out of view."""
@@ -162,7 +190,7 @@ class Engine:
         steps = {}
         for slot in slots:
             session, row = self._session(slot), slot % bank.width
-            session.rows += 1
+            session.steps += 1
             piece = session.text.feed(said[row])
             steps[slot] = Step(record[row], piece, heard[row])
         return steps
@@ -193,6 +221,7 @@ class Engine:
                 times.append(1000 * (time.perf_counter() - began))
         finally:
             self.close(slot)
+        self._prompts.clear()
         tick = median(times[WARM_UP_FRAMES // 3 :])
         self.info = dataclasses.replace(self.info, tick_ms_at_start=tick)
         log.info("%s on %s: %.1f ms a tick", self.info.model, self.info.device, tick)

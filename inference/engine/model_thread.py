@@ -188,6 +188,7 @@ class ModelThread:
         try:
             if self._engine.prime(session.slot) > 0:
                 return
+            self._schedule.note_prompts(self._engine.prompt_stats())
             primed = Primed(
                 slot=session.slot,
                 prompt_frames=self._engine.prompt_frames(session.slot),

@@ -40,7 +40,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.engine.api import EngineStats
+from inference.engine.api import EngineStats, PromptCacheStats
 from inference.engine.stats import TickStats
 from inference.engine.work import ThreadSession, VoiceJob, Waiting
 from inference.errors import WorkerBusy, WorkerStopping
@@ -241,6 +241,10 @@ class Schedule:
     def voice_done(self) -> None:
         with self._wake:
             self._voices.popleft()
+
+    def note_prompts(self, stats: PromptCacheStats) -> None:
+        with self._wake:
+            self._stats.prompt_cache = stats
 
     def count_tick(self, seconds: float, frames: int, late_frames: int) -> None:
         with self._wake:

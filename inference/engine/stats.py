@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from inference.engine.api import EngineStats
+from inference.engine.api import EngineStats, PromptCacheStats
 
 KEPT_TICKS = 4096  # at one session about five minutes
 
@@ -17,6 +17,7 @@ class TickStats:
         self.frames = 0
         self.late_frames = 0
         self.dropped_frames = 0
+        self.prompt_cache = PromptCacheStats()
         self._ticks = 0
         self._last_ms: deque[float] = deque(maxlen=KEPT_TICKS)
 
@@ -34,6 +35,7 @@ class TickStats:
             dropped_frames=self.dropped_frames,
             tick_p50_ms=_percentile(last, 0.50),
             tick_p99_ms=_percentile(last, 0.99),
+            prompt_cache=self.prompt_cache,
         )
 
 

@@ -16,7 +16,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.engine.api import EngineInfo, SessionConfig, SessionListener
+from inference.engine.api import (
+    EngineInfo,
+    PromptCacheStats,
+    SessionConfig,
+    SessionListener,
+)
 from inference.errors import PersonaplexError
 
 
@@ -43,6 +48,7 @@ class SteppedEngine(Protocol):
     def prime(self, slot: int) -> int: ...
     def prompt_frames(self, slot: int) -> int: ...
     def context_frames(self, slot: int) -> int: ...
+    def prompt_stats(self) -> PromptCacheStats: ...
     def step(self, pcm: dict[int, NDArray[np.int16]]) -> Mapping[int, StepResult]: ...
     def close(self, slot: int) -> None: ...
     def voice_encoder(self, pcm: NDArray[np.float32]) -> VoiceEncoding: ...
@@ -78,7 +84,7 @@ class ThreadSession:
         self.frames: deque[Waiting] = deque()  # at most queue_frames
         self.pushed_at = self.served_at = 0.0
         self.dropped = 0
-        self.frame = 0
+        self.frame = 0 if config.log is None else len(config.log.tokens)
         self._owner = owner
 
     def push(self, seq: int, pcm: NDArray[np.int16]) -> None:

@@ -36,6 +36,27 @@ def rows_of_frames(config: ModelConfig, frames: Tensor) -> tuple[Tensor, Tensor]
     return rows[:count], carry
 
 
+def rows_after(
+    config: ModelConfig, carry: Tensor, record: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of n steps that began with ``carry`` [17] forced and recorded [n, 17], what they
+    completed and the user codes they consumed: the n rows, and what is forced of the
+    row after them."""
+    late_user = torch.tensor(config.delays) > 0
+    late_user[: USER.start] = False
+    before = torch.cat((carry[None], record))
+    rows = torch.where(late_user, before[:-1], record)
+    return rows, torch.where(late_user, before[-1], FREE)
+
+
+def codes_after(config: ModelConfig, row: Tensor, record: Tensor) -> Tensor:
+    """Of n steps that began with ``row`` complete: the agent codes [n, 8] of the frames
+    that they completed, each one behind its step."""
+    before = torch.cat((row[None], record))[:-1]
+    delayed = torch.tensor(config.delays) > 0
+    return torch.where(delayed, record, before)[:, AGENT]
+
+
 def ring_of_frames(config: ModelConfig, frames: Tensor) -> Tensor:
     """The reference's token ring after fully provided frames [F, 17] were stepped,
     int64 [17, 4] (spec 8.2): what a voice prompt file keeps of its frames."""

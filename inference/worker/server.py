@@ -224,9 +224,11 @@ class WorkerServer:
 
     def report(self) -> dict[str, object]:
         """Of GET /stats."""
+        stats = self.thread.stats()
         return {
             **dataclasses.asdict(self.describe(None)),
-            "ticks": self.thread.stats().ticks,
+            "ticks": stats.ticks,
+            "prompt_cache": dataclasses.asdict(stats.prompt_cache),
             "refused": self.admission.refused,
             "slow_readers": self.slow_readers,
             "voices": {"count": len(self.voices), "bytes": self.voices.bytes},

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from inference.engine.api import EngineInfo
+from inference.engine.api import EngineInfo, PromptCacheStats
 from inference.errors import RolePromptError, VoicePromptError, WorkerBusy
 from inference.timing import FRAME_SAMPLES, STREAMS
 
@@ -94,6 +94,9 @@ class EchoEngine:
 
     def context_frames(self, slot):
         return 2990
+
+    def prompt_stats(self):
+        return PromptCacheStats(misses=1)
 
     def step(self, pcm):
         self._mine()

@@ -16,6 +16,8 @@ from inference.errors import (
     VoicePromptError,
     WorkerBusy,
 )
+from tests.inference.engine import sessions
+from tests.inference.engine.sessions import opened, same, voice_of
 from tests.inference.toys import toy_model
 
 WIDTHS = [1, 4]  # a bank for each slot, as on CPUs; one bank for all, as on GPUs
@@ -24,27 +26,11 @@ MODEL = toy_model(context=120)
 
 
 def speech(seed, frames=FRAMES):
-    noise = np.random.default_rng(seed).standard_normal((frames, 1920))
-    return (noise * 3000).astype(np.int16)
+    return sessions.speech(seed, frames)
 
 
 def engine(width=1, slots=4):
     return Engine(MODEL, slots, width=width)
-
-
-def opened(engine, config):
-    slot = engine.open(config)
-    while engine.prime(slot):
-        pass
-    return slot
-
-
-def same(a, b):
-    return (
-        np.array_equal(a.tokens, b.tokens)
-        and a.piece == b.piece
-        and np.array_equal(a.pcm, b.pcm)
-    )
 
 
 def alone(width, config, sound, slot=0):
@@ -57,12 +43,7 @@ def alone(width, config, sound, slot=0):
 
 
 def voice(seed=5):
-    encoder = engine().voice_encoder(
-        speech(seed, 30).ravel().astype(np.float32) / 2**15
-    )
-    while encoder.step() < 1:
-        pass
-    return encoder.result()
+    return voice_of(engine(), speech(seed, 30))
 
 
 CONFIGS = [

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from inference.engine.api import SessionConfig
+from inference.engine.api import FrameLog, SessionConfig
 from inference.engine.model_thread import ModelThread
 from inference.engine.schedule import MAX_VOICE_JOBS
 from inference.errors import (
@@ -95,6 +95,16 @@ def test_a_session_is_primed_then_answers_every_frame_in_order(started):
     assert [int(r.pcm[0]) for r in ear.results] == [0, *range(9)]
     assert all(r.dropped == 0 for r in ear.results)
     assert ear.results[0].piece == " 1" and ear.results[0].tokens.dtype == np.uint16
+
+
+def test_a_rebuilt_session_counts_on_from_its_log(started):
+    thread = started(EchoEngine())
+    log = FrameLog(np.zeros((40, 17), np.uint16), np.zeros((0, 1920), np.int16))
+    session, ear = opened(thread, log=log)
+    for seq in (57, 58):
+        session.push(seq, frame_of(seq))
+    ear.wait(lambda ear: len(ear.results) == 2)
+    assert [(r.frame, r.seq) for r in ear.results] == [(40, 57), (41, 58)]
 
 
 def test_only_one_thread_ever_touches_the_engine(started):

@@ -94,6 +94,7 @@ async def test_statistics_need_the_secret(rig):
     stats = answer.json()
     assert answer.headers["content-type"] == "application/json"
     assert (stats["sessions"], stats["frames"], stats["ready"]) == (1, 1, True)
+    assert stats["prompt_cache"]["misses"] == 1
 
 
 async def test_unknown_paths_are_refused(rig):
