@@ -210,6 +210,7 @@ def load_language_model(path: Path, lm: LanguageModel) -> None:
 
 
 def load_codec(path: Path, mimi: Mimi) -> None:
+    """Whole: it has 0.4 GB, and its codebooks are worked out from what comes."""
     file = TensorFile(path)
     file.check(_shapes(mimi))
     mimi.load_state_dict({name: file.read(name) for name in _shapes(mimi)})
