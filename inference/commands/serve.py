@@ -1,7 +1,8 @@
 """Serve conversations on one accelerator, or on the CPU.
 
 Listens on one port: WebSockets /session and /voices and GET /stats for the site, which
-shows WORKER_SECRET; GET /healthz and /readyz for whoever supervises. Every option may
+shows WORKER_SECRET; GET /presets and /presets/NAME, the voices that the model brings
+along, for the same; GET /healthz and /readyz for whoever supervises. Every option may
 come from the environment variable named beside it. The secret comes from WORKER_SECRET
 only, because other users of the machine can read command lines.
 
@@ -119,6 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not secret:
         sys.stderr.write("Set WORKER_SECRET to the same secret as the site has.\n")
         return 2
+    from inference.checkpoints import model_folder
     from inference.commands._engine import engine_loader
     from inference.engine.model_thread import ModelThread
     from inference.worker.options import WorkerOptions
@@ -135,6 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
         heartbeat_seconds=arguments.heartbeat_seconds,
         voice_cache_mb=arguments.voice_cache_mb,
         force=arguments.force,
+        model=model_folder(arguments.model, arguments.models_dir),
     )
 
     async def serve() -> int:

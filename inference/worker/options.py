@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -15,4 +16,5 @@ class WorkerOptions:
     site: str = ""  # http://host:port, "" for no heartbeat
     heartbeat_seconds: float = 5.0
     voice_cache_mb: int = 256
+    model: Path | None = None  # the directory whose voices are offered
     force: bool = False  # serve even if the model does not keep real time

@@ -13,8 +13,10 @@ from typing import Protocol
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
+from inference.errors import VoicePromptError
 from inference.worker.admission import Admission
 from inference.worker.options import WorkerOptions
+from inference.worker.presets import Presets
 
 MAX_SOCKETS = 256
 
@@ -30,6 +32,7 @@ class Worker(Protocol):
 class Routes:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._presets = Presets(worker.options.model)
 
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """None lets the WebSocket handshake go on."""
@@ -41,17 +44,23 @@ class Routes:
         if not self._knows_secret(request):
             return connection.respond(HTTPStatus.UNAUTHORIZED, "wrong secret\n")
         if path == "/stats":
-            response = connection.respond(
-                HTTPStatus.OK, json.dumps(self._worker.report())
-            )
-            del response.headers["Content-Type"]
-            response.headers["Content-Type"] = "application/json"
-            return response
+            return _json(connection, self._worker.report())
+        if path == "/presets":
+            return _json(connection, self._presets.listing())
+        if path.startswith("/presets/"):
+            return self._preset(connection, path.removeprefix("/presets/"))
         if path not in ("/session", "/voices"):
             return connection.respond(HTTPStatus.NOT_FOUND, "no such path\n")
         if self._worker.sockets() >= MAX_SOCKETS:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many\n")
         return None
+
+    def _preset(self, connection: ServerConnection, name: str) -> Response:
+        try:
+            content = self._presets.content(name)
+        except VoicePromptError as error:
+            return connection.respond(HTTPStatus.NOT_FOUND, f"{error}\n")
+        return _as(connection, content, "application/octet-stream")
 
     def _readiness(self, connection: ServerConnection) -> Response:
         admission = self._worker.admission
@@ -66,3 +75,16 @@ class Routes:
         return len(given) == 1 and hmac.compare_digest(
             given[0].encode(errors="surrogateescape"), wanted
         )
+
+
+def _json(connection: ServerConnection, value: object) -> Response:
+    return _as(connection, json.dumps(value).encode(), "application/json")
+
+
+def _as(connection: ServerConnection, body: bytes, kind: str) -> Response:
+    response = connection.respond(HTTPStatus.OK, "")
+    for name, header in (("Content-Type", kind), ("Content-Length", str(len(body)))):
+        del response.headers[name]
+        response.headers[name] = header
+    response.body = body
+    return response
