@@ -20,13 +20,14 @@ def hub():
         yield hub
 
 
-def start(hub, home, *words, token=None):
+def start(hub, home, *words, token=None, **more):
     environment = {
         **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(home / "hf"),
         "HOME": str(home),
         "OMP_NUM_THREADS": "1",
+        **more,
     }
     if token:
         environment["HF_TOKEN"] = token
@@ -39,8 +40,8 @@ def start(hub, home, *words, token=None):
     )
 
 
-def run(hub, home, *words, token=None):
-    process = start(hub, home, *words, token=token)
+def run(hub, home, *words, token=None, **more):
+    process = start(hub, home, *words, token=token, **more)
     out, err = process.communicate(timeout=90)
     return subprocess.CompletedProcess(words, process.returncode, out, err)
 
@@ -64,6 +65,13 @@ def test_no_token_ends_in_one_line_that_says_what_to_do(hub, tmp_path):
     (line,) = ended.stderr.splitlines()
     assert "HF_TOKEN" in line
     assert ended.stdout == ""
+
+
+def test_the_offline_mode_of_the_hub_is_named(hub, tmp_path):
+    ended = run(hub, tmp_path, "download", "--model", NAME, HF_HUB_OFFLINE="1")
+    assert ended.returncode == 1
+    assert "HF_HUB_OFFLINE is set" in ended.stderr.splitlines()[-1]
+    assert hub.requests == []
 
 
 def test_an_unaccepted_licence_names_its_page(hub, tmp_path):
