@@ -30,6 +30,30 @@ def _codec(config: Any) -> None:
     train_codec(config)
 
 
+def _quick(config: Any) -> None:
+    from inference.training.quick_voices import speak_quickly
+
+    speak_quickly(config)
+
+
+def _lm(config: Any) -> None:
+    from inference.training.lm_train import train_lm
+
+    train_lm(config)
+
+
+def _tokenizer(config: Any) -> None:
+    from inference.training.tokens import train_tokenizer
+
+    train_tokenizer(Path(config.out), config.seed, config.pieces)
+
+
+def _export(config: Any) -> None:
+    from inference.training.export import export
+
+    export(config)
+
+
 def _steps() -> dict[str, tuple[Callable[[Any], None], Callable[[], type]]]:
     def codec() -> type:
         from inference.training.codec_train import CodecConfig
@@ -41,7 +65,31 @@ def _steps() -> dict[str, tuple[Callable[[Any], None], Callable[[], type]]]:
 
         return SpeechConfig
 
+    def quick() -> type:
+        from inference.training.quick_voices import QuickConfig
+
+        return QuickConfig
+
+    def lm() -> type:
+        from inference.training.lm_train import LMConfig
+
+        return LMConfig
+
+    def tokenizer() -> type:
+        from inference.training.tokens import TokenizerConfig
+
+        return TokenizerConfig
+
+    def exporting() -> type:
+        from inference.training.export import ExportConfig
+
+        return ExportConfig
+
     return {
+        "tokenizer": (_tokenizer, tokenizer),
+        "export": (_export, exporting),
+        "quick": (_quick, quick),
+        "lm": (_lm, lm),
         "speak": (_speak, speech),
         "archive": (_archive, speech),
         "codec": (_codec, codec),

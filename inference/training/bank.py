@@ -10,7 +10,7 @@ import gzip
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,15 @@ class Bank:
 
     def sound(self, entry: Entry) -> NDArray[np.int16]:
         return self.pcm[entry.start : entry.start + entry.samples]
+
+    def only(self, side: str) -> Bank:
+        """The utterances of one side, closed up."""
+        kept = [replace(entry) for entry in self.entries if entry.side == side]
+        sounds = [self.sound(entry) for entry in kept]
+        start = 0
+        for entry in kept:
+            entry.start, start = start, start + entry.samples
+        return Bank(kept, np.concatenate(sounds))
 
     def extended(self, entries: list[Entry], pcm: NDArray[np.int16]) -> Bank:
         for entry in entries:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference.network.mimi import MIMI_TINY, Mimi
+from inference.training.bank import Bank, ShardReader, read_archive
 from inference.training.codec_data import SYMBOLS, SpeechPool, draw_clips
 from inference.training.codec_losses import Discriminator, MelLoss
 from inference.training.codec_quantise import begin_codebooks, quantise, update
@@ -52,6 +53,8 @@ class CodecConfig:
     resume: str = ""  # a run's state to go on from
     save_seconds: float = 60.0
     decoder_only: bool = False  # tokens stay as they are
+    archives: str = ""  # folders of speech archives, by commas
+    side: str = ""  # learn only from the agents' speech, say
 
 
 class PhonemeHead(nn.Module):
@@ -166,7 +169,8 @@ class CodecTrainer:
         heard, losses, stats = self._reconstruct(sound, labels)
         total = config.mel * losses["mel"] + config.wave * losses["wave"]
         total = total + config.commitment * losses["commitment"]
-        total = total + config.phonemes * losses["phonemes"]
+        if not config.decoder_only:
+            total = total + config.phonemes * losses["phonemes"]
         heat = self._heat(share)
         if self.ranks.agree(share >= config.discriminator_from):
             total = total + self._adversary(sound, heard, losses, heat)
@@ -281,7 +285,14 @@ def train_codec(config: CodecConfig) -> None:
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = True
     pool = SpeechPool(ranks.device, config.hours)
-    pool.follow(Path(config.shards), config.least_hours)
+    for folder in filter(None, config.archives.split(",")):
+        bank = read_archive(sorted(Path(folder).glob("speech-*.bin")))
+        pool.fill(bank.only(config.side) if config.side else bank)
+    if config.side:
+        complete = ShardReader(Path(config.shards)).update(Bank())
+        pool.fill(complete.only(config.side))
+    else:
+        pool.follow(Path(config.shards), config.least_hours)
     trainer = CodecTrainer(config, ranks)
     if config.resume:
         trainer.load(config.resume)

@@ -129,14 +129,14 @@ class Kokoro:
         starts = np.concatenate([[0], ends[:-1]])
         # The first and last token are the silence around the sentence.
         times = np.stack([starts, ends], 1)[1:-1]
-        return _finish(audio.reshape(-1), known, ids, times)
+        return finish(audio.reshape(-1), known, ids, times)
 
 
 def _read(folder: Path) -> bytes:
     return (folder / "model.onnx").read_bytes()
 
 
-def _finish(
+def finish(
     audio: NDArray[np.float32],
     known: list[str],
     ids: list[int],

@@ -1,0 +1,260 @@
+"""The making of the small model, at a size that fits a test."""
+
+import random
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+from inference.network.config import AGENT, PAD, TEXT, TINY, USER
+from inference.network.lm import LanguageModel
+from inference.network.mimi import MIMI_TINY, Mimi
+from inference.network.timeline import make_frames, rows_of_frames
+from inference.training.__main__ import read_config
+from inference.training.bank import Bank, Entry, ShardReader, write_shard
+from inference.training.codec_quantise import begin_codebooks, quantise, update
+from inference.training.codec_train import save_codec
+from inference.training.dialogues import Index, Planner
+from inference.training.domain import load_domain
+from inference.training.lm_forward import Forward
+from inference.training.lm_plans import VARIANTS, make_batch
+from inference.training.lm_train import Assembler, LMConfig, load_lm, save_lm
+from inference.training.mixing import DialoguePool, mix
+from inference.training.personas import draw_persona
+from inference.training.ranks import Ranks
+from inference.training.trials import plain
+from inference.training.utterances import (
+    fact_texts,
+    fixed_agent_texts,
+    held_out_texts,
+    plan_utterances,
+    user_texts,
+)
+
+
+@pytest.fixture(scope="module")
+def domain():
+    return load_domain()
+
+
+def encode(text: str) -> list[int]:
+    """One token per word: enough to tell texts apart."""
+    return [4 + zlib.crc32(word.encode()) % 900 for word in text.split()]
+
+
+@pytest.fixture(scope="module")
+def bank(domain):
+    """Every sentence, as a short noise."""
+    rng = np.random.default_rng(1)
+    entries, sounds, start = [], [], 0
+    agents = fixed_agent_texts(domain) + fact_texts(domain)
+    for side, texts in (("agent", agents), ("user", user_texts(domain))):
+        for text in texts:
+            words = len(text.split())
+            samples = 2400 * words
+            times = [(i * 0.1, (i + 1) * 0.1) for i in range(words)]
+            entries.append(Entry(text, side, side, samples, times, [], start))
+            sounds.append(rng.integers(-3000, 3000, samples, dtype=np.int16))
+            start += samples
+    return Bank(entries, np.concatenate(sounds))
+
+
+@pytest.fixture(scope="module")
+def model():
+    lm = LanguageModel(TINY, torch.float32, "cpu", torch.float32)
+    lm.init_weights(torch.Generator().manual_seed(3))
+    return lm
+
+
+def test_training_never_hears_a_held_out_wording_or_voice(domain):
+    planned = plan_utterances(domain, 1, 4)
+    trained = {u.text for u in planned if u.side == "user"}
+    assert not trained & set(held_out_texts(domain))
+    voices = {u.voice for u in planned if u.side != "test"}
+    assert not voices & {u.voice for u in planned if u.side == "test"}
+
+
+def test_the_domain_holds_what_the_model_is_to_answer(domain):
+    assert len(domain.intents) >= 50
+    assert len(domain.facts["name"].values) >= 50
+    assert all(len(intent.ask) >= 4 for intent in domain.intents)
+
+
+def test_the_same_seed_plans_the_same_dialogue(domain, bank):
+    index = Index(bank.entries)
+    first, second = (Planner(domain, index, encode, 5).draw(400) for _ in range(2))
+    assert first.placements == second.placements
+    assert first.text == second.text
+
+
+def test_other_facts_change_the_prompt_and_what_is_written_but_not_the_sound(
+    domain, bank
+):
+    planner = Planner(domain, Index(bank.entries), encode, 5)
+    made = [planner.draw(400) for _ in range(20)]
+    changes = 0
+    for dialogue in made:
+        other = planner.vary(dialogue)
+        for frame, changed in enumerate(other.changed):
+            same = other.text[frame] == dialogue.text[frame]
+            near = any(other.changed[max(frame - 3, 0) : frame + 20])
+            assert same or changed or near
+        changes += any(other.changed)
+    assert changes > 5
+
+
+def test_an_interrupted_answer_ends_soon_after_the_user_begins(domain, bank):
+    planner = Planner(domain, Index(bank.entries), encode, 7)
+    stopped = [
+        turn
+        for _ in range(200)
+        for turn in planner.draw(400).turns
+        if "interrupted" in turn.kind
+    ]
+    assert stopped
+    assert all(turn.answer_end - turn.answer_at < 3 for turn in stopped)
+
+
+def test_the_training_forward_equals_the_streaming_step(model):
+    frames = torch.randint(4, 400, (24, 17), generator=torch.Generator().manual_seed(1))
+    rows, _ = rows_of_frames(TINY, frames)
+    forward = Forward(model, compiled=False)
+    with torch.no_grad():
+        whole = forward.temporal(rows[None])[0]
+        ring = model.temporal.ring(1)
+        steps = [
+            model.temporal.step(model.embed(row[None]), ring, None) for row in rows
+        ]
+        logits = forward.depth(whole, rows[:, TEXT], rows[:, AGENT])
+        known = model.depth(whole, rows[:, TEXT], rows[:, AGENT])
+    assert torch.allclose(whole, torch.cat(steps), atol=1e-4)
+    assert torch.allclose(logits.transpose(0, 1), known, atol=1e-4)
+
+
+def test_the_rows_of_training_are_those_of_inference(domain, bank, tmp_path):
+    codec = Mimi(MIMI_TINY)
+    codec.init_weights()
+    codec.eval().requires_grad_(False)
+    planner = Planner(domain, Index(bank.entries), encode, 5)
+    plans = make_batch([planner.draw(40)], planner.index, planner, random.Random(1))
+    plans.prompt[..., 20:] = PAD
+    plans.prompt_tokens.clip(max=20, out=plans.prompt_tokens)
+    pool = DialoguePool(1, 40, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(1)
+    pool.renew(torch.from_numpy(bank.pcm), codec, plans, generator)
+    config = LMConfig("", "", str(tmp_path), batch=1, length=110, frames=40, varied=0.0)
+    assembler = Assembler(config, codec, torch.device("cpu"))
+    batch = assembler.draw(pool, generator)
+    voiced, ids = int(plans.voice_frames[0]), plans.prompt[0, 0, :20]
+    quiet = {"agent": assembler.silence, "user": assembler.sine}
+    voice = pool.voice[0, :, :voiced].t().long()
+    talk = make_frames(
+        40,
+        text=pool.text[0, 0].long(),
+        agent=pool.agent[0].t().long(),
+        user=pool.user[0].t().long(),
+    )
+    tokens = int(plans.prompt_tokens[0, 0])
+    frames = torch.cat(
+        [
+            make_frames(voiced, text=PAD, agent=voice, user=assembler.sine),
+            make_frames(6, text=PAD, **quiet),
+            make_frames(tokens, text=torch.from_numpy(ids[:tokens]), **quiet),
+            make_frames(6, text=PAD, **quiet),
+            talk,
+        ]
+    )
+    rows, _ = rows_of_frames(TINY, frames)
+    assert torch.equal(batch.rows[0, : len(rows)], rows[:110])
+    assert batch.free[0].tolist().index(True) == voiced + 12 + tokens
+
+
+def test_mixing_puts_a_sound_where_the_plan_says(domain, bank):
+    planner = Planner(domain, Index(bank.entries), encode, 5)
+    plans = make_batch([planner.draw(100)], planner.index, planner, random.Random(1))
+    both = mix(torch.from_numpy(bank.pcm), plans.talk, 1, 2, 100 * 1920)
+    row, channel, at, source, length, _ = plans.talk.where[0].tolist()
+    assert (row, channel) == (0, AGENT.start - 1)
+    heard = both[0, channel, at + 1500 : at + 1510]
+    wanted = torch.from_numpy(bank.pcm[source + 1500 : source + 1510]).float() / 32768
+    assert length > 2000
+    assert torch.allclose(heard, wanted, atol=1e-3)
+    assert plans.text.shape[1] == VARIANTS
+
+
+def test_codebooks_learn_what_they_are_chosen_for():
+    codec = Mimi(MIMI_TINY)
+    codec.init_weights()
+    latent = torch.randn(
+        4, MIMI_TINY.dim, 200, generator=torch.Generator().manual_seed(1)
+    )
+
+    def left_over() -> float:
+        made = quantise(codec.quantizer, latent, None)
+        update(made.stats, Ranks(), 0)
+        return float(made.commitment)
+
+    with torch.no_grad():
+        before = left_over()
+        begin_codebooks(codec.quantizer, latent)
+        after = left_over()
+    assert after < 0.8 * before
+
+
+def test_a_saved_codec_chooses_the_same_codes(tmp_path):
+    from safetensors.torch import load_file
+
+    codec = Mimi(MIMI_TINY)
+    codec.init_weights()
+    save_codec(codec, tmp_path / "codec.safetensors")
+    other = Mimi(MIMI_TINY)
+    state = load_file(tmp_path / "codec.safetensors")
+    other.load_state_dict({k: v.float() for k, v in state.items()})
+    sound = (
+        torch.randn(1, 1, 1920 * 5, generator=torch.Generator().manual_seed(1)) * 0.1
+    )
+    with torch.no_grad():
+        same = codec.encode(sound) == other.encode(sound)
+    assert same[:, 0].float().mean() > 0.7  # half precision moves near ties only
+
+
+def test_a_saved_language_model_loads_again(model, tmp_path):
+    save_lm(model, tmp_path, shards=2)
+    other = LanguageModel(TINY, torch.float32, "cpu", torch.float32)
+    load_lm(other, sorted(tmp_path.glob("lm-*.safetensors")))
+    assert torch.allclose(model.text_linear, other.text_linear, atol=1e-2)
+    assert torch.equal(other.emb, model.emb.to(torch.bfloat16).float())
+
+
+def test_shards_are_taken_up_once(bank, tmp_path):
+    reader = ShardReader(tmp_path)
+    some = [bank.entries[3], bank.entries[4]]
+    sounds = [bank.sound(entry).copy() for entry in some]
+    copies = [Entry(e.text, e.voice, e.side, e.samples, e.words, []) for e in some]
+    write_shard(tmp_path / "one.npz", copies, sounds)
+    read = reader.update(Bank())
+    assert [entry.text for entry in read.entries] == [entry.text for entry in some]
+    assert np.array_equal(read.sound(read.entries[1]), sounds[1])
+    assert reader.update(read) is read
+
+
+def test_a_role_prompt_holds_the_facts_of_its_persona(domain):
+    rng = random.Random(2)
+    for _ in range(50):
+        persona = draw_persona(domain, rng, "Zoe")
+        assert "Zoe" in persona.role_prompt
+        assert persona.role_prompt.startswith("<system> ")
+
+
+def test_an_unknown_setting_is_refused(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text('codec = "c"\ntokenizer = "t"\nout = "o"\n')
+    assert read_config(LMConfig, path, ["steps=7"]).steps == 7
+    with pytest.raises(SystemExit, match="no setting"):
+        read_config(LMConfig, path, ["stepz=7"])
+
+
+def test_answers_are_compared_without_marks_and_case():
+    assert plain("It's on the TOP floor!") == "it s on the top floor"
+    assert USER.stop == 17
