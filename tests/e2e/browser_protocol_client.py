@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,6 +24,7 @@ from inference.timing import FRAME_SECONDS
 HEADER = struct.Struct("<BBHI")
 OPUS = 1
 AHEAD = 2
+T = TypeVar("T")
 
 
 class Site:
@@ -82,6 +86,12 @@ class Site:
             origin=self.address,
             proxy=None,
         )
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """asyncio.run, but in a thread: Playwright's loop may occupy this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 JSON = {"Accept": "application/json"}

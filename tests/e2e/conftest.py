@@ -60,7 +60,7 @@ def microphone(place):
     return sounds.microphone(place)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not while processes are killed: it eats a core
 def chromium(microphone):
     flags = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone}"]
     with sync_playwright() as playwright:

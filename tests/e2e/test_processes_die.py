@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.e2e import sounds
-from tests.e2e.browser_protocol_client import Talk, hold
+from tests.e2e.browser_protocol_client import Talk, hold, run
 from tests.up.product import wait_until
 
 MAX_LOST_FRAMES = 25  # 2 s
@@ -70,7 +70,7 @@ def test_of_the_web_process(product, site, persona, packets, rows, report):
         nonlocal dead
         dead = product.kill("daphne")
 
-    talk, answered = asyncio.run(talk_until(site, persona, packets, 100, strike))
+    talk, answered = run(talk_until(site, persona, packets, 100, strike))
     struck = time.monotonic()
 
     assert talk.close_code in (1006, None)
@@ -92,7 +92,7 @@ def test_of_the_web_process(product, site, persona, packets, rows, report):
     )
     assert reason == "web_lost"
     assert frames >= answered - MAX_LOST_FRAMES
-    assert asyncio.run(can_talk(site, persona, packets))
+    assert run(can_talk(site, persona, packets))
 
 
 def test_of_the_inference_worker(product, site, persona, packets, rows):
@@ -102,7 +102,7 @@ def test_of_the_inference_worker(product, site, persona, packets, rows):
         nonlocal dead
         dead = product.kill("inference")
 
-    talk, answered = asyncio.run(talk_until(site, persona, packets, 60, strike))
+    talk, answered = run(talk_until(site, persona, packets, 60, strike))
 
     assert talk.ended["reason"] == "worker_lost"
     reason, frames = wait_until(lambda: end_of(rows, talk.conversation), 30)
@@ -110,7 +110,7 @@ def test_of_the_inference_worker(product, site, persona, packets, rows):
     assert frames >= answered - MAX_LOST_FRAMES
     product.wait_for_another("inference", dead)
     wait_until(lambda: workers(product) and busy_slots(rows) == 0, 60)
-    assert asyncio.run(can_talk(site, persona, packets))
+    assert run(can_talk(site, persona, packets))
 
 
 def test_of_celery_during_a_voice_upload(product, site, rows):
@@ -139,7 +139,7 @@ def test_a_stopped_product_ends_conversations_and_keeps_them(
     product, site, persona, packets, rows
 ):
     """Ctrl-C, and a start on the same data: the reason says what happened."""
-    talk, answered = asyncio.run(talk_until(site, persona, packets, 50, product.stop))
+    talk, answered = run(talk_until(site, persona, packets, 50, product.stop))
 
     product.start()
 

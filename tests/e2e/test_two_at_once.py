@@ -7,7 +7,7 @@ import numpy as np
 from conversations.frames import unpack_tokens
 from inference.timing import STREAMS
 from tests.e2e import sounds
-from tests.e2e.browser_protocol_client import hold
+from tests.e2e.browser_protocol_client import hold, run
 from tests.up.product import wait_until
 
 FRAMES = 100
@@ -30,8 +30,8 @@ def test_two_greedy_conversations_give_the_tokens_of_each_alone(
     async def both():
         return await asyncio.gather(greedy(first), greedy(second))
 
-    alone = [tokens(rows, asyncio.run(greedy(persona))) for persona in (first, second)]
-    together = [tokens(rows, talk) for talk in asyncio.run(both())]
+    alone = [tokens(rows, run(greedy(persona))) for persona in (first, second)]
+    together = [tokens(rows, talk) for talk in run(both())]
 
     assert not np.array_equal(*alone), "two personas that are one show nothing"
     for one, other in zip(alone, together, strict=True):
