@@ -16,6 +16,7 @@ from typing import Any
 from inference.commands._options import whole
 
 KERNEL_ROWS = (1, 32, 64)
+TRIES = ("staged", "codec")
 HEAD = (
     "sessions weights  kv    window   p50     p99     max  encode temporal  depth "
     "decode   floor  host  memory GB"
@@ -62,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time each kernel by itself too, with the last row's model",
     )
     parser.add_argument(
+        "--try",
+        dest="tries",
+        default="",
+        help="experiments to switch on, with commas: " + ", ".join(TRIES),
+    )
+    parser.add_argument(
         "--plain", action="store_true", help="use the plain path (very slow)"
     )
 
@@ -74,7 +81,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not torch.cuda.is_available():
         sys.stderr.write("bench needs a CUDA GPU, and torch sees none here.\n")
         return 1
-    bench = Bench(arguments.config, arguments.model, arguments.device, arguments.plain)
+    tries = [name for name in arguments.tries.split(",") if name]
+    if unknown := set(tries) - set(TRIES):
+        sys.stderr.write(f"--try knows {', '.join(TRIES)}, not {unknown.pop()}\n")
+        return 2
+    source, device = arguments.model, arguments.device
+    bench = Bench(arguments.config, source, device, arguments.plain, tries)
     _say(f"{bench.name}, torch {torch.__version__}")
     _say(f"reads {bench.bandwidth / 1e12:.2f} TB/s, {bench.launch_us:.2f} us a kernel")
     rows: list[dict[str, Any]] = []
@@ -92,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         "torch": torch.__version__,
         "read_tb_s": round(bench.bandwidth / 1e12, 3),
         "launch_us": round(bench.launch_us, 2),
+        "tries": tries,
         "rows": rows,
         "prompt": prompt,
     }

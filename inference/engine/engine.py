@@ -97,9 +97,7 @@ class Engine:
         self._width = width
         self._prompts = PromptCache(prompt_cache_mb * 1024 * 1024)
         with torch.inference_mode():
-            self._banks = [
-                Bank(model, self._width) for _ in range(slots // self._width)
-            ]
+            self._banks = [self._new_bank() for _ in range(slots // self._width)]
         self._slots: list[Slot | None] = [None] * slots
         self.info = EngineInfo(
             model=model.config.name,
@@ -112,6 +110,9 @@ class Engine:
             sound_frames=sound_frames(model.config.mimi),
             pin_prompt=pin_prompt,
         )
+
+    def _new_bank(self) -> Bank:
+        return Bank(self.model, self._width)
 
     @torch.inference_mode()
     def open(self, config: SessionConfig) -> int:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.engine.api import Sampling
+from inference.engine.bank import PCM_SCALE, Bank
 from inference.engine.gpu_lm import OWN, GpuLM
 from inference.engine.graphs import StepGraphs, sizes_for
 from inference.kernels.packed import PackedModel
@@ -24,19 +25,18 @@ from inference.network.mimi import Mimi
 from inference.prompts import PersonaPrompt
 from inference.timing import CODEBOOKS, FRAME_SAMPLES, STREAMS
 
-PCM_SCALE = 32768.0
 
-
-class GpuBank:
-    """Rows that are not active keep their state; what a row computes does not depend
-    on the others. One step is under way at a time."""
+class GpuBank(Bank):
+    """A Bank whose steps are captured. What a row computes does not depend on the
+    others. One step is under way at a time."""
 
     def __init__(
-        self, model: PackedModel, mimi: Mimi, slots: int, kv: str, ops: ModuleType
+        self, packed: PackedModel, mimi: Mimi, slots: int, kv: str, ops: ModuleType
     ) -> None:
-        self.model, self.mimi, self.width = model, mimi, slots
-        self.device = model.device
-        self.lm = GpuLM(model, slots, kv, ops)
+        # Not Bank's own: nothing of its tensors is needed.
+        self.packed, self.mimi, self.width = packed, mimi, slots
+        self.device = packed.device
+        self.lm = GpuLM(packed, slots, kv, ops)
         self._encoder = mimi.encoder_state(slots)
         self._decoder = mimi.decoder_state(slots)
         self._graphs: StepGraphs | None = None
@@ -60,8 +60,11 @@ class GpuBank:
         self.active_host.zero_()
         self._graphs = StepGraphs(self.launch, sizes or sizes_for(self.width))
 
-    def begin(self, row: int, sampling: Sampling) -> None:
-        self.reset(row)
+    def begin(self, row: int, sampling: Sampling, pinned: int = 0) -> None:
+        self._encoder.reset([row])
+        self._decoder.reset([row])
+        self.lm.reset(row)
+        self.lm.ring.pin(row, pinned)
         self.lm.sampler.set(
             row,
             seed=sampling.seed,
@@ -70,20 +73,34 @@ class GpuBank:
             greedy=sampling.greedy,
         )
 
-    def reset(self, row: int) -> None:
-        self._encoder.reset([row])
-        self._decoder.reset([row])
-        self.lm.reset(row)
+    def end(self, row: int) -> None:
         self.lm.sampler.clear(row)
 
     def feed(self, row: int, prompt: PersonaPrompt, start: int, count: int) -> int:
-        """As Bank.feed."""
         chunk = self._embeddings(prompt, start, start + count)
         self.lm.prefill(row, chunk, start)
         stopped = start + chunk.shape[0]
         if stopped == prompt.fed:
             self.lm.begin(row, prompt.last, prompt.carry)
         return stopped
+
+    def keep(self, row: int, count: int) -> list[Tensor]:
+        return [kept[:, row, :, :count].clone() for kept in self._rings()]
+
+    def kept_bytes(self, count: int) -> int:
+        rings = self._rings()
+        return sum(r[:, 0, :, 0].numel() * r.element_size() for r in rings) * count
+
+    def restore(self, row: int, prompt: PersonaPrompt, kept: list[Tensor]) -> None:
+        for ring, copy in zip(self._rings(), kept, strict=True):
+            ring[:, row, :, : prompt.fed].copy_(copy)
+        self.lm.position[row] = prompt.fed
+        self.lm.begin(row, prompt.last, prompt.carry)
+
+    def _rings(self) -> list[Tensor]:
+        """[2, B, heads, context, …] each: of all layers, then their scales if any."""
+        ring = self.lm.ring
+        return [*ring.layers, *(scale for scale in ring.scales if scale is not None)]
 
     def _embeddings(self, prompt: PersonaPrompt, start: int, stop: int) -> Tensor:
         voiced = 0 if prompt.embeddings is None else prompt.embeddings.shape[0]
@@ -93,7 +110,7 @@ class GpuBank:
             parts.insert(0, prompt.embeddings[start:stop].to(self.device))
         return torch.cat(parts)
 
-    def step(
+    def tick(
         self, pcm: dict[int, NDArray[np.int16]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int16]]:
         """int16 [1920] of each of these rows to, of all rows: the step's record

@@ -42,7 +42,9 @@ SEED = 1
 
 
 class Bench:
-    def __init__(self, config: str, model: str, device: str, plain: bool) -> None:
+    def __init__(
+        self, config: str, model: str, device: str, plain: bool, tries: list[str]
+    ) -> None:
         self.device = torch.device(device)
         torch.cuda.set_device(self.device)
         self.source = model
@@ -52,6 +54,8 @@ class Bench:
         self.launch_us = launch_cost(self.device)
         self.ops = _ops(plain)
         self.mimi = self._codec()
+        for experiment in tries:
+            _try(experiment, self.mimi)
         self._model: PackedModel | None = None
         self._bank: GpuBank | None = None
         self._free()
@@ -81,8 +85,8 @@ class Bench:
         generator = np.random.default_rng(SEED)
         sound = generator.normal(0, 1800, (sessions, FRAME_SAMPLES)).astype(np.int16)
         pcm = dict(enumerate(sound))
-        wall_times(lambda: bank.step(pcm), WARM_TICKS)
-        walls, owns = wall_times(lambda: bank.step(pcm), ticks)
+        wall_times(lambda: bank.tick(pcm), WARM_TICKS)
+        walls, owns = wall_times(lambda: bank.tick(pcm), ticks)
         free, total = torch.cuda.mem_get_info(self.device)
         read = self._bytes(bank, min(frames, context))
         row: dict[str, Any] = {
@@ -128,15 +132,15 @@ class Bench:
     def _bytes(self, bank: GpuBank, window: int) -> float:
         """What a tick must read once, for as many sessions as the bank has."""
         ring = bank.lm.ring
-        store, scale = ring.stores[0], ring.scales[0]
+        store, scale = ring.layers[0], ring.scales[0]
         per_slot = store[:, 0, :, 0].numel() * store.element_size()
         if scale is not None:
             per_slot += scale[:, 0, :, 0].numel() * scale.element_size()
-        kv = bank.width * len(ring.stores) * window * per_slot
+        kv = bank.width * len(ring.layers) * window * per_slot
         states = [bank._encoder.buffer, bank._decoder.buffer]
         codec = sum(p.numel() * p.element_size() for p in self.mimi.parameters())
         codec += sum(state.numel() * state.element_size() for state in states)
-        return bank.model.step_bytes + kv + codec
+        return bank.packed.step_bytes + kv + codec
 
     @torch.inference_mode()
     def prompt(self, rows: int) -> dict[str, Any]:
@@ -179,17 +183,29 @@ class Bench:
         torch.cuda.empty_cache()
 
 
+def _try(experiment: str, mimi: Mimi) -> None:
+    """What is not taken by default, because no device has shown its worth yet."""
+    if experiment == "codec":
+        from inference.kernels.codec import speed_up
+
+        speed_up(mimi)
+    elif experiment == "staged":
+        from inference.kernels import skinny
+
+        skinny.STAGED = True
+
+
 def fill(bank: GpuBank, frames: int) -> None:
     """Every session as if it had talked for so long, with random memories."""
     lm = bank.lm
-    for store, scale in zip(lm.ring.stores, lm.ring.scales, strict=True):
+    for store, scale in zip(lm.ring.layers, lm.ring.scales, strict=True):
         if scale is None:
             store.normal_()
         else:
             store.random_(-127, 128)
             scale.uniform_(0.005, 0.02)
     lm.position.fill_(frames)
-    cards = bank.model.config.audio_cardinality
+    cards = bank.packed.config.audio_cardinality
     lm.row.random_(0, cards)
     lm.carry[:, 2:9].random_(0, cards)
     for state in (bank._encoder, bank._decoder):

@@ -27,7 +27,7 @@ def kernel_times(bank: GpuBank, n: int) -> list[dict[str, Any]]:
 
 
 def _products(bank: GpuBank, n: int) -> list[dict[str, Any]]:
-    ops, weights = bank.lm.ops, bank.model.weights
+    ops, weights = bank.lm.ops, bank.packed.weights
     found = []
     for name in ("in_proj", "out_proj", "linear_in", "linear_out"):
         matrices = [weights[f"layers.{i}.{name}"] for i in range(_layers(bank))]
@@ -40,9 +40,9 @@ def _products(bank: GpuBank, n: int) -> list[dict[str, Any]]:
 
 def _attention(bank: GpuBank, n: int) -> list[dict[str, Any]]:
     lm = bank.lm
-    ring, heads = lm.ring, bank.model.config.temporal
+    ring, heads = lm.ring, bank.packed.config.temporal
     q = torch.randn(n, heads.heads, heads.head_dim, device=bank.device).bfloat16()
-    tensors = [*ring.stores, *(scale for scale in ring.scales if scale is not None)]
+    tensors = [*ring.layers, *(scale for scale in ring.scales if scale is not None)]
     everything = sum(t.numel() * t.element_size() for t in tensors)
     read = everything * n // bank.width // _layers(bank)
 
@@ -60,9 +60,9 @@ def _attention(bank: GpuBank, n: int) -> list[dict[str, Any]]:
 
 def _others(bank: GpuBank, n: int) -> list[dict[str, Any]]:
     lm = bank.lm
-    dim = bank.model.config.temporal.dim
+    dim = bank.packed.config.temporal.dim
     x = torch.randn(n, dim, device=bank.device).bfloat16()
-    weights, norm = bank.model.weights, bank.model.tensors["out_norm"]
+    weights, norm = bank.packed.weights, bank.packed.tensors["out_norm"]
     parts = lm.ops.linear(x, weights["layers.0.out_proj"])
     qkv = lm.ops.linear(x, weights["layers.0.in_proj"])
     layers = list(range(_layers(bank)))
@@ -97,4 +97,4 @@ def _timed(
 
 
 def _layers(bank: GpuBank) -> int:
-    return bank.model.config.temporal.layers
+    return bank.packed.config.temporal.layers

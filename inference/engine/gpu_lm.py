@@ -7,6 +7,7 @@ be captured. Knows no sound, prompts or graphs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import ModuleType
 
 import torch
@@ -21,6 +22,18 @@ from inference.network.sampling import Sampler
 from inference.timing import CODEBOOKS, STREAMS
 
 OWN = 1 + CODEBOOKS  # streams that the model chooses: text and the agent's codes
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Of a prefill's positions what all layers share."""
+
+    slot: int
+    kept: int  # slots that hold earlier positions
+    turn: tuple[Tensor, Tensor]
+    visible: Tensor  # bool [T, kept + T]
+    lasting: Tensor  # which of them are still held afterwards,
+    written: Tensor  # and where
 
 
 class GpuLM:
@@ -39,7 +52,7 @@ class GpuLM:
         # As in network.lm.LMState.
         self.row = torch.zeros(slots, STREAMS, dtype=torch.int64, device=device)
         self.carry = torch.full_like(self.row, FREE)
-        self.position = torch.zeros(slots, dtype=torch.int64, device=device)
+        self.position = self.ring.position
         self.delayed = torch.tensor(config.delays, device=device) > 0
         self.sampler = Sampler(
             slots, config.text_cardinality, config.audio_cardinality, device
@@ -55,8 +68,7 @@ class GpuLM:
         self.carry[slot] = carry.to(self.row.device)
 
     def reset(self, slot: int) -> None:
-        """Contents of the ring stay: what is not written yet is never in view."""
-        self.position[slot] = 0
+        self.ring.reset(slot)
         self.row[slot] = 0
         self.carry[slot] = FREE
 
@@ -164,48 +176,45 @@ class GpuLM:
     def prefill(self, slot: int, embeddings: Tensor, start: int) -> None:
         """Feed summed embeddings [T, dim] of one session at positions from start,
         which is how many that session has written so far."""
-        context, count = self.ring.context, embeddings.shape[0]
+        count = embeddings.shape[0]
+        slots, old = self.ring.held(slot, start)
         new = torch.arange(start, start + count, device=embeddings.device)
-        kept = torch.arange(min(start, context), device=embeddings.device)
-        old = start - 1 - (start - 1 - kept) % context
-        age = new[:, None] - torch.cat((old, new))
-        visible = (age >= 0) & (age < context - 1)
-        turn = rotation(new, self.frequencies)
+        lasting, written = self.ring.lasting(slot, start, start + count)
+        chunk = _Chunk(
+            slot,
+            slots.shape[0],
+            rotation(new, self.frequencies),
+            self.ring.window(slot, new, torch.cat((old, new))),
+            lasting,
+            written,
+        )
         x = embeddings.to(torch.bfloat16).contiguous()
         norms = self._norms()
         y = rms_norm(x, norms[0])
         for i in range(self.model.config.temporal.layers):
-            x, y = self._prefill_layer(i, x, y, slot, new, turn, visible, norms[i + 1])
+            x, y = self._prefill_layer(i, x, y, chunk, norms[i + 1])
         self.position[slot] = start + count
 
     def _prefill_layer(
-        self,
-        i: int,
-        x: Tensor,
-        y: Tensor,
-        slot: int,
-        new: Tensor,
-        turn: tuple[Tensor, Tensor],
-        visible: Tensor,
-        after: Tensor,
+        self, i: int, x: Tensor, y: Tensor, chunk: _Chunk, after: Tensor
     ) -> tuple[Tensor, Tensor]:
         ops, weights, ring = self.ops, self.model.weights, self.ring
-        name, context = f"layers.{i}.", ring.context
-        heads = self.model.config.temporal.heads
+        name, heads = f"layers.{i}.", self.model.config.temporal.heads
         parts = ops.linear(y, weights[name + "in_proj"])
         qkv = parts.sum(0).to(y.dtype).unflatten(-1, (3, heads, -1))
         q, k, v = qkv.permute(1, 2, 0, 3)  # [H, T, D] each
-        kv = torch.stack((rotate(k, *turn), v))
-        kept = visible.shape[1] - visible.shape[0]
-        before = ring.read(i, slice(slot, slot + 1), kept)[:, 0]
-        # What a step will read of them, not what they were before they were stored.
+        kv = torch.stack((rotate(k, *chunk.turn), v))
         data, scale = quantise(kv, ring.format)
-        if scale is not None:
+        if scale is not None:  # what a step will read of them, not what they were
             kv = (data.float() * scale.float()[..., None]).to(y.dtype)
+        row = slice(chunk.slot, chunk.slot + 1)
+        before = ring.read(i, row, chunk.kept)[:, 0]
         keys, values = torch.cat((before, kv), dim=2)
-        ring.store(i, slot, new[-context:] % context, data, scale)
+        last = chunk.lasting
+        lasting_scale = None if scale is None else scale[:, :, last]
+        ring.store(i, chunk.slot, chunk.written, data[:, :, last], lasting_scale)
         seen = F.scaled_dot_product_attention(
-            rotate(q, *turn)[None], keys[None], values[None], visible
+            rotate(q, *chunk.turn)[None], keys[None], values[None], chunk.visible
         )
         seen = seen[0].transpose(0, 1).flatten(1)
         parts = ops.linear(seen, weights[name + "out_proj"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -21,9 +22,7 @@ def sizes_for(slots: int) -> list[int]:
     return [size for size in SIZES if size < slots] + [slots]
 
 
-def capture(
-    step: Callable[[], object], pool: tuple[int, int] | None
-) -> torch.cuda.CUDAGraph:
+def capture(step: Callable[[], object], pool: Any) -> torch.cuda.CUDAGraph:
     """``step`` is run a few times first, so it must not change what matters."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

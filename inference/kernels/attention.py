@@ -37,10 +37,18 @@ def _store(store_ptr, scale_ptr, at, scale_at, value, d, EIGHT: tl.constexpr):
 
 
 @triton.jit
+def _slot(position, pinned, context):
+    """Where a position lies; see KVRing."""
+    loose = pinned + (position - pinned) % (context - pinned)
+    return tl.where(position < pinned, position, loose)
+
+
+@triton.jit
 def _write(
     parts_ptr,
     freq_ptr,
     position_ptr,
+    pinned_ptr,
     active_ptr,
     q_ptr,
     store_ptr,
@@ -75,7 +83,9 @@ def _write(
     tl.store(q_ptr + (row * H + head) * D + d, q.to(tl.bfloat16))
     # A row that sits out keeps its ring.
     if tl.load(active_ptr + row) != 0:
-        slot = (row * H + head) * context + position % context
+        slot = (row * H + head) * context + _slot(
+            position, tl.load(pinned_ptr + row), context
+        )
         rotated = k.to(tl.bfloat16)
         _store(store_ptr, scale_ptr, slot * D, slot, rotated, d, EIGHT)
         slot += second
@@ -88,6 +98,7 @@ def _attend(
     store_ptr,
     scale_ptr,
     position_ptr,
+    pinned_ptr,
     active_ptr,
     acc_ptr,
     stat_ptr,
@@ -110,8 +121,8 @@ def _attend(
     written = tl.minimum(newest + 1, context)
     if (tl.load(active_ptr + row) != 0) & (chunk * CHUNK < written):
         # The slot that the next step will write is not in view (see KVRing).
-        hidden = tl.where(newest + 1 < context, -1, (newest + 1) % context)
-        hidden = hidden.to(tl.int32)
+        hidden = _slot(newest + 1, tl.load(pinned_ptr + row), context)
+        hidden = tl.where(newest + 1 < context, -1, hidden).to(tl.int32)
         d, s = tl.arange(0, D), tl.arange(0, BLOCK)
         q = tl.load(q_ptr + (row * H + head) * D + d).to(tl.float32) * softmax_scale
         base = (row * H + head) * context
@@ -244,7 +255,7 @@ def write_kv(
 ) -> Tensor:
     """From the product with in_proj [parts, B, 3 * dim]: rotate, write keys and values
     of active rows into their rings, return the queries, bf16 [B, H, D]."""
-    store, scale = ring.stores[layer], ring.scales[layer]
+    store, scale = ring.layers[layer], ring.scales[layer]
     _, slots, heads, context, size = store.shape
     batch = parts.shape[1]
     q = torch.empty(batch, heads, size, dtype=torch.bfloat16, device=parts.device)
@@ -252,6 +263,7 @@ def write_kv(
         parts,
         frequencies,
         position,
+        ring.pinned,
         active,
         q,
         store,
@@ -280,7 +292,7 @@ def attend(
 ) -> Tensor:
     """What rows at ``position`` see of their rings, bf16 [B, H * D]; zeros for rows
     that are not active."""
-    store, scale = ring.stores[layer], ring.scales[layer]
+    store, scale = ring.layers[layer], ring.scales[layer]
     _, slots, heads, context, size = store.shape
     batch, chunks = q.shape[0], triton.cdiv(context, CHUNK)
     acc = q.new_empty(batch, heads, chunks, size, dtype=torch.float32)
@@ -290,6 +302,7 @@ def attend(
         store,
         store if scale is None else scale,
         position,
+        ring.pinned,
         active,
         acc,
         stat,

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from inference.kernels.weights import Weight, interleave, pack
 from inference.network.config import ModelConfig, ffn_hidden
+from inference.network.lm import LanguageModel
+from inference.network.stored import stored_tensors
 from inference.timing import CODEBOOKS, STREAMS
 
 # A stored tensor by its name in a checkpoint (spec section 3), of this shape.
@@ -141,6 +143,18 @@ class _Packer:
 
     def _pack(self, name: str, matrix: Tensor, format: str | None = None) -> None:
         self.model.weights[name] = pack(matrix, format or self.model.format)
+
+
+def held_weights(lm: LanguageModel) -> Fetch:
+    """Those of a model that is loaded; of stacked depth steps the resident ones."""
+    held = {stored.name: stored.target for stored in stored_tensors(lm)}
+
+    def fetch(name: str, shape: tuple[int, ...]) -> Tensor:
+        tensor = held[name]
+        assert tensor is not None
+        return tensor.reshape(-1, *shape[1:]) if len(shape) < 3 else tensor
+
+    return fetch
 
 
 def random_weights(device: torch.device, seed: int) -> Fetch:

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inference.kernels.ring import Ring, quantise
-from inference.kernels.weights import Weight, deinterleave, unpack
+from inference.kernels.weights import Weight, deinterleave
 from inference.network.config import FREE
 from inference.network.layers import rms_norm, rotate, rotation
 from inference.network.sampling import exponentials, keep_top
 
 
 def linear(x: Tensor, weight: Weight) -> Tensor:
-    return F.linear(x.float(), unpack(weight))[None]
+    return F.linear(x.float(), weight.unpacked)[None]
 
 
 def gated(x: Tensor, weight: Weight) -> Tensor:
@@ -46,15 +46,15 @@ def write_kv(
     position: Tensor,
     active: Tensor,
 ) -> Tensor:
-    store, scales = ring.stores[layer], ring.scales[layer]
-    _, _, heads, context, size = store.shape
+    store, scales = ring.layers[layer], ring.scales[layer]
+    _, _, heads, _, size = store.shape
     batch = parts.shape[1]
     qkv = parts.sum(0).to(torch.bfloat16).view(batch, 3, heads, size)
     cos, sin = rotation(position[:, None], frequencies)
     q, k = (rotate(qkv[:, i], cos, sin) for i in (0, 1))
     data, scale = quantise(torch.stack((k, qkv[:, 2])), ring.format)
     rows = torch.arange(batch, device=parts.device)
-    slot = position % context
+    slot = ring.next_slot()[:batch]
     old = store[:, rows, :, slot]  # [B, 2, H, D]
     goes = active[:, None, None, None]
     store[:, rows, :, slot] = torch.where(goes, data.transpose(0, 1), old)
@@ -70,17 +70,14 @@ def attend(
     q: Tensor, ring: Ring, layer: int, position: Tensor, active: Tensor
 ) -> Tensor:
     batch, _, size = q.shape
-    context = ring.context
-    store, scales = ring.stores[layer], ring.scales[layer]
+    store, scales = ring.layers[layer], ring.scales[layer]
     keys, values = store[:, :batch].float()
     if scales is not None:
         k_scale, v_scale = scales[:, :batch].float()[..., None]
         keys, values = keys * k_scale, values * v_scale
-    slots = torch.arange(context, device=q.device)
-    age = (position[:, None] - slots) % context
-    seen = age < (position[:, None] + 1).clamp(max=context - 1)
+    seen = ring.view(None)[:batch, 0]
     scores = (q.float()[:, :, None] @ keys.mT)[:, :, 0] * size**-0.5
-    scores = scores.masked_fill(~seen[:, None], -torch.inf)
+    scores = scores.masked_fill(~seen, -torch.inf)
     out = (scores.softmax(-1)[:, :, None] @ values)[:, :, 0]
     out = torch.where(active[:, None, None], out, 0)
     return out.to(q.dtype).flatten(1)

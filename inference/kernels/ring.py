@@ -9,33 +9,34 @@ import torch
 from torch import Tensor
 
 from inference.network.config import TemporalConfig
+from inference.network.temporal import KVRing
 
 KV_FORMATS = ("bf16", "int8")
 KV_MAX = 127.0
 LEAST_SCALE = 2.0**-24  # the smallest number above 0 in fp16
 
 
-class Ring:
-    """Position t of a session lies in slot t mod context; see network.temporal."""
+class Ring(KVRing):
+    """KVRing's rules over ``layers`` in a format of their own."""
 
     def __init__(
         self, config: TemporalConfig, batch: int, format: str, device: torch.device
     ) -> None:
         if format not in KV_FORMATS:
             raise ValueError(f"{format} is none of {', '.join(KV_FORMATS)}")
-        self.format, self.context = format, config.context
-        # [2, B, heads, context, head_dim] per layer, keys first.
-        shape = (2, batch, config.heads, config.context, config.head_dim)
-        kind = torch.bfloat16 if format == "bf16" else torch.int8
-        self.stores = [
-            torch.zeros(shape, dtype=kind, device=device) for _ in range(config.layers)
-        ]
+        eight = format == "int8"
+        super().__init__(config, batch, torch.int8 if eight else torch.bfloat16, device)
+        self.format = format
         self.scales: list[Tensor | None] = [
-            None
-            if format == "bf16"
-            else torch.zeros(shape[:-1], dtype=torch.float16, device=device)
-            for _ in range(config.layers)
+            layer.new_zeros(layer.shape[:-1], dtype=torch.float16) if eight else None
+            for layer in self.layers
         ]
+
+    def reset(self, row: int) -> None:
+        super().reset(row)
+        for scale in self.scales:
+            if scale is not None:
+                scale[:, row].zero_()
 
     def write(self, layer: int, row: int, slots: Tensor, kv: Tensor) -> None:
         """Keys and values [2, heads, T, head_dim] of one session."""
@@ -45,16 +46,14 @@ class Ring:
         self, layer: int, row: int, slots: Tensor, data: Tensor, scale: Tensor | None
     ) -> None:
         """As ``write``, of what ``quantise`` made of them."""
-        count = slots.shape[0]
-        data = data[:, :, -count:]
-        self.stores[layer][:, row].index_copy_(2, slots, data)
+        self.layers[layer][:, row].index_copy_(2, slots, data)
         scales = self.scales[layer]
         if scales is not None and scale is not None:
-            scales[:, row].index_copy_(2, slots, scale[:, :, -count:])
+            scales[:, row].index_copy_(2, slots, scale)
 
     def read(self, layer: int, rows: slice, count: int) -> Tensor:
         """The first ``count`` slots, bf16 [2, rows, heads, count, head_dim]."""
-        data = self.stores[layer][:, rows, :, :count]
+        data = self.layers[layer][:, rows, :, :count]
         scales = self.scales[layer]
         if scales is None:
             return data

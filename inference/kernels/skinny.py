@@ -15,8 +15,14 @@ from inference.kernels.weights import BLOCK, GROUP_ROWS, Weight
 CODES = {"bf16": 0, "int8": 1, "fp8": 2, "int4": 3}
 VECTORS = {"bf16": 4, "int8": 2, "fp8": 2, "int4": 1}  # 16-byte loads of a column block
 WARPS = 8
-MOST_TILES = 16  # of 8 rows, in one pass over the matrix
-IN_FLIGHT = 8  # 16-byte loads of a thread
+MOST_TILES = {False: 16, True: 8}  # of 8 rows, in one pass over the matrix
+FEW_TILES = 2  # up to these, x is small beside the matrix
+IN_FLIGHT = 8  # 16-byte loads of a thread in registers
+STAGES = {4: 3, 8: 2}  # by tiles: what fits into shared memory
+MANY_GROUPS = {"bf16": 2, "int8": 4, "fp8": 4, "int4": 2}
+# Many rows through shared memory: compiled, but not yet run on a device. ``bench
+# --try staged`` measures it; see docs/performance.md.
+STAGED = False
 
 
 def linear(x: Tensor, weight: Weight) -> Tensor:
@@ -39,38 +45,46 @@ def slices_of(weight: Weight) -> int:
     return next(parts for parts in (8, 4, 2, 1) if blocks % parts == 0)
 
 
-def shape_of(weight: Weight, count: int) -> tuple[int, int, int]:
-    """Tiles of x, groups of matrix rows of a warp, column blocks in flight."""
-    tiles = 1
-    while 8 * tiles < count and tiles < MOST_TILES:
+def shape_of(weight: Weight, count: int) -> dict[str, int]:
+    """How a product with so many rows is cut, and what it keeps under way."""
+    tiles, vectors = 1, VECTORS[weight.format]
+    while 8 * tiles < count and tiles < MOST_TILES[STAGED]:
         tiles *= 2
-    groups = 1 if tiles <= 2 else 2
-    depth = max(IN_FLIGHT // (VECTORS[weight.format] * groups), 1)
-    return tiles, groups, depth
+    if STAGED and tiles > FEW_TILES:
+        groups = MANY_GROUPS[weight.format]
+        return {"NT": tiles, "R": groups, "DEPTH": 0, "STAGES": STAGES[tiles]}
+    groups = 1 if tiles <= FEW_TILES else 2
+    depth = max(IN_FLIGHT // (vectors * groups), 1)
+    return {"NT": tiles, "R": groups, "DEPTH": depth, "STAGES": 0}
+
+
+def _shared(shape: dict[str, int], vectors: int) -> int:
+    """Bytes: the sums of all warps, which take the place of the stages."""
+    columns, groups = 8 * shape["NT"], shape["R"]
+    sums = 4 * columns * (GROUP_ROWS * groups + 8)
+    stages = shape["STAGES"] * (groups * vectors * 512 + columns * 128)
+    return WARPS * max(sums, stages)
 
 
 def _launch(x: Tensor, weight: Weight, out: Tensor, gated: bool) -> None:
     count = x.shape[0]
-    tiles, groups, depth = shape_of(weight, count)
+    shape = shape_of(weight, count)
     slices = slices_of(weight)
-    definitions = {
+    definitions = shape | {
         "FORMAT": CODES[weight.format],
-        "NT": tiles,
-        "R": groups,
         "SLICES": slices,
         "GATED": int(gated),
-        "DEPTH": depth,
     }
-    shared = 4 * WARPS * 8 * tiles * (GROUP_ROWS * groups + 8)
     run = kernel(
         "skinny.cu",
         "skinny",
         tuple(definitions.items()),
-        shared,
+        _shared(shape, VECTORS[weight.format]),
         torch.cuda.current_device(),
     )
-    rows = WARPS // slices * groups * GROUP_ROWS
-    grid = (-(-weight.rows // rows), -(-count // (8 * tiles)))
+    rows = WARPS // slices * shape["R"] * GROUP_ROWS
+    # Rows of x first: blocks that run together read the same part of the matrix.
+    grid = (-(-count // (8 * shape["NT"])), -(-weight.rows // rows))
     scale = weight.data if weight.scale is None else weight.scale
     values = (
         weight.data.data_ptr(),

@@ -5,6 +5,7 @@ Owns the packed layouts and their meaning in plain PyTorch. Knows no model.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +43,11 @@ class Weight:
     columns: int
     data: Tensor
     scale: Tensor | None = None
+
+    @functools.cached_property
+    def unpacked(self) -> Tensor:
+        """The matrix it stands for, fp32 [rows, columns], kept once asked for."""
+        return unpack(self)
 
     @property
     def bytes(self) -> int:

@@ -6,7 +6,10 @@
 // is the same sum in the same order whatever M is.
 //
 // Defined when compiled: FORMAT (0 bf16, 1 int8, 2 fp8, 3 int4), NT (tiles of 8 rows of
-// x), R, SLICES, GATED, DEPTH (column blocks in flight).
+// x), R, SLICES, GATED, and either DEPTH, the column blocks that a thread has under way
+// in registers, or STAGES, those that a warp has under way in shared memory, together
+// with their part of x. The second suits many rows: there x is the larger traffic, and
+// more matrix rows share what a warp reads of it.
 
 typedef unsigned int u32;
 typedef unsigned short u16;
@@ -17,6 +20,7 @@ typedef unsigned short u16;
 #define ROWS (16 * R)
 #define PITCH (ROWS + 8)
 #define COLUMNS (8 * NT)
+#define STAGE_BYTES (R * VECTORS * 512 + COLUMNS * 128)
 
 __device__ __forceinline__ u32 fma2(u32 a, u32 b, u32 c) {
   u32 d;
@@ -64,30 +68,31 @@ __device__ __forceinline__ void mma(float* c, const u32* a, u32 b0, u32 b1) {
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// A block of 64 columns of 16 rows: the left operands of its 4 steps.
-__device__ __forceinline__ void unpack(const uint4* v, u32 a[4][4]) {
+// Of a block of 64 columns of 16 rows, the left operand of step j.
+__device__ __forceinline__ void fragment(const uint4* v, int j, u32* a) {
 #if FORMAT == 0
-#pragma unroll
-  for (int j = 0; j < 4; j++) {
-    a[j][0] = v[j].x, a[j][1] = v[j].y, a[j][2] = v[j].z, a[j][3] = v[j].w;
-  }
+  a[0] = v[j].x, a[1] = v[j].y, a[2] = v[j].z, a[3] = v[j].w;
 #elif FORMAT == 3
-  u32 top[2] = {v[0].x, v[0].y}, bottom[2] = {v[0].z, v[0].w};
-#pragma unroll
-  for (int j = 0; j < 4; j++) {
-    u32 t = top[j / 2] >> (8 * (j % 2)), b = bottom[j / 2] >> (8 * (j % 2));
-    a[j][0] = pair4(t), a[j][1] = pair4(b);
-    a[j][2] = pair4(t >> 4), a[j][3] = pair4(b >> 4);
-  }
+  const u32 t = (j < 2 ? v[0].x : v[0].y) >> (8 * (j % 2));
+  const u32 b = (j < 2 ? v[0].z : v[0].w) >> (8 * (j % 2));
+  a[0] = pair4(t), a[1] = pair4(b), a[2] = pair4(t >> 4), a[3] = pair4(b >> 4);
 #else
-  u32 top[4] = {v[0].x, v[0].y, v[0].z, v[0].w};
-  u32 bottom[4] = {v[1].x, v[1].y, v[1].z, v[1].w};
-#pragma unroll
-  for (int j = 0; j < 4; j++) {
-    a[j][0] = pair8(top[j]), a[j][1] = pair8(bottom[j]);
-    a[j][2] = pair8(top[j] >> 8), a[j][3] = pair8(bottom[j] >> 8);
-  }
+  const u32 t = j == 0 ? v[0].x : j == 1 ? v[0].y : j == 2 ? v[0].z : v[0].w;
+  const u32 b = j == 0 ? v[1].x : j == 1 ? v[1].y : j == 2 ? v[1].z : v[1].w;
+  a[0] = pair8(t), a[1] = pair8(b), a[2] = pair8(t >> 8), a[3] = pair8(b >> 8);
 #endif
+}
+
+__device__ __forceinline__ void copy16(u32 to, const void* from, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ uint4 read16(u32 from) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(from));
+  return v;
 }
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS)
@@ -98,10 +103,121 @@ skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* 
   const int g = lane / 4, t = lane % 4;
   const int groups = (N + 15) / 16, blocks = K / 64;
   const int slice = warp % SLICES, set = warp / SLICES;
-  const int group0 = (blockIdx.x * SETS + set) * R;
+  const int group0 = (blockIdx.y * SETS + set) * R;
   const int per_slice = blocks / SLICES, first = slice * per_slice;
-  const int m0 = blockIdx.y * COLUMNS;
+  const int m0 = blockIdx.x * COLUMNS;
 
+  float acc[R][NT][4] = {};
+#if STAGES
+  // Of each stage first the matrix, then x: COLUMNS rows of 128 bytes, whose 16-byte
+  // parts change places in every other row, so that 8 lanes find them in 8 places.
+  const u32 stage0 = (u32)__cvta_generic_to_shared(sums) + warp * (STAGES * STAGE_BYTES);
+  auto fetch = [&](int block) {
+    const u32 to = stage0 + block % STAGES * STAGE_BYTES + 16 * lane;
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+      const int group = min(group0 + r, groups - 1);
+      const uint4* from =
+          w + ((long long)group * blocks + first + block) * (VECTORS * 32) + lane;
+#pragma unroll
+      for (int v = 0; v < VECTORS; v++)
+        copy16(to + (r * VECTORS + v) * 512, from + 32 * v, 16);
+    }
+  };
+  auto fetch_x = [&](int block) {
+    const u32 to = stage0 + block % STAGES * STAGE_BYTES + R * VECTORS * 512;
+#pragma unroll
+    for (int i = lane; i < COLUMNS * 8; i += 32) {
+      const int column = i / 8, part = i % 8, m = m0 + column;
+      const u16* from =
+          x + (long long)min(m, M - 1) * K + (first + block) * 64 + 8 * part;
+      copy16(to + column * 128 + (part ^ (column & 1)) * 16, from, m < M ? 16 : 0);
+    }
+  };
+  for (int i = 0; i < STAGES - 1 && i < per_slice; i++) fetch(i);
+  asm volatile("griddepcontrol.launch_dependents;");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  for (int i = 0; i < STAGES - 1; i++) {
+    if (i < per_slice) fetch_x(i);
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  }
+#if FORMAT == 3
+  u32 scale_ahead[R];
+  auto fetch_scale = [&](int block) {
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+      const int group = min(group0 + r, groups - 1);
+      scale_ahead[r] =
+          ((const u32*)scales)[((long long)group * blocks + first + block) * 8 + g];
+    }
+  };
+  fetch_scale(0);
+#endif
+  for (int block = 0; block < per_slice; block++) {
+    const int next = block + STAGES - 1;
+    if (next < per_slice) fetch(next), fetch_x(next);
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 1) : "memory");
+    __syncwarp();
+    const u32 matrix = stage0 + block % STAGES * STAGE_BYTES + 16 * lane;
+    const u32 columns = stage0 + block % STAGES * STAGE_BYTES + R * VECTORS * 512 +
+                        g * 128 + 16 * ((2 * t) ^ (g & 1));
+    uint4 v[R][VECTORS];
+#pragma unroll
+    for (int r = 0; r < R; r++)
+#pragma unroll
+      for (int i = 0; i < VECTORS; i++)
+        v[r][i] = read16(matrix + (r * VECTORS + i) * 512);
+#if FORMAT == 3
+    u32 a[R][4][4];
+    float scale[R][2];
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+#pragma unroll
+      for (int j = 0; j < 4; j++) fragment(v[r], j, a[r][j]);
+      scale[r][0] = from_half(scale_ahead[r] & 0xFFFF);
+      scale[r][1] = from_half(scale_ahead[r] >> 16);
+    }
+    if (block + 1 < per_slice) fetch_scale(block + 1);
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+      const uint4 b0 = read16(columns + n * 1024), b1 = read16((columns ^ 16) + n * 1024);
+#pragma unroll
+      for (int r = 0; r < R; r++) {
+        float c[4] = {};
+        mma(c, a[r][0], b0.x, b0.y);
+        mma(c, a[r][1], b0.z, b0.w);
+        mma(c, a[r][2], b1.x, b1.y);
+        mma(c, a[r][3], b1.z, b1.w);
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+          acc[r][n][e] = fmaf(scale[r][e / 2], c[e], acc[r][n][e]);
+      }
+    }
+#else
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      u32 a[R][2][4];
+#pragma unroll
+      for (int r = 0; r < R; r++) {
+        fragment(v[r], 2 * half, a[r][0]);
+        fragment(v[r], 2 * half + 1, a[r][1]);
+      }
+#pragma unroll
+      for (int n = 0; n < NT; n++) {
+        const uint4 b = read16((half ? columns ^ 16 : columns) + n * 1024);
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+          mma(acc[r][n], a[r][0], b.x, b.y);
+          mma(acc[r][n], a[r][1], b.z, b.w);
+        }
+      }
+    }
+#endif
+    __syncwarp();
+  }
+  __syncthreads();
+#else
   uint4 ahead[DEPTH][R][VECTORS];
   auto fetch = [&](int at, int block) {
 #pragma unroll
@@ -124,7 +240,6 @@ skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* 
   asm volatile("griddepcontrol.launch_dependents;");
   asm volatile("griddepcontrol.wait;" ::: "memory");
 
-  float acc[R][NT][4] = {};
   for (int start = 0; start < per_slice; start += DEPTH) {
 #pragma unroll
     for (int i = 0; i < DEPTH; i++) {
@@ -132,7 +247,9 @@ skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* 
       if (block >= per_slice) break;
       u32 a[R][4][4];
 #pragma unroll
-      for (int r = 0; r < R; r++) unpack(ahead[i][r], a[r]);
+      for (int r = 0; r < R; r++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) fragment(ahead[i][r], j, a[r][j]);
       if (block + DEPTH < per_slice) fetch(i, block + DEPTH);
 #if FORMAT == 3
       float scale[R][2];
@@ -172,6 +289,7 @@ skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* 
       }
     }
   }
+#endif
 
   float* mine = sums + warp * (COLUMNS * PITCH);
 #pragma unroll
@@ -190,7 +308,7 @@ skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* 
 #pragma unroll
     for (int s = 1; s < SLICES; s++) sum += from[s * (COLUMNS * PITCH)];
 #if FORMAT == 1 || FORMAT == 2
-    const int n = ((blockIdx.x * SETS + of) * R) * 16 + row;
+    const int n = ((blockIdx.y * SETS + of) * R) * 16 + row;
     sum *= ((const float*)scales)[min(n, N - 1)];
 #endif
     return sum;
@@ -202,7 +320,7 @@ skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* 
   for (int i = threadIdx.x; i < halves * most; i += 32 * WARPS) {
     const int h = i % halves, column = i / halves, of = h / (ROWS / 2);
     const int row = h % (ROWS / 2) / 8 * 16 + h % 8;
-    const int n = (blockIdx.x * SETS * ROWS) / 2 + h;
+    const int n = (blockIdx.y * SETS * ROWS) / 2 + h;
     const float gate = from_bf16(to_bf16(total(of, column, row)));
     const float up = from_bf16(to_bf16(total(of, column, row + 8)));
     const float silu = from_bf16(to_bf16(gate / (1.0f + __expf(-gate))));
@@ -211,7 +329,7 @@ skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* 
 #else
   const int rows = SETS * ROWS;
   for (int i = threadIdx.x; i < rows * most; i += 32 * WARPS) {
-    const int h = i % rows, column = i / rows, n = blockIdx.x * rows + h;
+    const int h = i % rows, column = i / rows, n = blockIdx.y * rows + h;
     if (n < N)
       out[(long long)(m0 + column) * N + n] = to_bf16(total(h / ROWS, column, h % ROWS));
   }

@@ -27,7 +27,7 @@ def codec():
 
 def begin(bank, row, frames=20, seed=5):
     """Prefill a made-up prompt in two chunks."""
-    config = bank.model.config
+    config = bank.packed.config
     codes = torch.randint(0, config.audio_cardinality, (frames, 8))
     prompt = make_frames(frames, text=3, agent=codes, user=codes.flip(0))
     rows, carry = rows_of_frames(config, prompt)
@@ -47,7 +47,7 @@ def records(bank, watched, turns):
     said = []
     with torch.inference_mode():
         for frame, rows in enumerate(turns):
-            record, _, spoken = bank.step({row: sound(row, frame) for row in rows})
+            record, _, spoken = bank.tick({row: sound(row, frame) for row in rows})
             if watched in rows:
                 said.append((record[watched].tolist(), spoken[watched].copy()))
     return said
@@ -62,6 +62,8 @@ def test_the_plain_step_is_the_networks():
     model = pack_model(config, "bf16", lambda name, shape: stored[name], DEVICE)
     bank = GpuBank(model, codec(), 2, "bf16", plain)
     ring = lm.temporal.ring(2)
+    for each in (ring, bank.lm.ring):
+        each.pin(1, 9)
     active = torch.ones(2, dtype=torch.bool, device=DEVICE)
     with torch.inference_mode():
         for n in range(40):
