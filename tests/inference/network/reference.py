@@ -95,7 +95,7 @@ class Reference:
 
     def temporal(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         w, heads = self.w, self.sizes["heads"]
-        context = self.sizes["context"]
+        context, pinned = self.sizes["context"], self.sizes.get("pinned", 0)
         for i, (keys, values) in enumerate(self.history):
             p = f"transformer.layers.{i}."
             y = w[p + "self_attn.in_proj_weight"] @ norm(x, w[p + "norm1.alpha"])
@@ -103,7 +103,11 @@ class Reference:
             keys.append(rotated(k, t))
             values.append(v)
             first = 0 if t <= context - 2 else t - (context - 2)
-            out = attend(rotated(q, t), keys[first:], values[first:])
+            # Not in the specification: the first keys stay, in place of the oldest.
+            seen = [j for j in range(t + 1) if j < pinned or j >= first + pinned]
+            out = attend(
+                rotated(q, t), [keys[j] for j in seen], [values[j] for j in seen]
+            )
             x = x + w[p + "self_attn.out_proj.weight"] @ out
             x = x + self.gated(norm(x, w[p + "norm2.alpha"]), p + "gating.")
         hidden = norm(x, w["out_norm.alpha"])

@@ -30,8 +30,9 @@ def random_checkpoint(config, seed=3):
     return tensors
 
 
-def reference(config, tensors):
+def reference(config, tensors, pinned=0):
     sizes = {
+        "pinned": pinned,
         "heads": config.temporal.heads,
         "layers": config.temporal.layers,
         "context": config.temporal.context,
@@ -59,11 +60,12 @@ def only_user(codes):
 
 
 @torch.inference_mode()
-def converse(lm, prompt, user, chunk=7):
+def converse(lm, prompt, user, chunk=7, pinned=0):
     """Prefill the prompt in chunks, then step the user's frames: outputs [n, 9]."""
     config = lm.config
     rows, carry = rows_of_frames(config, prompt)
     state = lm.state(1)
+    state.ring.pin(0, pinned)
     embeddings = lm.embed(rows[:-1])
     for start in range(0, len(embeddings), chunk):
         lm.prefill(state, 0, embeddings[start : start + chunk], start)
@@ -97,6 +99,31 @@ def test_it_says_what_the_ring_form_says(tmp_path, steps_stored):
     said = converse(lm, prompt, user)
     assert said == expected
     assert len({tuple(frame) for frame in said}) > 60  # it did not get stuck
+
+
+@pytest.mark.parametrize("pinned", [25, 3])
+def test_a_pinned_prompt_stays_in_view(pinned):
+    """Context 40, a prompt of 25 rows: all of it, or its first rows, and what was said
+    last. Greedy against the literal form, exact; and it makes a difference."""
+    config = toy_config(context=40, steps_stored=16)
+    tensors = random_checkpoint(config)
+    prompt, codes = prompt_frames(config)
+    assert len(prompt) == 25
+    user = codes(120, 8)
+    slow = reference(config, tensors, pinned)
+    for frame in prompt.tolist():
+        slow.call(frame)
+    expected = [slow.call(only_user(frame))[:9] for frame in user]
+    lm = LanguageModel(config, embedding_dtype=torch.float32)
+    for stored in stored_tensors(lm):
+        if stored.target is not None:
+            rows = tensors[stored.name][: stored.resident_rows]
+            stored.target.copy_(rows.reshape(stored.target.shape))
+    said = converse(lm, prompt, user, pinned=pinned)
+    assert said == expected
+    sliding = converse(lm, prompt, user)
+    full = 40 - len(prompt)  # frames until the window slides
+    assert said[:full] == sliding[:full] and said[full:] != sliding[full:]
 
 
 def test_the_first_output_is_the_prompts_last_frame():

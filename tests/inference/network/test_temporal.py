@@ -25,9 +25,16 @@ def inputs():
     return torch.randn(2, LENGTH, CONFIG.dim, generator=seeded(1))
 
 
+def pinned_ring(transformer, pins):
+    ring = transformer.ring(len(pins))
+    for row, count in enumerate(pins):
+        ring.pin(row, count)
+    return ring
+
+
 @torch.inference_mode()
-def stepped(transformer, x, spans=False):
-    ring = transformer.ring(x.shape[0])
+def stepped(transformer, x, spans=False, pins=None):
+    ring = pinned_ring(transformer, pins or [0] * x.shape[0])
     hidden = []
     for t in range(x.shape[1]):
         span = min(t + 1, CONFIG.context) if spans else None
@@ -48,10 +55,11 @@ def test_reading_only_what_is_written_gives_the_same(transformer, inputs):
     close(stepped(transformer, inputs[:1], spans=True)[0], transformer(inputs[:1]))
 
 
+@pytest.mark.parametrize("pins", [(0, 0), (5, 22), (22, 0)])
 @pytest.mark.parametrize("chunk", [1, 7, 24, 25, 60, LENGTH])
-def test_prefill_gives_what_steps_give(transformer, inputs, chunk):
-    whole, ring = stepped(transformer, inputs)
-    filled = transformer.ring(2)
+def test_prefill_gives_what_steps_give(transformer, inputs, chunk, pins):
+    whole, ring = stepped(transformer, inputs, pins=pins)
+    filled = pinned_ring(transformer, pins)
     with torch.inference_mode():
         for row in (1, 0):
             for start in range(0, LENGTH, chunk):
@@ -90,6 +98,41 @@ def test_a_row_that_sits_out_is_not_disturbed(transformer, inputs):
                 if active[b]:
                     close(hidden[b], whole[b, turn[b]])
                     turn[b] += 1
+
+
+@pytest.mark.parametrize("pinned", [0, 1, 9, 22])
+def test_pinned_positions_and_the_newest_others_are_held(transformer, inputs, pinned):
+    """24 slots, of which one is the next to be written: so 23 - pinned others."""
+    pins = (pinned, 0)
+    ring = pinned_ring(transformer, pins)
+    with torch.inference_mode():
+        for t in range(60):
+            transformer.step(inputs[:, t], ring, None)
+            slots, held = ring.held(0, t + 1)
+            loose = range(max(pinned, t + 1 - (24 - pinned)), t + 1)
+            expected = {*range(min(pinned, t + 1)), *loose}
+            assert sorted(held.tolist()) == sorted(expected)
+            ring.position -= 1  # as the step saw it
+            seen = ring.view(None)[0, 0, 0, : len(slots)]
+            ring.position += 1
+            oldest = {min(loose)} if t + 1 >= 24 else set()
+            assert set(held[seen].tolist()) == expected - oldest
+
+
+def test_no_more_can_be_pinned_than_leaves_two_to_slide(transformer):
+    ring = transformer.ring(1)
+    for count in (-1, 23, 1000):
+        with pytest.raises(ValueError, match="pinned"):
+            ring.pin(0, count)
+
+
+def test_a_reset_row_is_pinned_no_longer(transformer, inputs):
+    ring = pinned_ring(transformer, (9, 9))
+    ring.reset(0)
+    assert ring.pinned.tolist() == [0, 9]
+    with torch.inference_mode():
+        hidden = [transformer.step(inputs[:, t], ring, None)[0] for t in range(LENGTH)]
+    close(torch.stack(hidden), transformer(inputs[:1])[0])
 
 
 def test_a_reset_row_begins_anew(transformer, inputs):
