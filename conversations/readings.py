@@ -8,6 +8,7 @@ heard, and it stays in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -126,17 +127,25 @@ def transcript(conversation: Conversation, timeline: Timeline) -> list[dict[str,
 
 
 def _words(conversation: Conversation, timeline: Timeline) -> Iterator[dict[str, Any]]:
-    """Pieces joined to words: a leading space begins a new one."""
+    """Pieces joined to words. White space ends one, wherever in a piece it stands; so
+    does a pause, because not every script has spaces."""
     word: dict[str, Any] | None = None
     for seq, piece in _pieces(conversation):
         at = timeline.at(seq)
-        if word is None or piece[:1].isspace():
-            if word is not None and word["text"]:
-                yield word
-            word = {"start_s": at, "end_s": at, "text": ""}
-        word["text"] += piece.strip()
-        word["end_s"] = round(at + FRAME_SECONDS, 2)
-    if word is not None and word["text"]:
+        if word is not None and at - word["end_s"] > PAUSE_SECONDS:
+            yield word
+            word = None
+        for part in re.findall(r"\s+|\S+", piece):
+            if part.isspace():
+                if word is not None:
+                    yield word
+                word = None
+                continue
+            if word is None:
+                word = {"start_s": at, "end_s": at, "text": ""}
+            word["text"] += part
+            word["end_s"] = round(at + FRAME_SECONDS, 2)
+    if word is not None:
         yield word
 
 
