@@ -18,6 +18,7 @@ from inference.timing import SAMPLE_RATE
 MELS = ((2048, 160), (1024, 80), (512, 48), (256, 24), (128, 12), (64, 6))
 STFTS = (2048, 1024, 512)
 FLOOR = 1e-5
+LAYERS = 5  # of each part of the discriminator
 
 
 def mel_filters(window: int, bands: int) -> Tensor:
@@ -133,4 +134,4 @@ class Discriminator(nn.Module):
                 scale = wanted.detach().abs().mean().clamp(min=1e-3)
                 distance = distance + (wanted.detach() - heard).abs().mean() / scale
         count = len(self.parts)
-        return adversarial / count, distance / count / len(self.parts[0].layers)
+        return adversarial / count, distance / count / LAYERS

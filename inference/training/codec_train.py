@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference.network.mimi import MIMI_TINY, Mimi
+from inference.network.mimi.quantizer import Codebook
 from inference.training.bank import Bank, ShardReader, read_archive
 from inference.training.codec_data import SYMBOLS, SpeechPool, draw_clips
 from inference.training.codec_losses import Discriminator, MelLoss
@@ -87,7 +88,7 @@ class CodecTrainer:
             self.codec.init_weights(torch.Generator().manual_seed(config.seed))
         self.codec.to(device)
         for module in self.codec.quantizer.modules():
-            if hasattr(module, "refresh"):
+            if isinstance(module, Codebook):
                 module.refresh()
         self.head = PhonemeHead(MIMI_TINY.codebook_dim).to(device)
         self.judge = Discriminator(config.width).to(device)
@@ -258,7 +259,7 @@ class CodecTrainer:
         begin_codebooks(self.codec.quantizer, torch.cat(latents))
         self.ranks.from_first_(self.codec.quantizer.state_dict().values())
         for module in self.codec.quantizer.modules():
-            if hasattr(module, "refresh"):
+            if isinstance(module, Codebook):
                 module.refresh()
         self.coded = True
 

@@ -51,7 +51,8 @@ def pack(
         for file in sorted(voices.glob("*.bin"))
         if file.stem in names
     }
-    np.savez(out / "voices.npz", **{k: v.astype(np.float16) for k, v in styles.items()})
+    halves: dict[str, Any] = {k: v.astype(np.float16) for k, v in styles.items()}
+    np.savez(out / "voices.npz", **halves)
     (out / "vocab.json").write_text(vocabulary.read_text())
 
 

@@ -182,15 +182,15 @@ def run_trials(
     quiet = quiet_codes(TINY, codec)
     state = model.state(count)
     sampler = Sampler(count, TINY.text_cardinality, TINY.audio_cardinality, device)
-    for row, trial in enumerate(trials):
+    for index_of, trial in enumerate(trials):
         ids = encode_text(trial.persona.role_prompt)  # type: ignore[operator]
-        kept = voices[row, : VOICE_FRAMES[1] - 10]
+        kept = voices[index_of, : VOICE_FRAMES[1] - 10]
         rows, carry = persona_rows(trial, kept, ids, quiet)
-        model.prefill(state, row, model.embed(rows[:-1].to(device)), 0)
-        state.begin(row, rows[-1], carry)
+        model.prefill(state, index_of, model.embed(rows[:-1].to(device)), 0)
+        state.begin(index_of, rows[-1], carry)
         sampler.set(
-            row,
-            seed=settings.seed * 100_003 + row,
+            index_of,
+            seed=settings.seed * 100_003 + index_of,
             temperatures=(settings.text_temperature, settings.audio_temperature),
             top_k=(settings.text_top_k, settings.audio_top_k),
             greedy=False,
