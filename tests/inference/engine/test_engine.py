@@ -1,5 +1,6 @@
 """Sessions on slots: alone as in company, again as before, and what is refused."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -181,6 +182,27 @@ def test_the_context_that_is_left_is_counted():
     for frame in speech(0, 110):
         made.step({slot: frame})
     assert made.context_frames(slot) == 0
+
+
+def test_a_pinned_prompt_tells_when_the_window_has_slid():
+    """By the engine's word or by the session's, which wins; not a frame earlier."""
+    sound, said = speech(0, 130), {}
+    for engines, sessions_ in (
+        (False, None),
+        (True, None),
+        (False, True),
+        (True, False),
+    ):
+        made = Engine(MODEL, 1, pin_prompt=engines)
+        config = dataclasses.replace(CONFIGS[0], pin_prompt=sessions_)
+        slot = opened(made, config)
+        full = made.context_frames(slot)
+        said[engines, sessions_] = [made.step({slot: f})[slot] for f in sound]
+    sliding, pinned = said[False, None], said[True, None]
+    assert all(map(same, said[False, True], pinned))
+    assert all(map(same, said[True, False], sliding))
+    assert all(map(same, sliding[:full], pinned[:full]))
+    assert not any(map(same, sliding[full + 2 :], pinned[full + 2 :]))
 
 
 def test_a_full_engine_is_busy_at_once_and_free_again_after_a_close():
