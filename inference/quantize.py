@@ -45,6 +45,11 @@ def stored_weights(path: Path | str) -> Fetch:
     return fetch
 
 
+def packed_path(folder: Path, format: str) -> Path:
+    """Where a model's quantised weights lie, beside the others."""
+    return folder / f"packed-{format}.safetensors"
+
+
 def save_packed(model: PackedModel, path: Path) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in model.tensors.items()}
     shapes = {}
@@ -56,6 +61,7 @@ def save_packed(model: PackedModel, path: Path) -> None:
     metadata = {
         "packed_version": VERSION,
         "format": model.format,
+        "fingerprint": model.fingerprint,
         "config": model.config.to_json(),
         "weights": json.dumps(shapes),
     }
@@ -70,7 +76,7 @@ def load_packed(path: Path, device: torch.device) -> PackedModel:
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             return _read(path, file)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError) as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
@@ -83,7 +89,7 @@ def _read(path: Path, file: Any) -> PackedModel:
         shapes = json.loads(metadata["weights"])
     except (ConfigError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    model = PackedModel(config, metadata["format"])
+    model = PackedModel(config, metadata["format"], metadata.get("fingerprint", ""))
     names = set(file.keys())
     for name in names:
         if SEPARATOR not in name:

@@ -11,6 +11,7 @@ import dataclasses
 from types import ModuleType
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -74,6 +75,7 @@ def without_weights(model: Model, packed: PackedModel) -> Model:
     lm = LanguageModel(packed.config, packed.tensors["emb"].dtype, "meta")
     lm.emb = nn.Parameter(packed.tensors["emb"], requires_grad=False)
     lm.text_emb = nn.Parameter(packed.tensors["text_emb"], requires_grad=False)
-    lm.offsets = model.lm.offsets.to(packed.device)
-    lm.delayed = model.lm.delayed.to(packed.device)
+    tokens = packed.config.audio_cardinality + 1
+    lm.offsets = torch.arange(len(lm.emb), device=packed.device) * tokens
+    lm.delayed = torch.tensor(packed.config.delays, device=packed.device) > 0
     return dataclasses.replace(model, lm=lm)

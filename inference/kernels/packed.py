@@ -33,6 +33,7 @@ class PackedModel:
 
     config: ModelConfig
     format: str
+    fingerprint: str = ""  # of the model that was packed
     weights: dict[str, Weight] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
