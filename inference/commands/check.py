@@ -1,0 +1,90 @@
+"""Say which models this machine's GPU can serve, in which number formats.
+
+Measures the memory's read rate and the cost of a launch, in under a minute, and
+predicts for each format: whether one conversation keeps real time, milliseconds a
+frame, how many conversations fit, memory. The same for cards that are not here, from
+their published figures. Ends with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inference.engine.gpu_fit import Card
+
+HEAD = (
+    "weights kv    real time  ms/frame  full windows  first minute  memory GB  GB/frame"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        default="personaplex-7b",
+        choices=("personaplex-7b", "tiny"),
+        help="sizes of the model (default %(default)s)",
+    )
+    parser.add_argument("--device", default="cuda:0", help="default %(default)s")
+    parser.add_argument(
+        "--cards",
+        action="store_true",
+        help="also what named cards would do by their published figures",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from inference.engine.gpu_fit import CARDS, PAIRS, Sizes, fit
+    from inference.network.config import PERSONAPLEX_7B, TINY
+
+    known = {config.name: config for config in (PERSONAPLEX_7B, TINY)}
+    sizes = Sizes(known[arguments.config])
+    cards: list[Card] = []
+    if torch.cuda.is_available():
+        cards.append(_measured(arguments.device))
+    else:
+        _say("torch sees no CUDA GPU here.")
+    if arguments.cards or not cards:
+        cards += CARDS
+    report = []
+    for card in cards:
+        rate = f"{card.bandwidth / 1e9:.0f} GB/s, {card.memory / 1e9:.0f} GB"
+        _say(f"\n{card.name}: {rate}, {card.launch_us:.1f} us a launch\n{HEAD}")
+        fits = [fit(sizes, card, *pair) for pair in PAIRS]
+        for each in fits:
+            _say(
+                f"{each.weights:7s} {each.kv:5s} {'yes' if each.real_time else 'no':9s}"
+                f"{each.frame_ms:10.1f}{each.full_window:14d}{each.minute:14d}"
+                f"{each.memory_gb:11.1f}{each.bytes_gb:10.2f}"
+            )
+        rows = [dataclasses.asdict(each) for each in fits]
+        report.append(dataclasses.asdict(card) | {"fits": rows})
+    _say("\n" + json.dumps({"model": arguments.config, "cards": report}))
+    return 0
+
+
+def _measured(name: str) -> Card:
+    import torch
+
+    from inference.engine.gpu_fit import Card
+    from inference.engine.gpu_measure import launch_cost, read_bandwidth
+
+    device = torch.device(name)
+    torch.cuda.set_device(device)
+    return Card(
+        torch.cuda.get_device_name(device),
+        read_bandwidth(device),
+        torch.cuda.mem_get_info(device)[1],
+        launch_cost(device),
+    )
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
