@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 from inference.checkpoints import load_model
 from inference.engine.api import FrameLog, Sampling, SessionConfig
@@ -104,6 +105,21 @@ def test_so_much_sound_is_enough(talk):
     engine, config, sound, steps = talk
     assert engine.info.sound_frames == 18
     assert_goes_on(engine, config, steps, sound, 100, heard=18)
+
+
+def test_the_ear_is_where_it_was_bit_for_bit(tiny):
+    """Long after it forgot the beginning; two layers, each with a window of 30."""
+    engine, sound = Engine(tiny, 2), speech(3, 110)
+    config = SessionConfig("a", sampling=Sampling(seed=1))
+    slot = opened(engine, config)
+    steps = [engine.step({slot: frame})[slot] for frame in sound]
+    log = log_of(steps, sound, 110, heard=68)
+    again = opened(engine, dataclasses.replace(config, log=log))
+    before, after = (engine._banks[at] for at in (slot, again))
+    assert torch.equal(after._encoder.position, before._encoder.position)
+    assert torch.equal(after._encoder.buffer, before._encoder.buffer)
+    error = (after._decoder.buffer - before._decoder.buffer).abs().max()
+    assert error < 1e-3 * before._decoder.buffer.abs().max()
 
 
 def test_the_sound_that_is_enough_is_one_window_for_each_layer():
