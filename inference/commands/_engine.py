@@ -31,6 +31,14 @@ class NoSuchDevice(PersonaplexError):
     text = "Choose another --device."
 
 
+class NoFastEngine(PersonaplexError):
+    code = "no_fast_engine"
+    text = (
+        "--weights needs a CUDA GPU, torch's CUDA build with triton and cuda-bindings, "
+        "and a model of sizes in multiples of 64. Leave it out for the plain engine."
+    )
+
+
 def load(arguments: argparse.Namespace, dtype: torch.dtype | None = None) -> Model:
     folder = model_folder(arguments.model, arguments.models_dir)
     return load_model(folder, _device(arguments.device), dtype)
@@ -40,14 +48,16 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
     """What the model thread calls to get its engine."""
 
     def build() -> Engine:
-        model = load(arguments)
-        engine = warm(
-            model,
-            arguments.slots,
-            arguments.threads,
-            prompt_cache_mb=arguments.prompt_cache_mb,
-            pin_prompt=arguments.pin_prompt,
-        )
+        if getattr(arguments, "weights", ""):
+            engine = fast_engine(arguments)
+        else:
+            engine = warm(
+                load(arguments),
+                arguments.slots,
+                arguments.threads,
+                prompt_cache_mb=arguments.prompt_cache_mb,
+                pin_prompt=arguments.pin_prompt,
+            )
         gc.collect()
         gc.freeze()  # what lives from here to the end is never looked at again
         return engine
@@ -77,6 +87,36 @@ def warm(
         log.info("One session takes %.1f ms a tick: %d slots", tick_ms, fitting)
         engine = build(fitting)
         engine.warm_up()
+    engine.info = dataclasses.replace(engine.info, tick_ms_at_start=tick_ms)
+    return engine
+
+
+def fast_engine(arguments: argparse.Namespace) -> Engine:
+    """By kernels of our own, in the number formats asked for; on a GPU only."""
+    device = _device(arguments.device)
+    if device.type != "cuda":
+        raise NoFastEngine(f"--weights {arguments.weights} on {device}")
+    from inference.engine.gpu import GpuEngine
+    from inference.engine.gpu_load import load_for_gpu
+
+    torch.cuda.set_device(device)
+    try:
+        from inference.kernels import fast as ops
+
+        folder = model_folder(arguments.model, arguments.models_dir)
+        model, packed = load_for_gpu(folder, arguments.weights, device)
+    except (ImportError, ValueError) as error:
+        raise NoFastEngine(str(error)) from error
+    engine = GpuEngine(
+        model,
+        packed,
+        arguments.slots or GPU_SLOTS,
+        ops=ops,
+        kv=arguments.kv,
+        prompt_cache_mb=arguments.prompt_cache_mb,
+        pin_prompt=arguments.pin_prompt,
+    )
+    tick_ms = measure(engine)
     engine.info = dataclasses.replace(engine.info, tick_ms_at_start=tick_ms)
     return engine
 

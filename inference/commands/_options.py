@@ -88,6 +88,16 @@ def truth(text: str) -> bool:
     return text == "True"
 
 
+def one_of(*names: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            known = ", ".join(name or "nothing" for name in names)
+            raise argparse.ArgumentTypeError(f"must be one of {known}, not {text!r}")
+        return text
+
+    return read
+
+
 def seconds(text: str) -> float:
     try:
         value = float(text)

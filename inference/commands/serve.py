@@ -23,6 +23,7 @@ import sys
 from inference.commands._options import (
     add_model_options,
     add_option,
+    one_of,
     seconds,
     truth,
     whole,
@@ -51,6 +52,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "0",
         "conversations at once; 0: on a CPU as many as keep real time, else 4",
         whole(0, 256),
+    )
+    add_option(
+        parser,
+        "--weights",
+        "WORKER_WEIGHTS",
+        "",
+        "on a GPU, serve by the fast engine with weights in bf16, int8, fp8 or int4",
+        one_of("", "bf16", "int8", "fp8", "int4"),
+    )
+    add_option(
+        parser,
+        "--kv",
+        "WORKER_KV",
+        "bf16",
+        "with --weights: how conversations are remembered, bf16 or int8",
+        one_of("bf16", "int8"),
     )
     add_option(
         parser,
