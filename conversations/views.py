@@ -27,6 +27,7 @@ from personaplex_site.ranges import bytes_response
 from personas.models import Persona, PersonaVersion
 
 PAGE_SIZE = 25
+SMALL_MODEL = "tiny"  # ours: the page says what it can't do
 
 
 @login_required
@@ -55,6 +56,7 @@ def _worker_state(version: PersonaVersion) -> dict[str, Any] | None:
     return {
         "model": worker.model,
         "trained": worker.trained,
+        "small": worker.trained and worker.model == SMALL_MODEL,
         "free": sum(max(0, w.slots - w.sessions) for w in workers),
         "slots": sum(w.slots for w in workers),
         "context_seconds": worker.context_frames * FRAME_SECONDS,

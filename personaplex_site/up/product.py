@@ -105,7 +105,8 @@ class Product:
             "celery",
             [
                 *("-m", "celery", "-A", "personaplex_site", "--quiet", "worker"),
-                *("--concurrency", "1", "--loglevel", "INFO"),
+                # A voice that is being encoded must not hold up the sweeps.
+                *("--concurrency", "2", "--loglevel", "INFO"),
                 *("--without-gossip", "--without-mingle"),
             ],
             stop_seconds=5.0,
