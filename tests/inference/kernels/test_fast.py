@@ -9,7 +9,7 @@ from inference.kernels.weights import FORMATS, interleave, pack
 from inference.network.config import FREE
 from inference.network.layers import rope_frequencies
 from inference.network.sampling import Sampler
-from tests.inference.kernels.shapes import DEVICE, drawn, error, small_config
+from tests.inference.kernels.shapes import DEVICE, DIM, drawn, error, small_config
 
 pytestmark = pytest.mark.gpu
 ROUNDED = 4e-3  # two bf16 roundings of what differs in the last bits of fp32
@@ -96,7 +96,7 @@ def test_residual_and_norm_agree(fast):
 
 @pytest.mark.parametrize("kv", ["bf16", "int8"])
 def test_the_ring_is_written_alike(fast, ring, kv):
-    parts = drawn(2, 3, 3 * 512, dtype=torch.float32)
+    parts = drawn(2, 3, 3 * DIM, dtype=torch.float32)
     position = torch.tensor([0, 299, 100_003], device=DEVICE)
     active = torch.tensor([True, False, True], device=DEVICE)
     frequencies = rope_frequencies(128, 10_000.0, DEVICE)
@@ -117,7 +117,7 @@ def test_the_ring_is_written_alike(fast, ring, kv):
     "positions", [[0, 1, 255], [256, 297, 298], [299, 300, 599], [555, 556, 10_000]]
 )
 def test_attention_agrees(fast, ring, kv, positions):
-    position, q = torch.tensor(positions, device=DEVICE), drawn(3, 4, 128)
+    position, q = torch.tensor(positions, device=DEVICE), drawn(3, DIM // 128, 128)
     full = ring(kv, position)
     active = torch.ones(3, dtype=torch.bool, device=DEVICE)
     out = fast.attend(q, full, 0, position, active)
@@ -127,7 +127,7 @@ def test_attention_agrees(fast, ring, kv, positions):
 def test_a_row_that_sits_out_sees_nothing(fast, ring):
     position = torch.tensor([9, 9, 9], device=DEVICE)
     active = torch.tensor([True, False, True], device=DEVICE)
-    out = fast.attend(drawn(3, 4, 128), ring("bf16"), 0, position, active)
+    out = fast.attend(drawn(3, DIM // 128, 128), ring("bf16"), 0, position, active)
     assert not out[1].any()
     assert out[0].any()
 
