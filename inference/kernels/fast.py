@@ -1,7 +1,8 @@
 """The fast path's functions, under the names that ``plain`` gives its own."""
 
-from inference.kernels.attention import attend, attend_frame, write_kv
+from inference.kernels.attention import attend, write_kv
 from inference.kernels.choose import choose
+from inference.kernels.frame import attend_frame
 from inference.kernels.rows import add_norm, advance, complete, embed
 from inference.kernels.skinny import gated, linear
 
