@@ -28,6 +28,7 @@ from inference.commands._options import (
     truth,
     whole,
 )
+from inference.engine.schedule import QUEUE_FRAMES
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "--queue-frames",
         "QUEUE_FRAMES",
-        "12",
+        str(QUEUE_FRAMES),
         "frames of 80 ms that may wait per session; then the oldest is dropped",
         whole(1, 250),
     )

@@ -24,14 +24,13 @@ from inference.engine.api import (
     SessionConfig,
     SessionListener,
 )
-from inference.engine.schedule import Schedule, Turn, Work
+from inference.engine.schedule import QUEUE_FRAMES, Schedule, Turn, Work
 from inference.engine.work import SteppedEngine, StepResult, ThreadSession, VoiceJob
 from inference.errors import ModelError, PersonaplexError, WorkerStopping
 from inference.timing import FRAME_MS
 
 log = logging.getLogger(__name__)
 
-QUEUE_FRAMES = 12
 GRACE_MS = 4.0
 FAILED_TICKS_UNTIL_BROKEN = 3
 

@@ -46,6 +46,7 @@ from inference.engine.work import ThreadSession, VoiceJob, Waiting
 from inference.errors import WorkerBusy, WorkerStopping
 from inference.timing import FRAME_SECONDS
 
+QUEUE_FRAMES = 6  # half a second: more delay than that is worse than a gap
 PRIME_PATIENCE = 0.25  # seconds
 VOICE_PATIENCE = 1.0
 MAX_VOICE_JOBS = 4
