@@ -53,9 +53,9 @@ def assert_goes_on(engine, config, steps, sound, at, heard=None):
 
 @pytest.fixture(scope="module")
 def tiny():
-    """The language model at its real size and random weights; a small codec whose
-    attention counts (one that forgot its past at once would prove nothing), and which
-    has forgotten its beginning after 68 frames."""
+    """The language model of the product; a small codec whose attention counts (one that
+    forgot its past at once would prove nothing), and which has forgotten its beginning
+    after 68 frames."""
     codec = dataclasses.replace(SMALL, bins=TINY.audio_cardinality, context=60)
     mimi = lively_codec(codec, seed=5).requires_grad_(False)
     config = dataclasses.replace(TINY, mimi=codec)

@@ -71,8 +71,9 @@ def sound(frames):
 
 
 async def say(url, name, frames, role_prompt):
-    """The tokens a greedy persona answers to these frames, one at a time."""
-    opened = Open(name, role_prompt=role_prompt, sampling=Sampling(greedy=True))
+    """The tokens a persona answers to these frames, one at a time."""
+    sampling = Sampling(seed=len(role_prompt))
+    opened = Open(name, role_prompt=role_prompt, sampling=sampling)
     tokens = []
     async with await WorkerSession.connect(url, SECRET, opened) as session:
         assert session.ready.model == "tiny" and session.ready.prompt_frames > 0
