@@ -84,7 +84,7 @@ def opened(thread, name="one", **fields):
 
 
 def test_a_session_is_primed_then_answers_every_frame_in_order(started):
-    thread = started(EchoEngine())
+    thread = started(EchoEngine(), queue_frames=10)
     session, ear = opened(thread)
     assert ear.primed_info.prompt_frames == 10
     for number in range(10):
@@ -331,7 +331,7 @@ def test_stop_tells_the_sessions_that_are_left(started):
 
 
 def test_stats_know_the_percentiles_of_ticks(started):
-    thread = started(EchoEngine(tick_seconds=0.01))
+    thread = started(EchoEngine(tick_seconds=0.01), queue_frames=10)
     session, ear = opened(thread)
     for number in range(10):
         session.push(number, frame_of(number))
