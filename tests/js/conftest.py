@@ -78,7 +78,9 @@ def tones(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while a synchronous playwright lives, its event loop runs in this
+# thread, and asynchronous tests that come later could not run theirs.
+@pytest.fixture(scope="package")
 def chromium(tones):
     flags = [*FLAGS, f"--use-file-for-fake-audio-capture={tones}"]
     with sync_playwright() as playwright:
