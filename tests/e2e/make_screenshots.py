@@ -7,8 +7,6 @@ Not collected with the tests: its name says so.
 
 from pathlib import Path
 
-import pytest
-
 from tests.e2e import sounds
 from tests.e2e.test_a_person_talks import create_persona
 
@@ -21,19 +19,13 @@ ADMIN = {
     "admin-personas": "/admin/personas/persona/",
     "admin-voices": "/admin/personas/voice/",
 }
-ROLE = "<system> Your name is Anna. You work for City Library. <system>"
+ROLE = "Your name is Anna. You work for City Library."
 
 
 def take(page, name, *, full=True):
     page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(400)
     page.screenshot(path=PICTURES / f"{name}.png", full_page=full)
-
-
-@pytest.fixture
-def microphone(place):
-    """Takes the place of the speech in the other tests."""
-    return sounds.microphone(place)
 
 
 def test_pictures(page, product, password, place):
@@ -83,6 +75,6 @@ def test_pictures(page, product, password, place):
         page.goto(product.address + address)
         take(page, name)
     page.goto(product.address + "/admin/inference/worker/")
-    page.locator("th a").first.click()
+    page.locator("a[href$='/change/']").first.click()
     page.wait_for_load_state()
     take(page, "admin-worker")
