@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -41,8 +44,19 @@ def place():
         yield place
 
 
+@dataclass(frozen=True)
+class ElsewhereProduct:
+    """One that somebody else started; scripts/check-bare does so."""
+
+    address: str
+    data: Path
+
+
 @pytest.fixture(scope="session")
 def product(place):
+    if address := os.environ.get("E2E_ADDRESS"):
+        yield ElsewhereProduct(address, Path(os.environ["E2E_DATA"]))
+        return
     product = RunningProduct(place / "data", WORKER_SLOTS="2").start()
     yield product
     product.stop()
