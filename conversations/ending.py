@@ -72,5 +72,4 @@ async def write_end(
             await asyncio.sleep(RETRY_SECONDS)
     if not mine:
         log.warning("had been ended or deleted by someone else before %s", reason)
-        return reason
     return reason

@@ -13,22 +13,10 @@ import psycopg
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.chromium import AUTOPLAY, launch
 from tests.e2e import sounds
 from tests.e2e.browser_protocol_client import Site
 from tests.up.product import RunningProduct, open_folder
-
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-]
 
 
 def pytest_collection_modifyitems(items):
@@ -76,9 +64,8 @@ def microphone(place):
 
 @pytest.fixture(scope="module")  # not while processes are killed: it eats a core
 def chromium(microphone):
-    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone}"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = launch(playwright, microphone, AUTOPLAY)
         yield browser
         browser.close()
 

@@ -9,20 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.chromium import AUTOPLAY, launch
 from tests.js.stand_in import StandIn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-]
 
 # Listens at the loudspeaker: everything that is connected to it.
 SPY = """
@@ -82,11 +72,8 @@ def tones(tmp_path_factory):
 # thread, and asynchronous tests that come later could not run theirs.
 @pytest.fixture(scope="package")
 def chromium(tones):
-    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={tones}"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=flags
-        )
+        browser = launch(playwright, tones, AUTOPLAY)
         yield browser
         browser.close()
 

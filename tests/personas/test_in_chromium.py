@@ -13,17 +13,8 @@ from playwright.sync_api import expect, sync_playwright
 from personas.tasks import prepare_voice
 from personas.uploads import VoiceUpload
 from tests import sounds
+from tests.chromium import launch
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -31,13 +22,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def chromium(tmp_path_factory):
     path = tmp_path_factory.mktemp("microphone") / "voice.wav"
     path.write_bytes(sounds.encode(sounds.speech()))
-    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={path}"]
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         # Playwright keeps an event loop in this thread, which Django takes for ours.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=flags
-        )
+        browser = launch(playwright, path)
         yield browser
         browser.close()
 
