@@ -10,6 +10,8 @@ from unfold.admin import ModelAdmin
 
 from conversations.models import Conversation
 
+SECRET = ("holder", "resume_hash", "resume_hash_before")
+
 
 @admin.register(Conversation)
 class ConversationAdmin(ModelAdmin):
@@ -22,6 +24,8 @@ class ConversationAdmin(ModelAdmin):
         "frames",
         "late_frames",
         "dropped_frames",
+        "resumes",
+        "moves",
         "path_p50_ms",
         "path_p99_ms",
         "review",
@@ -43,7 +47,13 @@ class ConversationAdmin(ModelAdmin):
     def get_readonly_fields(
         self, request: HttpRequest, obj: Conversation | None = None
     ) -> list[str]:
-        return [field.name for field in Conversation._meta.fields]
+        fields = (field.name for field in Conversation._meta.fields)
+        return [name for name in fields if name not in SECRET]
+
+    def get_fields(
+        self, request: HttpRequest, obj: Conversation | None = None
+    ) -> list[str]:
+        return self.get_readonly_fields(request, obj)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from statistics import median
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
-from django.utils import timezone
 
 from conversations.models import Conversation, TooManyConversations
-from inference.engine.api import Sampling
+from conversations.places import seconds_until_free
+from inference.engine.api import FrameLog, Sampling
 from inference.errors import (
     NoWorker,
     PersonaplexError,
@@ -29,22 +27,13 @@ from inference.errors import (
 from inference.models import Worker
 from inference.worker.client import WorkerSession
 from inference.worker.protocol import Open
+from personas.errors import VoiceNotReady
 from personas.models import Persona, PersonaVersion, Voice
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 NO_WORKER_RETRY_S = 30.0  # a supervised worker with the small model is back by then
 VOICE_RETRY_S = 20.0
-Announce = Callable[[str], Awaitable[None]]
-
-
-class VoiceNotReady(PersonaplexError):
-    code = "voice_not_ready"
-    text = (
-        "The voice of this persona is being prepared for the model that is running "
-        "now. Please try again in about half a minute."
-    )
-    retryable = True
 
 
 @dataclass(frozen=True)
@@ -52,54 +41,80 @@ class Plan:
     """What a conversation will be held with, and where it may be held."""
 
     version: PersonaVersion
+    voice: Voice | None  # the version's, as the workers' model understands it
     workers: list[Worker]
 
 
 def make_plan(user: AbstractBaseUser, persona: Persona) -> Plan:
-    """Blocking. Raises TooManyConversations, NoWorker or VoiceNotReady."""
+    """Blocking. Raises TooManyConversations, NoWorker or as ``Voice.for_models``."""
     if Conversation.objects.of(user).live().count() >= settings.CONVERSATIONS_PER_USER:
         raise TooManyConversations(f"{user} has no place left")
     workers = list(Worker.objects.open())
     if not workers:
         raise NoWorker("no worker is ready")
     version = persona.current
-    if version.voice is not None:
-        workers = _fitting(version.voice, workers)
-    return Plan(version, workers)
+    if version.voice is None:
+        return Plan(version, None, workers)
+    voice = version.voice.for_models([w.fingerprint for w in workers])
+    return Plan(version, voice, [w for w in workers if voice.is_current(w.fingerprint)])
 
 
-def _fitting(voice: Voice, workers: list[Worker]) -> list[Worker]:
-    """The workers whose model understands the voice prompt."""
-    fitting = [w for w in workers if voice.is_current(w.fingerprint)]
-    if not fitting and not voice.ready_for(workers[0].fingerprint):
-        raise VoiceNotReady(f"voice {voice.pk} is of model {voice.fingerprint}")
-    return fitting or workers
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a worker, the same again wherever the conversation moves."""
+
+    open: Open
+    voice: Voice | None
+
+    @classmethod
+    def by(cls, conversation: object, plan: Plan, sampling: Sampling) -> Wanted:
+        opened = Open(
+            conversation=str(conversation),
+            role_prompt=plan.version.role_prompt,
+            voice=plan.voice.digest if plan.voice else "",
+            sampling=sampling,
+            keep_s=settings.RESUME_SECONDS,
+        )
+        return cls(opened, plan.voice)
+
+    @classmethod
+    def again(cls, conversation: Conversation) -> Wanted:
+        """Blocking. As it was begun. A voice that was deleted since may still be known
+        to the worker."""
+        digest = conversation.voice_digest
+        opened = Open(
+            conversation=str(conversation.pk),
+            role_prompt=conversation.persona_version.role_prompt,
+            voice=digest,
+            sampling=Sampling(**conversation.sampling),
+            pin_prompt=conversation.pin_prompt,
+            keep_s=settings.RESUME_SECONDS,
+        )
+        voice = Voice.objects.filter(digest=digest).first() if digest else None
+        return cls(opened, voice)
+
+    async def prompt(self) -> bytes:
+        return await read_prompt(self.voice)
 
 
 async def open_session(
-    conversation: str, plan: Plan, sampling: Sampling
+    workers: list[Worker], wanted: Wanted, log: FrameLog | None = None
 ) -> tuple[Worker, WorkerSession]:
-    """A primed session on the first worker that takes it."""
-    voice = plan.version.voice
-    wanted = Open(
-        conversation=conversation,
-        role_prompt=plan.version.role_prompt,
-        voice=voice.digest if voice else "",
-        sampling=sampling,
-    )
+    """A primed session on the first worker that takes it, which has ``log`` behind it.
+    Raises what a worker had against it; WorkerBusy or NoWorker if none has a place."""
     refusals: list[PersonaplexError] = []
-    for worker in plan.workers:
+    for worker in workers:
         try:
             session = await WorkerSession.connect(
-                worker.url, settings.WORKER_SECRET, wanted, lambda: read_prompt(voice)
+                worker.url, settings.WORKER_SECRET, wanted.open, wanted.prompt, log=log
             )
         except (WorkerBusy, NoWorker, WorkerLost, WorkerStopping) as error:
-            log.info("worker %s: %s (%s)", worker.name, error.code, error)
+            logger.info("worker %s: %s (%s)", worker.name, error.code, error)
             refusals.append(error)
         else:
             return worker, session
     busy = [error for error in refusals if isinstance(error, WorkerBusy)]
-    raise busy[0] if busy else NoWorker("; ".join(map(str, refusals)))
+    raise busy[0] if busy else NoWorker("; ".join(map(str, refusals)) or "none is up")
 
 
 async def read_prompt(voice: Voice | None) -> bytes:
@@ -107,10 +122,11 @@ async def read_prompt(voice: Voice | None) -> bytes:
         raise VoicePromptError("a voice was asked for where there is none")
     try:
         return await asyncio.to_thread(_read, voice)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: it was deleted meanwhile
         raise VoicePromptError(
             f"voice {voice.pk}: {error}",
-            text="The file of this voice is missing. Please upload it again.",
+            text="The file of this voice is missing. Please upload it again, or choose "
+            "another voice.",
         ) from error
 
 
@@ -128,18 +144,5 @@ def retry_after_s(error: PersonaplexError) -> float | None:
     if isinstance(error, VoiceNotReady):
         return VOICE_RETRY_S
     if isinstance(error, WorkerBusy):
-        return _until_a_place_is_free()
+        return seconds_until_free(0)
     return None
-
-
-def _until_a_place_is_free() -> float:
-    """The oldest live conversation's age against how long they last of late."""
-    recent = Conversation.objects.exclude(ended_at=None).order_by("-ended_at")[:20]
-    times = recent.values_list("started_at", "ended_at")
-    lengths = [(end - start).total_seconds() for start, end in times if end]
-    typical = median(lengths) if lengths else 60.0
-    oldest = (
-        Conversation.objects.live().order_by("started_at").values_list("started_at")
-    ).first()
-    age = (timezone.now() - oldest[0]).total_seconds() if oldest else 0.0
-    return round(min(max(typical - age, 5.0), settings.CONVERSATION_MAX_SECONDS))

@@ -16,7 +16,7 @@ from typing import Any
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from conversations import shutdown, wire
-from conversations.ending import reason_of_close
+from conversations.ending import ending_by_close
 from conversations.live import LiveConversation
 from conversations.models import EndReason
 from conversations.recorder import in_thread
@@ -47,7 +47,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             await super().__call__(scope, receive, send)
         except asyncio.CancelledError:  # the server is stopping
             if self._live is not None and self._talk is not None:
-                self._live.end(EndReason.SHUTDOWN)
+                shutdown.release(self._live)
                 await asyncio.wait({self._talk}, timeout=LEAVE_SECONDS)
             raise
         finally:
@@ -74,6 +74,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         # Accepted even when refused: a browser sees no close code otherwise.
         await self.accept()
+        if shutdown.is_stopping():
+            await self._close(wire.COME_BACK)
+            return
         user = self.scope["user"]
         if not user.is_authenticated:
             await self._close(wire.NOT_SIGNED_IN)
@@ -98,26 +101,35 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         except wire.WireError as error:
             await self._break_off(error)
 
-    async def _take_event(self, event: wire.Start | wire.End) -> None:
-        if isinstance(event, wire.End):
-            if self._live is None:
-                await self._close(wire.ENDED)
-            else:
+    async def _take_event(self, event: wire.Event) -> None:
+        match event:
+            case wire.Start():
+                await self._begin(event)
+            case wire.End() if self._live is not None:
                 self._live.end(EndReason.USER_ENDED)
-            return
+            case wire.End():
+                await self._close(wire.ENDED)
+            case wire.Leave() if self._live is not None:
+                self._live.end(EndReason.USER_LEFT)
+            case wire.Rewind(seconds) if self._live is not None:
+                self._live.rewind(seconds)
+            case wire.Stats(fields) if self._live is not None:
+                self._live.page_figures(fields)
+
+    async def _begin(self, start: wire.Start) -> None:
         if self._live is not None or self._persona is None:
             raise wire.WireError("a second start")
         if self._start_limit is not None:
             self._start_limit.cancel()
         self._live = LiveConversation(self.scope["user"], self._persona, self._transmit)
         self._live.watch_transport(self.base_send)
-        self._talk = asyncio.create_task(self._live.run(event))
+        self._talk = asyncio.create_task(self._live.run(start))
         shutdown.keep(self._talk, self._live)
 
     async def disconnect(self, code: int) -> None:
         self._closed = True
         if self._live is not None and self._talk is not None:
-            self._live.end(reason_of_close(code), detail=f"close {code}")
+            self._live.leave(ending_by_close(code))
             await asyncio.wait({self._talk}, timeout=LEAVE_SECONDS)
 
     async def _break_off(self, error: wire.WireError) -> None:

@@ -1,26 +1,28 @@
-"""How a live conversation's end is decided and written.
+"""How a conversation's holder leaves it: ended, parked, or given up to another one.
 
-Owns the table from errors to end reasons, and the last write. Knows no sockets.
+Owns the table from errors to that, and the last write. Knows no sockets.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db.utils import Error as DatabaseProblem
 
 from conversations import wire
-from conversations.models import Conversation, EndReason
+from conversations.holding import Superseded
+from conversations.models import EndReason
 from conversations.outbox import NotReading
 from conversations.recorder import in_thread
-from inference.errors import PersonaplexError, WorkerLost, WorkerStopping
+from inference.errors import PersonaplexError, TakenOver, WorkerLost, WorkerStopping
 
 log = logging.getLogger(__name__)
 
-SEND_SECONDS = 3.0
 WRITE_SECONDS = 60.0  # how long an absent database is waited for
 RETRY_SECONDS = 1.0
 
@@ -34,11 +36,29 @@ _REASONS: list[tuple[type[BaseException], EndReason]] = [
 ]
 
 
+class Leaving(enum.Enum):
+    END = enum.auto()  # for good
+    PARK = enum.auto()  # the browser may come back
+    LET_GO = enum.auto()  # somebody else has it: nothing is ours to write
+
+
 @dataclass(frozen=True)
 class Ending:
+    how: Leaving
     reason: EndReason
     close_code: int = wire.ENDED
     detail: str = ""
+
+
+def ending_by(error: BaseException) -> Ending:
+    """What the failure of a conversation's task leads to."""
+    if isinstance(error, (TakenOver, Superseded)):
+        detail = f"{type(error).__name__}: {error}"
+        return Ending(Leaving.LET_GO, EndReason.WEB_LOST, wire.TAKEN_OVER, detail)
+    reason = reason_of(error)
+    if reason == EndReason.NETWORK_LOST:
+        return Ending(Leaving.PARK, reason, wire.COME_BACK, str(error))
+    return Ending(Leaving.END, reason, detail=str(error))
 
 
 def reason_of(error: BaseException) -> EndReason:
@@ -48,28 +68,30 @@ def reason_of(error: BaseException) -> EndReason:
     return EndReason.SITE_ERROR
 
 
-def reason_of_close(code: int) -> EndReason:
-    """Why a browser's socket closed: 1000, 1001 and 1005 are a page that went away,
-    1012 is the server's own restart, the rest (1006 …) a connection that broke."""
+def ending_by_close(code: int) -> Ending:
+    """What the closing of a browser's socket means: 1000, 1001 and 1005 are a page that
+    went away, 1012 is the server's own restart, the rest (1006 …) a connection that
+    broke."""
+    detail = f"close {code}"
     if code in (1000, 1001, 1005):
-        return EndReason.USER_LEFT
-    return EndReason.SHUTDOWN if code == 1012 else EndReason.NETWORK_LOST
+        return Ending(Leaving.END, EndReason.USER_LEFT, detail=detail)
+    reason = EndReason.SHUTDOWN if code == 1012 else EndReason.NETWORK_LOST
+    return Ending(Leaving.PARK, reason, wire.COME_BACK, detail)
 
 
-async def write_end(
-    conversation: Conversation, reason: EndReason, **counts: int
-) -> str:
-    """Finish it, waiting for an absent database; the reason that stands in the end."""
+async def insist(write: Callable[[], bool], what: str) -> bool:
+    """Write how it was left, waiting for an absent database. False: it could not be
+    written, or was not ours to write."""
     deadline = time.monotonic() + WRITE_SECONDS
     while True:
         try:
-            mine = await in_thread(lambda: conversation.finish(reason, **counts))
+            written = await in_thread(write)
             break
         except DatabaseProblem as error:
             if time.monotonic() > deadline:
-                log.error("the end %s could not be written: %s", reason, error)
-                return reason
+                log.error("%s could not be written: %s", what, error)
+                return False
             await asyncio.sleep(RETRY_SECONDS)
-    if not mine:
-        log.warning("had been ended or deleted by someone else before %s", reason)
-    return reason
+    if not written:
+        log.warning("ended, deleted or taken over by someone else before %s", what)
+    return written

@@ -11,7 +11,7 @@ import numpy as np
 from django.db.models import QuerySet
 from numpy.typing import NDArray
 
-from conversations.frames import LATE, TIMING, unpack_timings
+from conversations.frames import LATE, RESENT, TIMING, unpack_timings
 
 if TYPE_CHECKING:
     from conversations.models import FrameChunk
@@ -21,14 +21,17 @@ PERCENTILES = (50, 95, 99)
 
 def timings_of(chunks: QuerySet[FrameChunk]) -> NDArray[np.void]:
     """TIMING [frames] of all chunks, in one query that leaves the sound alone."""
-    columns = chunks.order_by("first_frame").values_list("timings", flat=True)
+    columns = chunks.order_by("first_frame", "frames").values_list("timings", flat=True)
     parts = [unpack_timings(bytes(column)) for column in columns]
     return np.concatenate(parts) if parts else np.empty(0, TIMING)
 
 
 def path_percentiles(timings: NDArray[np.void]) -> dict[str, float]:
     """p50_ms, p95_ms and p99_ms of packet in → packet out."""
-    values = np.percentile(timings["path_us"] / 1000, PERCENTILES)
+    measured = timings[(timings["flags"] & RESENT) == 0]
+    if not len(measured):
+        measured = timings
+    values = np.percentile(measured["path_us"] / 1000, PERCENTILES)
     return {
         f"p{percentile}_ms": round(float(value), 2)
         for percentile, value in zip(PERCENTILES, values, strict=True)

@@ -7,8 +7,8 @@ Every column of ``n`` frames is little-endian:
 ==============  ===================================================================
 tokens          uint16 [n, 17]
 user_packets    every user packet *received*, answered or not: u32 seq, u8 flags,
-                u16 length, Opus. A chunk holds those up to its last frame; the last
-                chunk also those that were never answered.
+                u16 length, Opus. A chunk holds those up to its last frame; those that
+                were not answered when a holder let go are in a chunk of no frames.
 agent_packets   one per frame: u16 length, Opus
 timings         TIMING [n]
 pieces          [[frame, piece], …] (JSON, only the frames that spoke text)
@@ -45,6 +45,9 @@ MUTED = 1  # the browser said that this user frame is silence
 LATE = 2  # the worker took longer than one frame
 DROPPED = 4  # the worker dropped user frames just before this one
 GAP = 8  # microphone frames are missing just before this one
+# The user frame was pushed by an earlier holder of the conversation: its way was not
+# measured, and if that process was killed its packet is not in the log.
+RESENT = 16
 
 _USER = struct.Struct("<IBH")
 _LENGTH = struct.Struct("<H")

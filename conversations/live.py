@@ -1,17 +1,19 @@
-"""One live conversation: browser ↔ site ↔ worker, from ``start`` to its end reason.
+"""One browser in one conversation: browser ↔ site ↔ worker, from ``start`` on.
 
-Owns the tasks of the conversation and that it ends exactly once. Knows no Channels:
-it gets a send function and is told what the browser sent.
+Owns the tasks of the conversation and that its holder leaves it exactly once: ended,
+parked until the browser comes back, or let go because it came back elsewhere. Knows no
+Channels: it gets a send function and is told what the browser sent.
 
 ``receive_frame`` never waits. Everything that does is a task under one task group:
-taking the worker's frames, sending, recording, and watching the clock. A task that
-fails ends the conversation with the reason that its error stands for.
+the worker's frames, sending, recording, and watching the clock. A task that fails ends
+the conversation with the reason that its error stands for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 import uuid
@@ -21,19 +23,22 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
+from django.db.utils import Error as DatabaseProblem
 
-from conversations import wire
-from conversations.admission import Plan, make_plan, open_session, retry_after_s
-from conversations.audio_path import AudioPath
-from conversations.backpressure import report_fullness
-from conversations.ending import SEND_SECONDS, Ending, reason_of, write_end
-from conversations.models import Conversation, EndReason
-from conversations.outbox import Outbox, Send
-from conversations.recorder import Recorder, in_thread
+from conversations import context, opening, places, waiting, wire
+from conversations.admission import Plan, Wanted, make_plan, open_session, retry_after_s
+from conversations.browser_side import BrowserSide
+from conversations.departing import depart
+from conversations.ending import Ending, Leaving, ending_by
+from conversations.held import Held
+from conversations.holding import ResumeImpossible, Superseded
+from conversations.models import EndReason
+from conversations.outbox import Send
+from conversations.recorder import in_thread
+from conversations.worker_link import WorkerLink
 from inference.engine.api import Sampling
-from inference.errors import NoWorker, PersonaplexError, WorkerBusy, WorkerLost
+from inference.errors import NoWorker, PersonaplexError, WorkerBusy
 from inference.models import Worker
-from inference.timing import FRAME_SECONDS
 from inference.worker.client import WorkerSession
 from personaplex_site.logs import conversation_id
 from personas.models import Persona
@@ -41,92 +46,144 @@ from personas.models import Persona
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.25
-WORKER_SILENT_SECONDS = 10.0  # a frame unanswered for that long: the worker hangs
+# A browser that is heard for so long after ``ready`` has got it, and the token in it.
+CONFIRM_SECONDS = 1.0
+
+Session = tuple[Plan, Wanted, Worker, WorkerSession]
 
 
 @dataclass
 class Parts:
-    """What exists from ``ready`` on."""
+    """What exists once the conversation is held."""
 
-    conversation: Conversation
-    session: WorkerSession
-    recorder: Recorder
-    path: AudioPath
+    opened: opening.Opened
+    held: Held
+    link: WorkerLink
+    ends_at: float  # of time.monotonic: the longest duration
+    ready_at: float = math.inf
 
 
 class LiveConversation:
-    """``run`` is its whole life; ``end`` may be called any time, the first counts."""
+    """``run`` is its whole life; ``leave`` may be called any time, the first counts."""
 
     def __init__(self, user: AbstractBaseUser, persona: Persona, send: Send) -> None:
         self.id = uuid.uuid4()
         self._user = user
         self._persona = persona
-        self._send = send
+        self._browser = BrowserSide(send)
         self._ending: asyncio.Future[Ending]
         self._ending = asyncio.get_running_loop().create_future()
-        self._outbox = Outbox(send)
         self._parts: Parts | None = None
-        self._early = 0  # frames before ``ready``: nobody listens yet
-        self._after = 0  # frames after the end
+
+    def leave(self, ending: Ending) -> None:
+        if not self._ending.done():
+            self._ending.set_result(ending)
 
     def end(self, reason: EndReason, close: int = wire.ENDED, detail: str = "") -> None:
-        if not self._ending.done():
-            self._ending.set_result(Ending(reason, close, detail))
+        self.leave(Ending(Leaving.END, reason, close, detail))
+
+    def park(self, reason: EndReason) -> None:
+        """Keep it for its browser, which is told to come back."""
+        self.leave(Ending(Leaving.PARK, reason, wire.COME_BACK))
 
     def watch_transport(self, send: Send) -> None:
-        """Let the server's transport say when the browser does not read."""
-        report_fullness(send, self._outbox)
+        self._browser.watch_transport(send)
 
     def receive_frame(self, data: bytes) -> None:
         """A binary message of the browser. Raises WireError; never waits."""
         if self._ending.done():
-            self._after += 1
+            self._browser.after += 1
             return
         frame = wire.parse_frame(data)
-        if self._parts is not None:
-            self._parts.path.user_frame(frame)
+        if self._parts is None:
+            self._browser.early += 1
+            if self._browser.early > wire.Pace.CATCH_UP_FRAMES:
+                raise wire.TooFast(f"{self._browser.early} frames before ready")
             return
-        self._early += 1
-        if self._early > wire.Pace.CATCH_UP_FRAMES:
-            raise wire.TooFast(f"{self._early} frames before ready")
+        self._parts.held.path.user_frame(frame)
+
+    def rewind(self, seconds: float | None) -> None:
+        if self._parts is not None and not self._ending.done():
+            self._parts.link.rewinds.order(seconds)
+
+    def page_figures(self, fields: dict[str, Any]) -> None:
+        if self._parts is not None and not self._ending.done():
+            self._parts.held.keep_page_figures(fields)
 
     async def run(self, start: wire.Start) -> None:
-        conversation_id.set(str(self.id))
-        seed = start.sampling.seed if start.seeded else secrets.randbelow(wire.MAX_SEED)
-        start = replace(start, sampling=replace(start.sampling, seed=seed))
+        conversation_id.set(str(start.resume.conversation if start.resume else self.id))
         try:
-            await self._run(start)
+            parts = await (self._take_up(start) if start.resume else self._open(start))
+            if parts is not None:
+                await self._hold(parts)
+        except ResumeImpossible as error:
+            await self._refuse(error, wire.RESUME_IMPOSSIBLE)
+        except Superseded:
+            await self._browser.close(wire.TAKEN_OVER)
         except PersonaplexError as error:
-            await self._refuse(error)
-        except Exception:
+            no_place = isinstance(error, (NoWorker, WorkerBusy))
+            await self._refuse(error, wire.NO_PLACE if no_place else wire.ENDED)
+        except Exception as error:
             log.exception("a conversation failed")
-            await self._refuse(PersonaplexError("see the log"))
+            if start.resume and isinstance(error, DatabaseProblem):
+                await self._browser.close(wire.COME_BACK)  # it may yet be back in time
+            else:
+                await self._refuse(PersonaplexError("see the log"), wire.ENDED)
 
-    async def _run(self, start: wire.Start) -> None:
-        opened = await self._unless_ended(self._open(start.sampling))
+    # --- until it is held
+
+    async def _open(self, start: wire.Start) -> Parts | None:
+        """A new one; None when the browser left meanwhile."""
+        seed = start.sampling.seed if start.seeded else secrets.randbelow(wire.MAX_SEED)
+        sampling = replace(start.sampling, seed=seed)
+        opened = await self._unless_ended(self._in_turn(sampling, start.ticket))
         if opened is None:
-            return
-        plan, worker, session = opened
+            return None
+        session = opened[-1]
         try:
-            self._parts = await self._begin(start, plan, worker, session)
-            await self._announce_ready(start.sampling, session)
-            await self._talk(self._parts)
-        finally:
-            closing = asyncio.create_task(session.close())
-            if self._parts is not None:
-                await self._finish(self._parts)
-            await asyncio.gather(closing, return_exceptions=True)
+            begun = await in_thread(lambda: opening.begin(self._user, self.id, *opened))
+        except BaseException:
+            await session.close()
+            raise
+        parts = self._put_together(start, begun)
+        parts.link.begin(session)
+        await self._browser.event("ready", **self._ready(parts, session))
+        await self._browser.event("state", state="live")
+        return parts
 
-    async def _open(self, sampling: Sampling) -> tuple[Plan, Worker, WorkerSession]:
-        await self._event("state", state="connecting")
+    async def _in_turn(self, sampling: Sampling, ticket: str) -> Session:
+        await self._browser.event("state", state="connecting")
+        return await waiting.in_turn(
+            self._user,
+            self.id,
+            lambda: self._open_session(sampling),
+            self._tell_standing,
+            ticket=ticket,
+            comes_back=self._comes_back,
+        )
+
+    async def _tell_standing(self, standing: places.Standing, ticket: str) -> None:
+        await self._browser.event("state", state="waiting")
+        await self._browser.event(
+            "waiting",
+            position=standing.position,
+            of=standing.of,
+            eta_s=standing.eta_s,
+            ticket=ticket,
+        )
+
+    def _comes_back(self) -> bool:
+        return self._ending.done() and self._ending.result().how is Leaving.PARK
+
+    async def _open_session(self, sampling: Sampling) -> Session:
         plan = await in_thread(lambda: make_plan(self._user, self._persona))
-        await self._event("state", state="priming")
-        worker, session = await open_session(str(self.id), plan, sampling)
-        return plan, worker, session
+        await self._browser.event("state", state="priming")
+        wanted = Wanted.by(self.id, plan, sampling)
+        return plan, wanted, *await open_session(plan.workers, wanted)
 
     async def _unless_ended(
-        self, opening: Coroutine[Any, Any, tuple[Plan, Worker, WorkerSession]]
-    ) -> tuple[Plan, Worker, WorkerSession] | None:
+        self, opening: Coroutine[Any, Any, Session]
+    ) -> Session | None:
         """What was opened; None when the browser left or ended it meanwhile."""
         task = asyncio.create_task(opening)
         either: set[asyncio.Future[Any]] = {task, self._ending}
@@ -136,50 +193,50 @@ class LiveConversation:
         task.cancel()
         for outcome in await asyncio.gather(task, return_exceptions=True):
             if isinstance(outcome, tuple):  # it had just been opened
-                await outcome[2].close()
+                await outcome[-1].close()
         ending = self._ending.result()
         log.info("ended before it began: %s %s", ending.reason, ending.detail)
-        await self._close(ending.close_code)
+        await self._browser.close(ending.close_code)
         return None
 
-    async def _begin(
-        self, start: wire.Start, plan: Plan, worker: Worker, session: WorkerSession
-    ) -> Parts:
-        ready = session.ready
-        conversation = await in_thread(
-            lambda: Conversation.begin(
-                self._user,
-                id=self.id,
-                persona_version=plan.version,
-                worker_name=worker.name,
-                model=ready.model,
-                fingerprint=ready.fingerprint,
-                sampling=wire.sampling_event(start.sampling),
-                prompt_frames=ready.prompt_frames,
-                prime_ms=ready.prime_ms,
-            )
+    async def _take_up(self, start: wire.Start) -> Parts:
+        assert start.resume is not None
+        await self._browser.event("state", state="resuming")
+        resume = start.resume
+        taken = await in_thread(
+            lambda: opening.take_up(self._user, self._persona, resume)
         )
-        recorder = Recorder(conversation)
-        path = AudioPath(start.audio, session, self._outbox, recorder)
-        return Parts(conversation, session, recorder, path)
+        self.id = taken.row.pk
+        return self._put_together(start, taken)
 
-    async def _announce_ready(self, sampling: Sampling, session: WorkerSession) -> None:
-        ready = session.ready
-        await self._event(
-            "ready",
-            conversation=str(self.id),
-            model=ready.model,
-            trained=ready.trained,
-            prime_ms=round(ready.prime_ms, 1),
-            context_seconds=round(ready.context_frames * FRAME_SECONDS, 1),
-            max_seconds=settings.CONVERSATION_MAX_SECONDS,
-            seed=sampling.seed,
-            sampling=wire.sampling_event(sampling),
-        )
-        await self._event("state", state="live")
-        log.info("live on %s", session.ready.model)
+    def _put_together(self, start: wire.Start, opened: opening.Opened) -> Parts:
+        held = opened.held(start, self._browser.outbox, self._browser.say)
+        link = WorkerLink(held, self._resumed)
+        left = settings.CONVERSATION_MAX_SECONDS - opened.elapsed_s
+        self._parts = Parts(opened, held, link, time.monotonic() + left)
+        return self._parts
 
-    # --- while it is live
+    def _resumed(self, session: WorkerSession) -> None:
+        """It has a session again."""
+        assert self._parts is not None
+        self._browser.say("ready", **self._ready(self._parts, session))
+        self._browser.say("state", state="live")
+        self._parts.held.path.send_again(self._parts.opened.standing)
+
+    def _ready(self, parts: Parts, session: WorkerSession) -> dict[str, object]:
+        parts.ready_at = time.monotonic()
+        log.info("live on %s, frame %d", session.ready.model, parts.held.path.frame)
+        left_s = parts.ends_at - parts.ready_at
+        return opening.ready_event(parts.opened, parts.held, session.ready, left_s)
+
+    # --- while it is held
+
+    async def _hold(self, parts: Parts) -> None:
+        conversation_id.set(str(self.id))
+        try:
+            await self._talk(parts)
+        finally:
+            await self._depart(parts)
 
     async def _talk(self, parts: Parts) -> None:
         """Until something says that it has ended."""
@@ -187,9 +244,9 @@ class LiveConversation:
             tasks = [
                 group.create_task(self._guard(work))
                 for work in (
-                    self._take_frames(parts),
-                    self._outbox.run(),
-                    parts.recorder.run(),
+                    parts.link.run(),
+                    self._browser.outbox.run(),
+                    parts.held.recorder.run(),
                     self._watch(parts),
                 )
             ]
@@ -198,91 +255,47 @@ class LiveConversation:
                 task.cancel()
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
-        """The border of a task: its failure is a reason to end."""
+        """The border of a task: its failure is a reason to leave."""
         try:
             await work
         except Exception as error:
-            reason = reason_of(error)
-            if reason == EndReason.SITE_ERROR:
+            ending = ending_by(error)
+            if ending.reason == EndReason.SITE_ERROR:
                 log.exception("the site failed a conversation")
             else:
                 log.warning("%s: %s", type(error).__name__, error, exc_info=False)
-            self.end(reason, detail=str(error))
-
-    async def _take_frames(self, parts: Parts) -> None:
-        async for result in parts.session:
-            parts.path.answer(result)
-        raise WorkerLost("the worker ended the session")
+            self.leave(ending)
 
     async def _watch(self, parts: Parts) -> None:
-        began = time.monotonic()
+        path = parts.held.path
+        full = context.ContextWatch(parts.held)
+        unconfirmed = parts.opened.session is None
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             now = time.monotonic()
-            now_ns = time.perf_counter_ns()
-            self._outbox.check(now)
-            if now - began >= settings.CONVERSATION_MAX_SECONDS:
+            self._browser.outbox.check(now)
+            silent_s = (time.perf_counter_ns() - path.heard_ns) / 1e9
+            if now >= parts.ends_at:
                 self.end(EndReason.MAX_DURATION)
-            silent_s = (now_ns - parts.path.heard_ns) / 1e9
             if silent_s >= settings.CONVERSATION_INACTIVITY_SECONDS:
                 self.end(EndReason.INACTIVITY)
-            if parts.path.waiting_s(now_ns) >= WORKER_SILENT_SECONDS:
-                raise WorkerLost("a frame was not answered for too long")
+            session = parts.link.session
+            if session is not None and full.look(session.ready):
+                self.end(EndReason.CONTEXT_FULL)
+            heard_at = now - silent_s if path.heard else 0.0
+            if unconfirmed and heard_at >= parts.ready_at + CONFIRM_SECONDS:
+                parts.held.recorder.change(resume_hash_before="")
+                unconfirmed = False
 
-    # --- after
+    async def _depart(self, parts: Parts) -> None:
+        if not self._ending.done():
+            self.end(EndReason.SITE_ERROR, detail="cut off")
+        ending = self._ending.result()
+        await depart(parts.held, parts.link.session, ending, self._browser)
 
-    async def _finish(self, parts: Parts) -> None:
-        ending = (
-            self._ending.result()
-            if self._ending.done()
-            else Ending(EndReason.SITE_ERROR, detail="cut off")
-        )
-        if ending.close_code != wire.ENDED:
-            await self._close(ending.close_code)
-        await parts.recorder.close()
-        path, recorder = parts.path, parts.recorder
-        reason = await write_end(
-            parts.conversation,
-            ending.reason,
-            missing_frames=path.missing,
-            unwritten_frames=recorder.unwritten,
-        )
-        await self._event(
-            "ended",
-            reason=reason,
-            text=EndReason(reason).label,
-            # In a fresh process this loads every view: seconds, but not of the loop.
-            url=await in_thread(parts.conversation.get_absolute_url),
-        )
-        await self._close(wire.ENDED)
-        log.info(
-            "ended: %s %s frames=%d late=%d dropped=%d missing=%d unwritten=%d "
-            "unsent=%d early=%d after=%d",
-            *(ending.reason, ending.detail, path.frames, path.late, path.dropped),
-            *(path.missing, recorder.unwritten, self._outbox.dropped),
-            *(self._early, self._after),
-        )
-        await in_thread(parts.conversation.ask_for_analysis)
-
-    async def _refuse(self, error: PersonaplexError) -> None:
+    async def _refuse(self, error: PersonaplexError, close_code: int) -> None:
         log.info("refused: %s (%s)", error.code, error)
         retry = await in_thread(lambda: retry_after_s(error))
-        await self._event("error", **{**error.as_event(), "retry_after_s": retry})
-        no_place = isinstance(error, (NoWorker, WorkerBusy))
-        await self._close(wire.NO_PLACE if no_place else wire.ENDED)
-
-    async def _event(self, kind: str, **fields: object) -> None:
-        await self._transmit(
-            {"type": "websocket.send", "text": wire.event(kind, **fields)}
-        )
-
-    async def _close(self, code: int) -> None:
-        await self._transmit({"type": "websocket.close", "code": code})
-
-    async def _transmit(self, message: dict[str, object]) -> None:
-        """Send unless the browser doesn't take it: its absence is no failure here."""
-        try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._send(message)
-        except (TimeoutError, OSError) as error:
-            log.info("not sent: %s", error)
+        fields = {**error.as_event(), "retry_after_s": retry}
+        await self._browser.event("error", **fields)
+        await self._browser.close(close_code)

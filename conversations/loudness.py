@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversations import opus
+from conversations.frame_log import decode
 from conversations.models import Conversation, Levels
 from conversations.readings import Timeline, agent_packets, user_packets
-from inference.timing import FRAME_RATE, FRAME_SAMPLES
+from inference.timing import FRAME_RATE
 
 PER_FRAME = 2  # values per frame
 RATE = PER_FRAME * FRAME_RATE  # 25 a second
@@ -38,14 +39,7 @@ def measure(conversation: Conversation) -> Levels:
 def levels_of(packets: Iterable[bytes]) -> bytes:
     """uint8, PER_FRAME a packet: 0 for −60 dBFS and below, 100 for full scale."""
     decoder = opus.Decoder()
-    return b"".join(_level(_decode(decoder, packet)) for packet in packets)
-
-
-def _decode(decoder: opus.Decoder, packet: bytes) -> NDArray[np.int16]:
-    try:
-        return decoder.decode(packet)
-    except opus.OpusPacketError:  # was decoded when it came, so the log is damaged
-        return np.zeros(FRAME_SAMPLES, np.int16)
+    return b"".join(_level(decode(decoder, packet)) for packet in packets)
 
 
 def _level(pcm: NDArray[np.int16]) -> bytes:

@@ -9,68 +9,56 @@ from datetime import datetime, timedelta
 from celery import current_app
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractBaseUser
 from django.db import models, transaction
 from django.urls import reverse
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from conversations.appending import append_at_once
+from conversations.chunks import FrameChunk, Levels
 from conversations.figures import summarise
-from inference.errors import PersonaplexError
+from conversations.holding import (
+    ConversationGone,
+    ResumeImpossible,
+    Superseded,
+    digest_of,
+    new_token,
+)
+from conversations.places import Place
+from conversations.queries import ConversationQuerySet
+from conversations.reasons import EndReason, TooManyConversations
 from inference.timing import FRAME_SECONDS
 
 log = logging.getLogger(__name__)
 
-# A live conversation is touched at least every 3 s.
-ABANDONED = timedelta(seconds=10)
+__all__ = [
+    "Conversation",
+    "EndReason",
+    "FrameChunk",
+    "Levels",
+    "Place",
+    "TooManyConversations",
+]
 
 
-class EndReason(models.TextChoices):
-    """Why a conversation ended: a closed list, each with a test that makes it."""
-
-    USER_ENDED = "user_ended", "You ended the conversation"
-    USER_LEFT = "user_left", "The page was closed"
-    NETWORK_LOST = "network_lost", "The connection to the browser was lost"
-    INACTIVITY = "inactivity", "No sound came from the browser for a while"
-    MAX_DURATION = "max_duration", "The longest duration was reached"
-    WORKER_LOST = "worker_lost", "The voice engine went away"
-    MODEL_ERROR = "model_error", "The voice engine failed"
-    WEB_LOST = "web_lost", "The web server stopped unexpectedly"
-    SHUTDOWN = "shutdown", "The service was shut down"
-    PROTOCOL = "protocol", "The browser sent something invalid"
-    SITE_ERROR = "site_error", "The site failed"
-
-
-class TooManyConversations(PersonaplexError):
-    code = "too_many"
-    text = "You already have as many conversations open as you may. End one of them."
-    retryable = True
-
-
-class ConversationQuerySet(models.QuerySet["Conversation"]):
-    def of(self, user: AbstractBaseUser | AnonymousUser) -> ConversationQuerySet:
-        return self.filter(owner=user.pk)
-
-    def visible_to(
-        self, user: AbstractBaseUser | AnonymousUser
-    ) -> ConversationQuerySet:
-        """Their own; staff may look at everybody's."""
-        return self if getattr(user, "is_staff", False) else self.of(user)
-
-    def live(self) -> ConversationQuerySet:
-        """Not ended, and its web process has been heard of lately."""
-        return self.filter(ended_at=None, alive_at__gte=timezone.now() - ABANDONED)
-
-    def end_abandoned(self) -> int:
-        """End what a dead web process left behind; how many there were."""
-        stale = self.filter(ended_at=None, alive_at__lt=timezone.now() - ABANDONED)
-        return sum(conversation.give_up() for conversation in stale)
+# The sweep's verdict is a guess, which whoever holds the conversation takes back.
+OPEN = models.Q(ended_at=None) | models.Q(end_reason=EndReason.WEB_LOST)
 
 
 class Conversation(models.Model):
     """One talk with a persona, from the first frame to its end reason.
 
-    live ──finish(reason)──> ended
+    ::
+
+        live ──finish(reason)──> ended
+        live ──park(reason)──> parked ──claim──> live
+        parked ──give_up, after RESUME_SECONDS──> ended with the parked reason
+        live, its process dead ──claim──> live
+        live, its process dead ──give_up, after WEB_LOST_SECONDS──> ended, web_lost
+
+    Whoever writes is ``holder``: each change but the sweep's is made only if the row
+    still names the holder that this object was loaded with.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -86,6 +74,9 @@ class Conversation(models.Model):
     sampling = models.JSONField(default=dict)
     prompt_frames = models.PositiveIntegerField(default=0)
     prime_ms = models.FloatField(default=0)
+    voice_digest = models.CharField(max_length=64, blank=True)  # of the voice prompt
+    pin_prompt = models.BooleanField(default=False)  # and must be, if it is rebuilt
+    sound_frames = models.PositiveIntegerField(default=0)  # that a rebuild wants
     started_at = models.DateTimeField(auto_now_add=True)
     # Moved by every chunk and by the consumer's heartbeat: how the sweep finds
     # conversations whose web process died.
@@ -104,6 +95,20 @@ class Conversation(models.Model):
     path_p95_ms = models.FloatField(null=True, blank=True)
     path_p99_ms = models.FloatField(null=True, blank=True)
 
+    # Who writes, and what a browser has to show to take it over: the newest token,
+    # or the one before until the browser has been heard with the newest.
+    holder = models.UUIDField(null=True, editable=False)
+    resume_hash = models.CharField(max_length=64, blank=True, editable=False)
+    resume_hash_before = models.CharField(max_length=64, blank=True, editable=False)
+    resumes = models.PositiveIntegerField(default=0)
+    # Kept for its browser, and the reason that stands if that doesn't come back.
+    parked_at = models.DateTimeField(null=True, blank=True)
+    parked_reason = models.CharField(max_length=20, choices=EndReason, blank=True)
+    moves = models.PositiveIntegerField(default=0)  # from one worker to another
+    timeline = models.JSONField(default=list)  # as in conversations.past
+    # [{"frame", "kind": "resumed" | "parked" | "moved" | "rewound", "ms", "detail"}]
+    notes = models.JSONField(default=list)
+
     objects = ConversationQuerySet.as_manager()
 
     class Meta:
@@ -120,7 +125,12 @@ class Conversation(models.Model):
                 name="ended_with_a_reason",
                 condition=models.Q(ended_at=None, end_reason="")
                 | (models.Q(ended_at__isnull=False) & ~models.Q(end_reason="")),
-            )
+            ),
+            models.CheckConstraint(
+                name="parked_with_a_reason",
+                condition=models.Q(parked_at=None, parked_reason="")
+                | (models.Q(parked_at__isnull=False) & ~models.Q(parked_reason="")),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -150,35 +160,111 @@ class Conversation(models.Model):
             raise TooManyConversations(f"{owner} has no place left")
         return cls.objects.create(owner=owner, alive_at=timezone.now(), **fields)
 
-    def touch(self) -> bool:
-        """Its web process is alive. False: it was ended or deleted by someone else.
+    @classmethod
+    def claim(
+        cls, user: AbstractBaseUser, persona: uuid.UUID, pk: uuid.UUID, token: str
+    ) -> tuple[Conversation, str]:
+        """Take over a conversation with its resume token; the token for next time.
+
+        The token is used up by the same statement that changes the holder, so of two
+        who show it one at a time holds the conversation. Raises ResumeImpossible.
+        """
+        mine = cls.objects.of(user).filter(pk=pk)
+        found = mine.filter(persona_version__persona=persona).first()
+        if found is None:
+            raise ResumeImpossible(f"no conversation {pk} of {user}")
+        too_late = cls.objects.abandoned().filter(pk=pk, parked_at__isnull=False)
+        if too_late.exists():
+            found.give_up()
+        used, fresh, holder = digest_of(token), new_token(), uuid.uuid4()
+        either = models.Q(resume_hash=used) | models.Q(resume_hash_before=used)
+        # Columns of the row itself only: what is joined is not looked at again when
+        # somebody else changed the row meanwhile.
+        if not mine.filter(either, ended_at=None).update(
+            holder=holder,
+            resume_hash=digest_of(fresh),
+            resume_hash_before=used,
+            resumes=models.F("resumes") + 1,
+            parked_at=None,
+            parked_reason="",
+            alive_at=timezone.now(),
+        ):
+            raise ResumeImpossible(f"{pk} has ended, or its token was used")
+        found.refresh_from_db()
+        if found.holder != holder:
+            raise Superseded("taken over at the same moment")
+        return found, fresh
+
+    @property
+    def _mine(self) -> models.QuerySet[Conversation]:
+        return Conversation.objects.filter(pk=self.pk, holder=self.holder)
+
+    def touch(self, **changes: object) -> None:
+        """Its holder is alive, and has changed these fields. Raises Superseded or
+        ConversationGone.
 
         Takes back a verdict of the sweep: while the database was away the web process
         could not say that it was alive.
         """
-        mine = Conversation.objects.filter(pk=self.pk)
-        if mine.filter(ended_at=None).update(alive_at=timezone.now()):
-            return True
+        now = timezone.now()
+        if self._mine.filter(OPEN).update(
+            alive_at=now, ended_at=None, end_reason="", **changes
+        ):
+            return
+        self.check_holder()
+        raise ConversationGone(f"{self.pk} was deleted or ended")
+
+    def check_holder(self) -> None:
+        """Raise Superseded if somebody else holds it."""
+        row = Conversation.objects.filter(pk=self.pk).values_list("holder").first()
+        if row is not None and row[0] != self.holder:
+            raise Superseded(f"{self.pk} has another holder")
+
+    def append(self, chunk: FrameChunk, *, repeated: bool, **changes: object) -> None:
+        """Add a chunk to the log. ``repeated``: it may be there already, because the
+        answer to an earlier attempt got lost.
+
+        The row is locked by ``touch`` first, so no chunk of an earlier holder appears
+        after a claim: what the new holder reads then is where it goes on.
+        """
+        now, guess = timezone.now(), EndReason.WEB_LOST
+        if not (repeated or changes) and append_at_once(
+            self.pk, self.holder, guess, now, chunk
+        ):
+            return
+        with transaction.atomic():
+            self.touch(**changes)
+            if not (repeated and chunk.is_stored()):
+                chunk.save(force_insert=True)
+
+    def park(self, reason: EndReason, **changes: object) -> bool:
+        """Keep it for its browser; False if it is not ours to keep any more."""
+        now = timezone.now()
         return bool(
-            mine.filter(end_reason=EndReason.WEB_LOST).update(
-                alive_at=timezone.now(), ended_at=None, end_reason=""
+            self._mine.filter(OPEN).update(
+                parked_at=now,
+                parked_reason=reason,
+                alive_at=now,
+                ended_at=None,
+                end_reason="",
+                **changes,
             )
         )
 
     def finish(self, reason: EndReason, **counts: int) -> bool:
-        """End it with its reason and figures; False if it had been ended already.
-
-        The sweep's web_lost is a guess, which whoever held the conversation corrects.
-        """
-        open_or_guessed = models.Q(ended_at=None) | models.Q(
-            end_reason=EndReason.WEB_LOST
+        """End it with its reason and figures; False if it had been ended already, or
+        has another holder."""
+        return self._end(
+            OPEN & models.Q(holder=self.holder), reason, timezone.now(), **counts
         )
-        return self._end(open_or_guessed, reason, timezone.now(), **counts)
 
     def give_up(self) -> bool:
         """End it as abandoned, at the moment when it was last heard of."""
-        still = models.Q(ended_at=None, alive_at=self.alive_at)
-        return self._end(still, EndReason.WEB_LOST, self.alive_at)
+        still = models.Q(
+            ended_at=None, alive_at=self.alive_at, parked_at=self.parked_at
+        )
+        reason = EndReason(self.parked_reason or EndReason.WEB_LOST)
+        return self._end(still, reason, self.parked_at or self.alive_at)
 
     def ask_for_analysis(self) -> None:
         """Have the levels made, once a minute at most. Quiet without a broker: the
@@ -200,49 +286,12 @@ class Conversation(models.Model):
     ) -> bool:
         figures = summarise(self.chunks.all())
         changed = Conversation.objects.filter(condition, pk=self.pk).update(
-            **{**figures, **counts}, ended_at=at, end_reason=reason
+            **{**figures, **counts},
+            ended_at=at,
+            end_reason=reason,
+            parked_at=None,
+            parked_reason="",
         )
         if changed:
             self.refresh_from_db()
         return bool(changed)
-
-
-class FrameChunk(models.Model):
-    """Up to CHUNK_FRAMES consecutive frames; columns as in conversations.frames."""
-
-    conversation = models.ForeignKey(
-        Conversation, models.CASCADE, related_name="chunks"
-    )
-    first_frame = models.PositiveIntegerField()
-    frames = models.PositiveSmallIntegerField()
-    tokens = models.BinaryField()
-    user_packets = models.BinaryField()
-    agent_packets = models.BinaryField()
-    timings = models.BinaryField()
-    pieces = models.JSONField(default=list)
-
-    class Meta:
-        ordering = ["first_frame"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["conversation", "first_frame"], name="one_chunk_per_frame"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.conversation_id} frames {self.first_frame}+{self.frames}"
-
-
-class Levels(models.Model):
-    """How loud both sides were, for the waveform; made once, after the end."""
-
-    conversation = models.OneToOneField(
-        Conversation, models.CASCADE, related_name="levels", primary_key=True
-    )
-    rate = models.FloatField()  # values per second
-    user = models.BinaryField()  # uint8, 0 (−60 dBFS) … 100 (full scale)
-    agent = models.BinaryField()
-    made_at = models.DateTimeField(auto_now_add=True)
-
-    def __str__(self) -> str:
-        return f"levels of {self.conversation_id}"

@@ -42,16 +42,20 @@ class Timeline:
 
     @classmethod
     def of(cls, conversation: Conversation) -> Timeline:
-        columns = conversation.chunks.order_by("first_frame").values_list(
-            "user_packets", flat=True
-        )
-        # Every chunk holds the packets that its frames answer, in order.
-        head = unpack_user_packets(bytes(columns.first() or b""))
-        tail = unpack_user_packets(bytes(columns.last() or b""))
-        if not head or not tail:
+        """Every seq of the log, answered or only received, lies in it."""
+        chunks = conversation.chunks.order_by("first_frame", "frames", "id")
+        first = last = None
+        # The outermost chunks: those around them may be packets without frames.
+        columns = chunks.values_list("timings", "user_packets")
+        for timings, packets in (*columns[:2], *columns.reverse()[:2]):
+            seqs = unpack_timings(bytes(timings))["seq"].tolist()
+            seqs += [user.seq for user in unpack_user_packets(bytes(packets))]
+            if seqs:
+                first = min(seqs) if first is None else min(first, *seqs)
+                last = max(seqs) if last is None else max(last, *seqs)
+        if first is None or last is None:
             return cls(0, 0)
-        first = head[0].seq
-        slots = tail[-1].seq - first + 1
+        slots = last - first + 1
         if not 0 < slots <= MAX_SLOTS:
             raise FrameLogError(f"{slots} frames in conversation {conversation.pk}")
         return cls(first, slots)
@@ -85,7 +89,8 @@ def user_packets(conversation: Conversation, timeline: Timeline) -> list[bytes]:
     slots = [opus.silence()] * timeline.slots
     for column in conversation.chunks.values_list("user_packets", flat=True):
         for user in unpack_user_packets(bytes(column)):
-            slots[user.seq - timeline.first_seq] = user.packet
+            if 0 <= user.seq - timeline.first_seq < timeline.slots:
+                slots[user.seq - timeline.first_seq] = user.packet
     return slots
 
 
@@ -108,13 +113,18 @@ Words = list[dict[str, Any]]
 
 
 def transcript(conversation: Conversation, timeline: Timeline) -> list[dict[str, Any]]:
-    """What the agent said, in stretches between pauses, with the time of each word."""
+    """What the agent said, in stretches between pauses, with the time of each word.
+    Where it was rewound a new stretch begins: both versions were heard."""
     stretches: list[Words] = []
+    new = True
     for word in _words(conversation, timeline):
-        last = stretches[-1][-1] if stretches else None
-        if last is None or word["start_s"] - last["end_s"] > PAUSE_SECONDS:
+        if word is None:
+            new = True
+            continue
+        if new or word["start_s"] - stretches[-1][-1]["end_s"] > PAUSE_SECONDS:
             stretches.append([])
         stretches[-1].append(word)
+        new = False
     return [
         {
             "start_s": words[0]["start_s"],
@@ -126,12 +136,19 @@ def transcript(conversation: Conversation, timeline: Timeline) -> list[dict[str,
     ]
 
 
-def _words(conversation: Conversation, timeline: Timeline) -> Iterator[dict[str, Any]]:
+def _words(
+    conversation: Conversation, timeline: Timeline
+) -> Iterator[dict[str, Any] | None]:
     """Pieces joined to words. White space ends one, wherever in a piece it stands; so
-    does a pause, because not every script has spaces."""
+    does a pause, because not every script has spaces. None: it was rewound here."""
     word: dict[str, Any] | None = None
-    for seq, piece in _pieces(conversation):
+    rewound = [n["frame"] for n in conversation.notes if n["kind"] == "rewound"]
+    for frame, seq, piece in _pieces(conversation):
         at = timeline.at(seq)
+        if rewound and frame >= rewound[0]:
+            rewound = [mark for mark in rewound if mark > frame]
+            yield from (word, None)
+            word = None
         if word is not None and at - word["end_s"] > PAUSE_SECONDS:
             yield word
             word = None
@@ -149,13 +166,13 @@ def _words(conversation: Conversation, timeline: Timeline) -> Iterator[dict[str,
         yield word
 
 
-def _pieces(conversation: Conversation) -> Iterator[tuple[int, str]]:
-    """Each spoken piece and the user frame it stands at."""
+def _pieces(conversation: Conversation) -> Iterator[tuple[int, int, str]]:
+    """Each spoken piece, its frame and the user frame it stands at."""
     columns = conversation.chunks.values_list("first_frame", "timings", "pieces")
     for first, timings, pieces in columns:
         seqs = unpack_timings(bytes(timings))["seq"]
         for frame, piece in pieces:
-            yield int(seqs[frame - first]), piece
+            yield frame, int(seqs[frame - first]), piece
 
 
 # --- latency

@@ -18,9 +18,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from conversations import readings
+from conversations import readings, story
 from conversations.loudness import envelope
 from conversations.models import Conversation, Levels
+from conversations.wire import sampling_choices
 from inference.models import Worker
 from inference.timing import FRAME_MS, FRAME_SECONDS
 from personaplex_site.ranges import bytes_response
@@ -41,6 +42,8 @@ def conversation_talk(request: HttpRequest, persona_id: UUID) -> HttpResponse:
         "socket_path": f"/ws/personas/{persona.pk}/talk/",
         "max_seconds": settings.CONVERSATION_MAX_SECONDS,
         "worker": _worker_state(version),
+        "why_nobody": Worker.objects.why_nobody(),
+        "sampling_choices": sampling_choices(),
     }
     return render(request, "conversations/talk.html", context)
 
@@ -51,7 +54,9 @@ def _worker_state(version: PersonaVersion) -> dict[str, Any] | None:
     if not workers:
         return None
     voice = version.voice
-    fitting = [w for w in workers if voice is None or voice.is_current(w.fingerprint)]
+    models = [w.fingerprint for w in workers]
+    found = voice.found_for(models) if voice else None
+    fitting = [w for w in workers if found and found.is_current(w.fingerprint)]
     worker = (fitting or workers)[0]
     return {
         "model": worker.model,
@@ -62,7 +67,7 @@ def _worker_state(version: PersonaVersion) -> dict[str, Any] | None:
         "context_seconds": worker.context_frames * FRAME_SECONDS,
         "tick_ms": worker.tick_p99_ms,
         "too_slow": worker.tick_p50_ms > FRAME_MS,
-        "voice_fits": bool(fitting),
+        "voice_problem": voice.why_not(models).text if voice and not found else "",
     }
 
 
@@ -125,6 +130,7 @@ def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What docs/review-data.md describes."""
     conversation = _visible(request, pk)
     timeline = readings.Timeline.of(conversation)
+    places = story.Places(conversation, timeline)
     levels = Levels.objects.filter(conversation=conversation).first()
     if levels is None and not conversation.is_live:
         conversation.ask_for_analysis()
@@ -152,6 +158,8 @@ def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
             "transcript": readings.transcript(conversation, timeline),
             "envelope": envelope(levels) if levels else None,
             "latency": readings.latency(conversation, timeline),
+            "notes": story.notes(conversation, places),
+            "page": story.page_figures(conversation, places),
         }
     )
 

@@ -7,10 +7,10 @@ Channels and no database.
 from __future__ import annotations
 
 import json
-import math
 import struct
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+from uuid import UUID
 
 from inference.engine.api import Sampling
 from inference.timing import FRAME_RATE, FRAME_SAMPLES
@@ -19,6 +19,7 @@ OPUS, PCM = 1, 2
 MUTED = 1
 LATE, DROPPED = 1, 2
 MAX_MESSAGE = 8_192  # bytes, both kinds
+MAX_REWIND_SECONDS = 120.0
 MAX_SEED = 2**31 - 1  # a whole number in JavaScript and a seed in PyTorch
 
 ENDED = 1000
@@ -26,6 +27,11 @@ MALFORMED = 4400
 NOT_SIGNED_IN = 4401
 NO_PERSONA = 4404
 NO_START = 4408
+TAKEN_OVER = 4409
+RESUME_IMPOSSIBLE = 4410
+# "Come back with your token": this process lets go. Not the standard's 1012, which
+# Daphne refuses to send.
+COME_BACK = 4412
 TOO_LARGE = 4413
 TOO_FAST = 4429
 NO_PLACE = 4503
@@ -74,10 +80,19 @@ def agent_frame(kind: int, flags: int, path_us: int, seq: int, payload: bytes) -
 
 
 @dataclass(frozen=True)
+class Resume:
+    conversation: UUID
+    token: str
+    have: int  # the newest agent frame that was played, -1 for none
+
+
+@dataclass(frozen=True)
 class Start:
     audio: Literal["opus", "pcm"]
     sampling: Sampling
     seeded: bool  # the browser chose the seed itself
+    resume: Resume | None = None
+    ticket: str = ""  # of a place in the line
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,27 @@ class End:
     pass
 
 
-def parse_event(text: str) -> Start | End:
+@dataclass(frozen=True)
+class Leave:
+    """Out of the line."""
+
+
+@dataclass(frozen=True)
+class Rewind:
+    seconds: float | None  # None: to where the agent's latest turn began
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The page's own figures, as it sent them: see conversations.page_figures."""
+
+    fields: dict[str, Any]
+
+
+Event = Start | End | Leave | Rewind | Stats
+
+
+def parse_event(text: str) -> Event:
     if len(text) > MAX_MESSAGE:
         raise TooLarge(f"{len(text)} characters")
     try:
@@ -95,11 +130,42 @@ def parse_event(text: str) -> Start | End:
     match fields:
         case {"type": "end"}:
             return End()
+        case {"type": "leave"}:
+            return Leave()
         case {"type": "start", "audio": "opus" | "pcm" as audio}:
             wanted = fields.get("sampling") or {}
             sampling = clamp_sampling(wanted)
-            return Start(audio, sampling, isinstance(wanted.get("seed"), int))
+            resume, ticket = fields.get("resume"), fields.get("ticket", "")
+            if not isinstance(ticket, str):
+                raise WireError("a ticket is text")
+            return Start(
+                audio,
+                sampling,
+                seeded=isinstance(wanted.get("seed"), int),
+                resume=None if resume is None else parse_resume(resume),
+                ticket=ticket,
+            )
+        case {"type": "rewind", "seconds": seconds} if is_number(seconds):
+            return Rewind(float(min(max(seconds, 1.0), MAX_REWIND_SECONDS)))
+        case {"type": "say_again"}:
+            return Rewind(None)
+        case {"type": "stats"}:
+            return Stats(fields)
     raise WireError(f"no known event: {text[:40]!r}")
+
+
+def parse_resume(fields: object) -> Resume:
+    match fields:
+        case {
+            "conversation": str() as key,
+            "token": str() as token,
+            "have": int() as have,
+        }:
+            try:
+                return Resume(UUID(key), token, have)
+            except ValueError as error:
+                raise WireError(f"no conversation {key[:40]!r}") from error
+    raise WireError("resume is conversation, token and have")
 
 
 def _refuse(constant: str) -> float:
@@ -110,11 +176,20 @@ def _refuse(constant: str) -> float:
 _TEMPERATURES = ("temperature_text", "temperature_audio")
 _RANGES: dict[str, tuple[float, float]] = {
     "temperature_text": (0.1, 1.5),
-    "temperature_audio": (0.1, 1.5),
     "top_k_text": (1, 1_000),
+    "temperature_audio": (0.1, 1.5),
     "top_k_audio": (1, 2_048),
     "seed": (0, MAX_SEED),
 }
+
+
+def sampling_choices() -> dict[str, dict[str, float | None]]:
+    """What a page may offer: the ranges that ``clamp_sampling`` moves into."""
+    usual = asdict(Sampling()) | {"seed": None}  # a new one each time
+    return {
+        name: {"least": least, "most": most, "default": usual[name]}
+        for name, (least, most) in _RANGES.items()
+    }
 
 
 def clamp_sampling(wanted: object) -> Sampling:
@@ -128,13 +203,18 @@ def clamp_sampling(wanted: object) -> Sampling:
                 raise WireError("greedy is true or false")
             values[name] = value
             continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
+        if not is_number(value):
             raise WireError(f"{name} is a number")
         least, most = _RANGES[name]
         clamped = min(max(value, least), most)
         values[name] = float(clamped) if name in _TEMPERATURES else int(clamped)
     return replace(Sampling(), **values)
+
+
+def is_number(value: object) -> bool:
+    """Of JSON: no boolean, nothing infinite, no integer of a thousand digits."""
+    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return numeric and -1e300 < value < 1e300  # type: ignore[operator]
 
 
 def event(kind: str, **fields: object) -> str:
@@ -153,18 +233,29 @@ class Pace:
     microphone have passed. And messages may come in a burst only to make up for
     silence before it: credit grows with the clock up to CATCH_UP_FRAMES, so that a
     stalled network may deliver late what it held back, but not half an hour of it.
+
+    A conversation that is taken up again goes on after ``last_seq``, which was
+    ``silent_s`` ago.
     """
 
     BURST_FRAMES = 25  # 2 s
     CATCH_UP_FRAMES = 125  # 10 s
     DRIFT = 1.01  # a microphone's clock is never this wrong
+    SLACK_S = 10.0  # but the clocks of two web processes may be
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, last_seq: int = -1, silent_s: float = 0.0) -> None:
         self._start = self._last = now
         self._credit = float(self.BURST_FRAMES)
+        self._last_seq = last_seq
         self._first_seq: int | None = None
-        self._last_seq = -1
+        if last_seq >= 0:
+            self._start = now - silent_s - self.SLACK_S
+            self._first_seq = last_seq
         self.missing = 0
+
+    @property
+    def next_seq(self) -> int:
+        return self._last_seq + 1
 
     def admit(self, seq: int, now: float) -> int:
         """How many frames are missing before this one; raises for what is not ours."""
@@ -183,3 +274,11 @@ class Pace:
         self._last_seq = seq
         self.missing += gap
         return gap
+
+    def inherit(self, seq: int) -> None:
+        """A frame turned up that an earlier holder had received."""
+        if seq > self._last_seq:
+            self.missing += seq - self._last_seq - 1
+            self._last_seq = seq
+        else:
+            self.missing = max(0, self.missing - 1)

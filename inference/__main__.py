@@ -26,6 +26,11 @@ def build_parser() -> argparse.ArgumentParser:
         choices=["DEBUG", "INFO", "WARNING", "ERROR"],
         help="least level of log lines, on standard error (default %(default)s)",
     )
+    parser.add_argument(
+        "--log-name",
+        default="",
+        help="stands in every log line, to tell several processes apart",
+    )
     chosen = parser.add_subparsers(required=True, metavar="COMMAND")
     for found in pkgutil.iter_modules(commands.__path__):
         if found.name.startswith("_"):
@@ -45,9 +50,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(words: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(words)
+    who = f"[{arguments.log_name}] " if arguments.log_name else ""
     logging.basicConfig(
         level=arguments.log_level,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        format=f"%(asctime)s %(levelname)s {who}%(name)s %(message)s",
     )
     # These report every request, and every port scan as an error.
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -56,7 +62,8 @@ def main(words: list[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except PersonaplexError as error:
-        log.error("%s (%s)", error, error.text)
+        detail = "" if str(error) == error.text else f" ({error})"
+        log.error("%s%s", error.text, detail)
         return 1
 
 

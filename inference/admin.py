@@ -61,6 +61,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         "name",
         "is_alive",
         "ready",
+        "draining",
         "model",
         "device",
         "used_slots",
@@ -73,7 +74,8 @@ class WorkerAdmin(ReadOnlyAdmin):
     fields = [
         "name",
         "is_alive",
-        "ready",
+        ("ready", "draining"),
+        "why_not",
         "url",
         ("model", "trained"),
         "fingerprint",
@@ -91,7 +93,8 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Sessions")
     def used_slots(self, worker: Worker) -> str:
-        return f"{worker.sessions} of {worker.slots}"
+        parked = f", {worker.parked} parked" if worker.parked else ""
+        return f"{worker.sessions} of {worker.slots}{parked}"
 
     @admin.display(description="Tick p50 / p99", ordering="tick_p99_ms")
     def tick(self, worker: Worker) -> str:

@@ -19,7 +19,7 @@ from inference.layouts import as_stored
 from inference.network.bounds import check_bounds
 from inference.network.config import ConfigError, ModelConfig
 from inference.network.lm import LanguageModel
-from inference.network.mimi import Mimi
+from inference.network.mimi import Mimi, fp32_convolutions
 from inference.network.stored import StoredTensor, stored_tensors
 from inference.presets import FILES, is_ours, other_layout, recognised
 from inference.prompts import PersonaPrompt, QuietCodes, persona_prompt
@@ -89,7 +89,7 @@ def load_model(
         lm.init_weights(torch.Generator().manual_seed(RANDOM_SEED))
         mimi.init_weights(torch.Generator().manual_seed(RANDOM_SEED))
     mimi.to(device).eval().requires_grad_(False)
-    fingerprint = _fingerprint(config, present)
+    fingerprint = fingerprint_of(config, present)
     quiet = quiet_codes(config, mimi)
     return Model(config, lm, mimi, tokenizer, quiet, fingerprint, bool(present))
 
@@ -211,12 +211,13 @@ def load_language_model(path: Path, lm: LanguageModel) -> None:
 
 def load_codec(path: Path, mimi: Mimi) -> None:
     """Whole: it has 0.4 GB, and its codebooks are worked out from what comes."""
+    fp32_convolutions()
     file = TensorFile(path)
     file.check(_shapes(mimi))
     mimi.load_state_dict({name: file.read(name) for name in _shapes(mimi)})
 
 
-def _fingerprint(config: ModelConfig, files: list[Path]) -> str:
+def fingerprint_of(config: ModelConfig, files: list[Path]) -> str:
     """Of config and weights: the whole of small files, samples of large ones."""
     digest = hashlib.sha256(config.to_json().encode())
     if not files:

@@ -43,6 +43,18 @@ class WorkerLost(PersonaplexError):
     retryable = True
 
 
+class TakenOver(PersonaplexError):
+    code = "taken_over"
+    text = "This conversation goes on somewhere else: in another window or tab."
+
+
+class NoSession(PersonaplexError):
+    """The worker does not have what should be gone on with."""
+
+    code = "no_session"
+    text = "The voice engine no longer has this conversation."
+
+
 class NoWorker(PersonaplexError):
     code = "no_worker"
     text = "No voice engine is running right now. Please try again in a minute."

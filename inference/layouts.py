@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from inference.network.stored import StoredTensor
+from inference.timing import STREAMS
 
 # Our name's end and what stands in its place, with the number of the depth step.
 CUT = {
@@ -29,6 +30,17 @@ def as_stored(
             yield from _pieces(tensor, cut)
         else:
             yield StoredTensor.whole(cut.format(0), tensor.shape, tensor.target)
+
+
+def pieces_of(name: str, names: Collection[str]) -> list[str]:
+    """Whose tensors, below each other, are the one we call ``name``, in a file of these
+    names. Of depth steps cut apart, the first few may be all that is wanted."""
+    cut = _cut_name(name)
+    if cut is None or name in names:
+        return [name]
+    return [
+        piece for step in range(STREAMS) if (piece := cut.format(step)) in names
+    ] or [name]
 
 
 def _cut_name(name: str) -> str | None:

@@ -22,6 +22,11 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         free = models.F("slots") - models.F("sessions")
         return self.alive().filter(ready=True).annotate(free=free).order_by("-free")
 
+    def why_nobody(self) -> str:
+        """What a worker says whose model is too slow on its machine; "" for none."""
+        slow = self.alive().exclude(why_not="").values_list("why_not", flat=True)
+        return slow.first() or ""
+
 
 class Worker(models.Model):
     """One inference worker as its last heartbeat described it."""
@@ -36,6 +41,10 @@ class Worker(models.Model):
     ready = models.BooleanField(default=False)
     slots = models.PositiveIntegerField(default=0)
     sessions = models.PositiveIntegerField(default=0)
+    # Of the sessions, those whose socket is lost and may come back.
+    parked = models.PositiveIntegerField(default=0)
+    draining = models.BooleanField(default=False)  # ends soon
+    why_not = models.CharField(max_length=300, blank=True)  # ready, in words
     context_frames = models.PositiveIntegerField(default=0)
     frames = models.BigIntegerField(default=0)
     late_frames = models.BigIntegerField(default=0)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from inference.checkpoints import CheckpointError
-from inference.kernels.packed import Fetch, PackedModel
+from inference.kernels.packed import Fetch, PackedModel, pack_model
 from inference.kernels.weights import FORMATS, Weight
 from inference.network.config import ConfigError, ModelConfig
 
@@ -103,4 +103,35 @@ def _read(path: Path, file: Any) -> PackedModel:
             file.get_tensor(f"{name}{SEPARATOR}data"),
             file.get_tensor(scale) if scale in names else None,
         )
+    _check_whole(path, model)
     return model
+
+
+def _check_whole(path: Path, model: PackedModel) -> None:
+    """All that packing this model in this format makes, and nothing else."""
+    meta = torch.device("meta")
+
+    def nothing(name: str, shape: tuple[int, ...]) -> Tensor:
+        return torch.empty(shape, dtype=torch.bfloat16, device=meta)
+
+    found = _shapes(model)
+    wanted = _shapes(pack_model(model.config, model.format, nothing, meta))
+    for name in sorted(found.keys() | wanted.keys()):
+        if name not in wanted:
+            raise CheckpointError(f"{path}: unknown {name}")
+        if name not in found:
+            raise CheckpointError(f"{path}: missing {name}")
+        if found[name] != wanted[name]:
+            raise CheckpointError(f"{path}: {name} is {found[name]}")
+
+
+def _shapes(model: PackedModel) -> dict[str, tuple[Any, ...]]:
+    shapes: dict[str, tuple[Any, ...]] = {
+        name: (tensor.dtype, *tensor.shape) for name, tensor in model.tensors.items()
+    }
+    for name, weight in model.weights.items():
+        kinds = [weight.format, weight.rows, weight.columns]
+        for tensor in (weight.data, weight.scale):
+            kinds += [] if tensor is None else [tensor.dtype, tensor.numel()]
+        shapes[name] = tuple(kinds)
+    return shapes

@@ -12,10 +12,12 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 from django.conf import settings  # noqa: E402
 
+from conversations import shutdown  # noqa: E402
 from conversations.routing import websocket_urlpatterns as conversation_sockets  # noqa: E402
 from personaplex_site.body_limit import BodyLimit, limit_daphne  # noqa: E402
 from personas.routing import websocket_urlpatterns as persona_sockets  # noqa: E402
 
+shutdown.attend_reactor()
 limit_daphne(settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES)
 application = ProtocolTypeRouter(
     {

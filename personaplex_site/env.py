@@ -30,6 +30,16 @@ def envint(name: str, default: int, *, least: int = 0) -> int:
     return int(value)
 
 
+def envone(name: str, *choices: str) -> str:
+    """One of these; the first is the default."""
+    value = os.environ.get(name, choices[0])
+    if value not in choices:
+        raise ImproperlyConfigured(
+            f"{name} must be one of {', '.join(choices)}, not {value!r}."
+        )
+    return value
+
+
 def envlist(name: str, default: str) -> list[str]:
     parts = os.environ.get(name, default).split(",")
     return [part.strip() for part in parts if part.strip()]

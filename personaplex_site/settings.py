@@ -5,7 +5,7 @@ from pathlib import Path
 import dj_database_url
 from csp.constants import NONE, SELF
 
-from personaplex_site.env import envbool, envint, envlist, envpath, envstr
+from personaplex_site.env import envbool, envint, envlist, envone, envpath, envstr
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = envpath("DATA_DIR", BASE_DIR / "var")
@@ -115,8 +115,13 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5,
         "options": {"expires": 5},
     },
-    "delete failed voice uploads": {
-        "task": "personas.tasks.delete_failed_uploads",
+    "look for the voices of models": {
+        "task": "personas.tasks.look_for_presets",
+        "schedule": 3,
+        "options": {"expires": 3},
+    },
+    "clean up voices": {
+        "task": "personas.tasks.clean_up_voices",
         "schedule": 3600,
         "options": {"expires": 3600},
     },
@@ -185,6 +190,7 @@ VOICE_MIN_SECONDS = envint("VOICE_MIN_SECONDS", 3)
 VOICE_MAX_SECONDS = envint("VOICE_MAX_SECONDS", 60)
 VOICE_USED_SECONDS = envint("VOICE_USED_SECONDS", 12)
 VOICE_MAX_BYTES = envint("VOICE_MAX_BYTES", 30 * 1024 * 1024)
+VOICE_DECODE_MB = envint("VOICE_DECODE_MB", 256, least=16)
 # No request is larger than a voice sample and the form around it.
 MAX_BODY_BYTES = VOICE_MAX_BYTES + 1024 * 1024
 FILE_UPLOAD_HANDLERS = ["personas.upload_handler.BoundedUploadHandler"]
@@ -193,9 +199,15 @@ FILE_UPLOAD_HANDLERS = ["personas.upload_handler.BoundedUploadHandler"]
 CONVERSATION_MAX_SECONDS = envint("CONVERSATION_MAX_SECONDS", 1800)
 CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30)
 CONVERSATIONS_PER_USER = envint("CONVERSATIONS_PER_USER", 3, least=1)
+RESUME_SECONDS = envint("RESUME_SECONDS", 30, least=1)
+RECOVER_SECONDS = envint("RECOVER_SECONDS", 25, least=1)
+WEB_LOST_SECONDS = envint("WEB_LOST_SECONDS", 25, least=5)
+QUEUE_PLACES = envint("QUEUE_PLACES", 200, least=1)
+QUEUE_SECONDS = envint("QUEUE_SECONDS", 900, least=1)
+WHEN_FULL = envone("WHEN_FULL", "slide", "end")
 # 1.6 s: what a killed web process may lose, with time to spare for the write.
 CHUNK_FRAMES = envint("CHUNK_FRAMES", 20, least=1)
-OPUS_BITRATE = envint("OPUS_BITRATE", 32_000)
+OPUS_BITRATE = envint("OPUS_BITRATE", 48_000)
 
 # Inference workers.
 WORKER_STALE_SECONDS = envint("WORKER_STALE_SECONDS", 15)
@@ -229,6 +241,7 @@ LOGGING = {
         "celery.beat": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -12,6 +13,7 @@ from unfold.admin import ModelAdmin, TabularInline
 
 from personas.models import Persona, PersonaVersion, Voice
 from personas.uploads import VoiceUpload
+from personas.voice_choices import default_voice
 
 
 class PersonaVersionInline(TabularInline):
@@ -46,24 +48,54 @@ class PersonaAdmin(ModelAdmin):
 
 @admin.register(Voice)
 class VoiceAdmin(ModelAdmin):
-    list_display = ["name", "owner", "seconds", "fingerprint", "created_at"]
-    list_filter = ["fingerprint"]
+    list_display = [
+        "name",
+        "owner",
+        "preset",
+        "seconds",
+        "fingerprint",
+        "created_at",
+        "deleted_at",
+    ]
+    list_filter = [
+        "fingerprint",
+        ("owner", admin.EmptyFieldListFilter),
+        ("deleted_at", admin.EmptyFieldListFilter),
+    ]
     list_select_related = ["owner"]
-    search_fields = ["name", "owner__username"]
+    search_fields = ["name", "preset", "owner__username"]
+    actions = ["erase"]
     readonly_fields = [
         "id",
         "owner",
+        "preset",
         "player",
         "seconds",
         "digest",
         "fingerprint",
         "created_at",
         "asked_again_at",
+        "deleted_at",
     ]
     fields = ["name", *readonly_fields]
 
+    @admin.action(
+        description="Delete the recordings for good, and what was made from them",
+        permissions=["change"],
+    )
+    def erase(self, request: HttpRequest, queryset: QuerySet[Voice]) -> None:
+        """For people who ask for it and have no account any more."""
+        voices = queryset.filter(preset="", deleted_at=None)
+        for voice in voices:
+            voice.erase(default_voice())
+        self.message_user(request, f"{len(voices)} recordings were deleted.")
+
     @admin.display(description="Sample")
     def player(self, voice: Voice) -> str:
+        if voice.preset:
+            return "None: it came with the model, as numbers."
+        if voice.deleted_at:
+            return "None: it was deleted."
         url = reverse("voice_sample", args=[voice.pk])
         return format_html('<audio controls preload="none" src="{}"></audio>', url)
 
@@ -71,7 +103,7 @@ class VoiceAdmin(ModelAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # its files would stay
+        return False  # versions name it; the action deletes what it was made from
 
 
 @admin.register(VoiceUpload)

@@ -3,7 +3,8 @@
 Owns what is accepted (containers, codecs, seconds, rates). Knows no models, no
 Django, and never sees a file name: the type comes from the content. The demuxer is
 named to FFmpeg and reads from an open file, so no playlist, image or network format
-is ever tried, and at most ``limit`` + 1 seconds are ever held.
+is ever tried, and at most ``limit`` + 1 seconds are ever held. FFmpeg itself is bounded
+by decoding_apart, through which every upload goes.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ def decode(file: BinaryIO, limit: int) -> Sound:
     try:
         with av.open(file, "r", format=name, metadata_errors="replace") as container:
             return _decode_container(container, limit)
+    except MemoryError:  # FFmpeg's is one of its errors, too
+        raise
     except (av.error.FFmpegError, ValueError, EOFError) as error:
         raise NotAudio(f"{name}: {error}") from error
 

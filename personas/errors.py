@@ -1,6 +1,7 @@
-"""What can be wrong with a voice sample, in words that say what would be right.
+"""What can be wrong with a voice, in words that say what would be right.
 
-Each error takes the figures of the file at hand. Knows no models and no sound.
+Each error of a sample takes the figures of the file at hand. Knows no models and no
+sound.
 """
 
 from inference.errors import PersonaplexError
@@ -17,6 +18,14 @@ class NotAudio(VoiceError):
     text = (
         "This file is not a sound recording that can be read. "
         "Send a WAV, FLAC, MP3, Ogg, M4A or WebM file."
+    )
+
+
+class TooDemanding(VoiceError):
+    code = "too_demanding"
+    text = (
+        "Reading this file takes far more memory or time than a recording does. "
+        "Save it anew as WAV or FLAC and send that."
     )
 
 
@@ -97,6 +106,34 @@ class Superseded(VoiceError):
 class PersonaGone(VoiceError):
     code = "persona_gone"
     text = "The persona was deleted while its voice was being prepared."
+
+
+class VoiceNotReady(PersonaplexError):
+    code = "voice_not_ready"
+    text = (
+        "The voice of this persona is being prepared for the model that is running "
+        "now. Please try again in about half a minute."
+    )
+    retryable = True
+
+
+class VoiceNotInModel(PersonaplexError):
+    code = "voice_not_in_model"
+
+    def __init__(self, name: str, detail: str) -> None:
+        text = (
+            f"The voice “{name}” came with another model, and the one that is running "
+            "now has no voice of that name. Choose another voice for this persona."
+        )
+        super().__init__(detail, text=text)
+
+
+class VoiceDeleted(PersonaplexError):
+    code = "voice_deleted"
+    text = (
+        "The recording of this voice was deleted, so nobody can speak with it any "
+        "more. Choose another voice for this persona."
+    )
 
 
 def megabytes(size: int) -> str:

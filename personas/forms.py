@@ -11,6 +11,9 @@ from django.core.files.base import File
 
 from personas.decoding import container_format
 from personas.errors import NotAudio, TooLarge
+from personas.models import Voice
+from personas.voice_choices import PRESETS, voice_choices
+from personas.voices import VoiceQuerySet
 
 # In the style that PersonaPlex was trained with: "You are …", facts first, then
 # what to do. Shown under the role prompt as a start.
@@ -82,7 +85,35 @@ class VoiceForm(forms.Form):
         return self.cleaned_data
 
 
+class VoiceChoiceField(forms.ChoiceField):
+    """A voice that the persona's owner may use; None for the model's own choice.
+
+    The value that the page showed comes back with the form, so that saving a page
+    that was opened a while ago doesn't undo a voice that has come since.
+    """
+
+    usable: VoiceQuerySet
+
+    def __init__(self) -> None:
+        super().__init__(required=False, label="Voice", show_hidden_initial=True)
+
+    def valid_value(self, value: Any) -> bool:
+        return True  # what was on the page may have changed: looked up in clean
+
+    def clean(self, value: Any) -> Voice | None:
+        key = super().clean(value)
+        if not key:
+            return None
+        try:
+            return self.usable.get(pk=key)
+        except (Voice.DoesNotExist, ValidationError) as error:
+            text = "This voice is not there any more. Choose another one."
+            raise ValidationError(text) from error
+
+
 class PersonaForm(forms.Form):
+    """``voice_choice`` counts only where it is among ``changed_data``."""
+
     name = forms.CharField(
         max_length=80,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
@@ -93,8 +124,18 @@ class PersonaForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 7, "spellcheck": "true"}),
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    voice_choice = VoiceChoiceField()
+
+    def __init__(
+        self, *args: Any, user: object, voice: Voice | None, **kwargs: Any
+    ) -> None:
+        """``voice``: the one to begin with, as it is on offer now."""
         super().__init__(*args, **kwargs)
+        choice = cast(VoiceChoiceField, self.fields["voice_choice"])
+        choice.choices = choices = voice_choices(user, voice)
+        self.has_presets = any(name == PRESETS for name, _ in choices)
+        choice.usable = Voice.objects.usable_by(user)
+        choice.initial = str(voice.pk) if voice else ""
         most = settings.ROLE_PROMPT_MAX_CHARACTERS
         field = self.fields["role_prompt"]
         field.validators.append(_at_most(most))
@@ -102,9 +143,9 @@ class PersonaForm(forms.Form):
 
 
 class NewPersonaForm(PersonaForm, VoiceForm):
-    """With a voice from the start, if wanted."""
+    """With a recording for its voice from the start, if wanted."""
 
-    field_order = ["name", "role_prompt", "voice"]
+    field_order = ["name", "role_prompt", "voice_choice", "voice"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

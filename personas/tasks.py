@@ -1,5 +1,5 @@
 """Slow work on voices. Owns the border where any failure becomes a row and a log
-line; knows nothing of how sound is judged or encoded.
+line; knows nothing of how sound is judged or encoded, or how workers are asked.
 """
 
 from __future__ import annotations
@@ -14,19 +14,25 @@ from typing import BinaryIO, cast
 from celery import shared_task
 from django.conf import settings
 from django.db import DatabaseError, connection
+from django.utils import timezone
 
 from inference.errors import PersonaplexError
-from personas.decoding import decode
+from inference.models import Worker, WorkerQuerySet
+from personas.decoding import Sound
+from personas.decoding_apart import decode_apart
 from personas.encoding import encode, forget_abandoned
 from personas.errors import NotPrepared, VoiceError
-from personas.models import Voice
+from personas.models import PresetList, Voice
 from personas.preparation import prepare, to_flac
+from personas.presets import fetch_from
 from personas.progress import publish
+from personas.strays import delete_strays
 from personas.uploads import LEASE, MOST_ATTEMPTS, VoiceUpload
 
 log = logging.getLogger(__name__)
 
 TIME_LIMIT = 15 * 60  # s; a large model on a CPU, with a long sample
+PRESETS_TIME_LIMIT = 60  # s; 25 MB from the site's own network
 ENCODING_FROM = 25  # percent of the bar at which encoding begins
 PUBLISH_EVERY = 0.25  # s
 
@@ -66,7 +72,7 @@ def prepare_voice(upload_id: str) -> None:
 
 def _prepare(upload: VoiceUpload) -> None:
     with upload.original.open("rb") as file:
-        sound = decode(cast(BinaryIO, file), settings.VOICE_MAX_SECONDS)
+        sound = _decoded(cast(BinaryIO, file))
     _report(upload, VoiceUpload.State.DECODING, 15)
     sample = prepare(sound, settings.VOICE_MIN_SECONDS, settings.VOICE_USED_SECONDS)
     _report(upload, VoiceUpload.State.ENCODING, ENCODING_FROM)
@@ -80,6 +86,11 @@ def _prepare(upload: VoiceUpload) -> None:
     )
     if not done:
         raise LeaseLost
+
+
+def _decoded(file: BinaryIO) -> Sound:
+    most = settings.VOICE_MAX_SECONDS
+    return decode_apart(file, most, settings.VOICE_DECODE_MB)
 
 
 def _report(upload: VoiceUpload, state: str, percent: int) -> None:
@@ -135,12 +146,12 @@ def encode_voice_again(voice_id: str, fingerprint: str) -> None:
     Enqueued by Voice.ready_for when a conversation finds that the voice prompt was
     made by another model. Until it is done the old prompt stays.
     """
-    voice = Voice.objects.filter(pk=voice_id).first()
+    voice = Voice.objects.filter(pk=voice_id, deleted_at=None, preset="").first()
     if voice is None or voice.is_current(fingerprint):
         return
     try:
         with voice.sample.open("rb") as file:
-            pcm = decode(cast(BinaryIO, file), settings.VOICE_MAX_SECONDS)
+            pcm = _decoded(cast(BinaryIO, file))
         encoded = encode(pcm, lambda done: None, fingerprint)
     except PersonaplexError:
         log.exception("voice %s not encoded again", voice_id)
@@ -158,8 +169,44 @@ def recover_uploads() -> None:
 
 
 @shared_task
-def delete_failed_uploads() -> None:
+def look_for_presets() -> None:
+    """Ask every model that runs, now and then, which voices it brings along: soon
+    after a worker with a new one beats, and again for those imported since."""
+    running = _with_a_model().values_list("fingerprint", flat=True)
+    for fingerprint in PresetList.objects.due(list(running)):
+        fetch_presets.delay(fingerprint)
+
+
+@shared_task(soft_time_limit=PRESETS_TIME_LIMIT, time_limit=PRESETS_TIME_LIMIT + 10)
+def fetch_presets(fingerprint: str) -> None:
+    """From the first worker that gives them; else they are asked for again soon."""
+    for worker in _with_a_model().filter(fingerprint=fingerprint):
+        try:
+            new = fetch_from(worker)
+        except PersonaplexError as error:
+            log.warning("voices of %s not fetched: %s", worker.name, error)
+            continue
+        if new:
+            log.info("%d voices of %s fetched from %s", new, worker.model, worker.name)
+        now = {"fetched_at": timezone.now()}
+        PresetList.objects.update_or_create(fingerprint=fingerprint, defaults=now)
+        return
+
+
+def _with_a_model() -> WorkerQuerySet:
+    """Also those that don't serve, being too slow at the moment."""
+    return Worker.objects.alive().exclude(fingerprint="").order_by("-ready")
+
+
+@shared_task
+def clean_up_voices() -> None:
+    """Whatever nobody needs any more: rows first, then files that no row names."""
     if deleted := VoiceUpload.objects.delete_old_failures():
         log.info("%d failed uploads deleted", deleted)
+    running = Worker.objects.values_list("fingerprint", flat=True)
+    if forgotten := Voice.objects.forget_presets(list(running)):
+        log.info("%d voices of models that are gone deleted", forgotten)
+    if strays := delete_strays():
+        log.warning("%d voice files that no row names deleted", strays)
     if abandoned := forget_abandoned(2 * TIME_LIMIT):
         log.warning("%d samples of killed tasks deleted", abandoned)

@@ -18,10 +18,9 @@ urlpatterns = [
         voice_views.voice_upload,
         name="voice_upload",
     ),
+    path("voices/", voice_views.voice_list, name="voice_list"),
     path(
-        "personas/<uuid:persona_id>/voice/remove/",
-        views.voice_remove,
-        name="voice_remove",
+        "voices/<uuid:voice_id>/delete/", voice_views.voice_delete, name="voice_delete"
     ),
     path(
         "voices/uploads/<uuid:upload_id>/",

@@ -13,11 +13,16 @@ from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
 
 from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm, VoiceForm
-from personas.models import Persona, PersonaVersion
+from personas.models import Persona, PersonaVersion, Voice
 from personas.progress import addresses
+from personas.voice_choices import (
+    default_voice,
+    presets_on_offer,
+    problem_of,
+    same_on_offer,
+)
 from personas.voice_views import receive_voice, wants_json
 
 
@@ -25,25 +30,33 @@ def persona_list(request: HttpRequest) -> HttpResponse:
     latest = PersonaVersion.objects.filter(persona=OuterRef("pk")).order_by("-number")
     personas = Persona.objects.of(request.user).annotate(
         role_prompt=Subquery(latest.values("role_prompt")[:1]),
-        voice_seconds=Subquery(latest.values("voice__seconds")[:1]),
+        voice_name=Subquery(latest.values("voice__name")[:1]),
+        voice_preset=Subquery(latest.values("voice__preset")[:1]),
     )
-    return render(request, "personas/persona_list.html", {"personas": personas})
+    context = {
+        "personas": personas,
+        "offered": {voice.preset for voice in presets_on_offer()},
+        "has_recordings": _has_recordings(request),
+    }
+    return render(request, "personas/persona_list.html", context)
 
 
 def persona_create(request: HttpRequest) -> HttpResponse:
+    user, voice = cast(User, request.user), default_voice()
     if request.method != "POST":
-        return _render_create(request, NewPersonaForm())
+        return _render_create(request, NewPersonaForm(user=user, voice=voice))
     post, files = request.POST, request.FILES
     too_large = getattr(request, "too_large", False)  # known once the body is read
-    form = NewPersonaForm(post, files, too_large=too_large)
+    form = NewPersonaForm(post, files, too_large=too_large, user=user, voice=voice)
     if not form.is_valid():
         if wants_json(request):
             return JsonResponse({"errors": form.errors}, status=400)
         return _render_create(request, form, status=400)
     cleaned = form.cleaned_data
     with transaction.atomic():  # no persona if its file can't be kept
-        user = cast(User, request.user)
-        persona = Persona.begin(user, cleaned["name"], cleaned["role_prompt"])
+        persona = Persona.begin(
+            user, cleaned["name"], cleaned["role_prompt"], cleaned["voice_choice"]
+        )
         if cleaned.get("voice"):
             receive_voice(persona, cleaned["voice"])
     url = reverse("persona_edit", args=[persona.pk])
@@ -62,22 +75,28 @@ def _render_create(
 def persona_edit(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
     persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
     current = persona.current
+    user, voice = request.user, same_on_offer(current.voice)
     if request.method == "POST":
-        form = PersonaForm(request.POST)
+        form = PersonaForm(request.POST, user=user, voice=voice)
         if form.is_valid():
             persona.rename(form.cleaned_data["name"])
-            persona.revise(role_prompt=form.cleaned_data["role_prompt"])
+            changes = {"role_prompt": form.cleaned_data["role_prompt"]}
+            if "voice_choice" in form.changed_data:
+                changes["voice"] = form.cleaned_data["voice_choice"]
+            persona.revise(**changes)
             messages.success(request, "Saved.")
             return redirect("persona_edit", persona_id)
     else:
         initial = {"name": persona.name, "role_prompt": current.role_prompt}
-        form = PersonaForm(initial=initial)
+        form = PersonaForm(initial=initial, user=user, voice=voice)
     upload = persona.voice_uploads.select_related("voice").first()
     context = {
         "persona": persona,
         "current": current,
         "form": form,
+        "voice_problem": problem_of(current.voice),
         "voice_form": VoiceForm(),
+        "has_recordings": _has_recordings(request),
         "upload": upload,
         "following": addresses(upload) if upload and not upload.finished else None,
         "examples": EXAMPLES,
@@ -90,18 +109,15 @@ def persona_edit(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
 def persona_delete(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
     persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
     if request.method != "POST":
-        return render(request, "personas/persona_delete.html", {"persona": persona})
+        context = {"persona": persona, "has_recordings": _has_recordings(request)}
+        return render(request, "personas/persona_delete.html", context)
     persona.delete_softly()
     messages.success(request, f"{persona.name} was deleted.")
     return redirect("persona_list")
 
 
-@require_POST
-def voice_remove(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
-    persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
-    persona.revise(voice=None)
-    messages.success(request, "The voice was removed.")
-    return redirect("persona_edit", persona_id)
+def _has_recordings(request: HttpRequest) -> bool:
+    return Voice.objects.of(request.user).exists()
 
 
 def voice_limits() -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Voice samples over HTTP: sending one, following it, listening to it."""
+"""Voice samples over HTTP: sending one, following, hearing and deleting it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import uuid
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
+from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect
-from django.views.decorators.http import require_POST, require_safe
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 from kombu.exceptions import OperationalError
 
 from personaplex_site.ranges import bytes_response
@@ -19,6 +24,7 @@ from personas.models import Persona, Voice
 from personas.progress import addresses, payload
 from personas.tasks import prepare_voice
 from personas.uploads import VoiceUpload
+from personas.voice_choices import default_voice
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +88,31 @@ def voice_sample(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
         log.error("voice %s has no sample: %s", voice_id, error)
         raise Http404("This sample is missing.") from error
     return bytes_response(request, content, "audio/flac")
+
+
+@require_safe
+def voice_list(request: HttpRequest) -> HttpResponse:
+    voices = Voice.objects.of(request.user)
+    return render(request, "personas/voice_list.html", {"voices": voices})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def voice_delete(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
+    """For good; the page before says what that means."""
+    voice = get_object_or_404(Voice.objects.of(request.user), pk=voice_id)
+    instead = default_voice()
+    if request.method != "POST":
+        context = {
+            "voice": voice,
+            "instead": instead,
+            "personas": voice.personas(),
+            "conversations": voice.versions.aggregate(n=Count("conversations"))["n"],
+        }
+        return render(request, "personas/voice_delete.html", context)
+    voice.erase(instead)
+    log.info("voice %s deleted by its owner", voice_id)
+    messages.success(request, "The recording and everything made from it is deleted.")
+    return redirect("voice_list")
 
 
 def wants_json(request: HttpRequest) -> bool:

@@ -28,12 +28,19 @@ def main() -> None:
 
 def start_product(arguments: list[str]) -> None:
     if "-h" in arguments or "--help" in arguments:
-        print("usage: scripts/up [--port N] [--host ADDRESS] [--data FOLDER]")
+        print(
+            "usage: scripts/up [--model personaplex-7b | FOLDER] [--port N] "
+            "[--host ADDRESS] [--data FOLDER]"
+        )
+        print("                  [--server daphne|uvicorn]")
         raise SystemExit(0)
     data = given_data(arguments) or default_data()
     python = prepare(data, [[CHECKOUT / "requirements.txt"]])
-    # The last --data counts; ours is absolute, as the current folder changes.
-    execute(python, ["-m", "personaplex_site.up", *arguments, "--data", str(data)])
+    # The last of an option counts; ours are absolute, as the current folder changes.
+    arguments = [*arguments, "--data", str(data)]
+    if folder := given_model_folder(arguments):
+        arguments += ["--model", str(folder)]
+    execute(python, ["-m", "personaplex_site.up", *arguments])
 
 
 def run_tests(arguments: list[str]) -> None:
@@ -49,13 +56,26 @@ def execute(python: Path, arguments: list[str]) -> None:
 
 
 def given_data(arguments: list[str]) -> Path | None:
+    given = given_option(arguments, "--data") or os.environ.get("DATA_DIR")
+    return Path(given).expanduser().absolute() if given else None
+
+
+def given_model_folder(arguments: list[str]) -> Path | None:
+    """None for a model that is given by its name, or for none."""
+    given = given_option(arguments, "--model") or os.environ.get("MODEL")
+    folder = Path(given).expanduser().absolute() if given else None
+    return folder if folder and folder.is_dir() else None
+
+
+def given_option(arguments: list[str], name: str) -> str:
+    """The last one counts; "" if there is none."""
+    given = ""
     for position, argument in enumerate(arguments):
-        if argument == "--data" and position + 1 < len(arguments):
-            return Path(arguments[position + 1]).expanduser().absolute()
-        if argument.startswith("--data="):
-            return Path(argument.partition("=")[2]).expanduser().absolute()
-    given = os.environ.get("DATA_DIR")
-    return Path(given).absolute() if given else None
+        if argument == name:
+            given = "".join(arguments[position + 1 : position + 2])
+        elif argument.startswith(f"{name}="):
+            given = argument.partition("=")[2]
+    return given
 
 
 def default_data() -> Path:

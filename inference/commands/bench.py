@@ -16,7 +16,7 @@ from typing import Any
 from inference.commands._options import whole
 
 KERNEL_ROWS = (1, 32, 64)
-TRIES = ("staged", "codec")
+PROFILED = "{part:9s}{us:9.1f} us {count:6.1f} x {kernel:.70s}"
 HEAD = (
     "sessions weights  kv    window   p50     p99     max  encode temporal  depth "
     "decode   floor  host  memory GB"
@@ -63,10 +63,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time each kernel by itself too, with the last row's model",
     )
     parser.add_argument(
-        "--try",
-        dest="tries",
-        default="",
-        help="experiments to switch on, with commas: " + ", ".join(TRIES),
+        "--profile",
+        action="store_true",
+        help="after each row, where the time of its parts goes, kernel by kernel",
+    )
+    parser.add_argument(
+        "--against",
+        choices=("moshi",),
+        help="run the published package moshi at the same numbers of sessions too",
+    )
+    parser.add_argument(
+        "--soak",
+        type=whole(0, 86_400),
+        default=0,
+        metavar="SECONDS",
+        help="instead of rows, let the sessions of the first case join, leave and "
+        "pause at random, and hold four of them against runs of their own",
     )
     parser.add_argument(
         "--plain", action="store_true", help="use the plain path (very slow)"
@@ -81,35 +93,69 @@ def run(arguments: argparse.Namespace) -> int:
     if not torch.cuda.is_available():
         sys.stderr.write("bench needs a CUDA GPU, and torch sees none here.\n")
         return 1
-    tries = [name for name in arguments.tries.split(",") if name]
-    if unknown := set(tries) - set(TRIES):
-        sys.stderr.write(f"--try knows {', '.join(TRIES)}, not {unknown.pop()}\n")
-        return 2
     source, device = arguments.model, arguments.device
-    bench = Bench(arguments.config, source, device, arguments.plain, tries)
+    bench = Bench(arguments.config, source, device, arguments.plain)
     _say(f"{bench.name}, torch {torch.__version__}")
     _say(f"reads {bench.bandwidth / 1e12:.2f} TB/s, {bench.launch_us:.2f} us a kernel")
+    if arguments.soak:
+        weights, kv, sessions = cases(arguments)[0]
+        soaked = bench.soak(sessions, weights, kv, arguments.soak)
+        _say(json.dumps({"device": bench.name, "soak": soaked}))
+        return 0 if not soaked["unequal"] else 1
     rows: list[dict[str, Any]] = []
     _say(HEAD)
     for weights, kv, sessions in cases(arguments):
         row = bench.row(sessions, weights, kv, arguments.window, arguments.ticks)
         rows.append(row)
         _say(_line(row))
+        if arguments.profile and "error" not in row:
+            for each in bench.profile():
+                _say(
+                    "{part:9s}{us:9.1f} us {count:6.1f} x {kernel:.70s}".format(**each)
+                )
     prompt = bench.prompt(arguments.prompt) if arguments.prompt else None
     kernels = bench.kernels(KERNEL_ROWS) if arguments.kernels else []
     for each in kernels:
         _say("{rows:8d} {kernel:16s}{us:9.2f} us {tb_s:6.2f} TB/s".format(**each))
+    theirs = []
+    if arguments.against:
+        from inference.engine.gpu_against import moshi_row
+
+        bench.release()
+        for sessions in sorted({row["sessions"] for row in rows}):
+            theirs.append(moshi_row(sessions, arguments.ticks, bench.device))
+            _say(str(theirs[-1]))
+        for each in ratios(rows, theirs):
+            _say("{sessions:8d} {weights:7s} {kv:5s} {ratio:.2f} times".format(**each))
     result = {
         "device": bench.name,
         "torch": torch.__version__,
         "read_tb_s": round(bench.bandwidth / 1e12, 3),
         "launch_us": round(bench.launch_us, 2),
-        "tries": tries,
         "rows": rows,
         "prompt": prompt,
     }
+    if theirs:
+        result |= {"against": theirs, "ratios": ratios(rows, theirs)}
     _say(json.dumps(result))
     return 0
+
+
+def ratios(
+    ours: list[dict[str, Any]], theirs: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """How many times their median tick takes as long as ours."""
+    ticks = {
+        row["sessions"]: row["tick_ms"]["p50"] for row in theirs if "error" not in row
+    }
+    return [
+        {
+            **{name: row[name] for name in ("sessions", "weights", "kv")},
+            "ratio": round(ticks[row["sessions"]] / row["tick_ms"]["p50"], 2),
+        }
+        for row in ours
+        if "error" not in row and row["sessions"] in ticks
+    ]
 
 
 def cases(arguments: argparse.Namespace) -> list[tuple[str, str, int]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inference.engine.gpu_fit import Card
 
 HEAD = (
-    "weights kv    real time  ms/frame  full windows  first minute  memory GB  GB/frame"
+    "weights kv    real time  ms/frame  full windows  minute each  memory GB  GB/frame"
 )
 
 
@@ -70,19 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measured(name: str) -> Card:
+    """With all of its memory, as if nothing else used it."""
     import torch
 
-    from inference.engine.gpu_fit import Card
-    from inference.engine.gpu_measure import launch_cost, read_bandwidth
+    from inference.engine.gpu_measure import measured_card
 
     device = torch.device(name)
-    torch.cuda.set_device(device)
-    return Card(
-        torch.cuda.get_device_name(device),
-        read_bandwidth(device),
-        torch.cuda.mem_get_info(device)[1],
-        launch_cost(device),
-    )
+    memory = torch.cuda.mem_get_info(device)[1]
+    return dataclasses.replace(measured_card(device), memory=memory)
 
 
 def _say(line: str) -> None:

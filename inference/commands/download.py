@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the folder to write (default: one of the model's name in --models-dir; "
         "--model knows it by that name then)",
     )
+    parser.add_argument(
+        "--if-missing",
+        action="store_true",
+        help="leave alone what is there, and ask nothing of the hub then: a folder, a "
+        "built-in model, or a downloaded one whose files have their sizes",
+    )
     add_models_dir(parser)
 
 
@@ -50,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     source = source_of(arguments.model, arguments.revision)
     folder = arguments.to or models_folder(arguments.models_dir) / source.folder
+    if arguments.if_missing and _is_there(arguments.model, folder):
+        return 0
     began = time.monotonic()
     done = download(
         Repository(source.repository, source.revision),
@@ -64,3 +72,18 @@ def run(arguments: argparse.Namespace) -> int:
         f"{as_time(time.monotonic() - began)}. Serve it with --model {done.folder}\n"
     )
     return 0
+
+
+def _is_there(model: str, target: Path) -> bool:
+    """CheckpointError for a folder whose files are no model, or an unknown name."""
+    from inference.checkpoints import built_in_models, check_folder, model_folder
+    from inference.hub.download import MOSHI, PERSONAPLEX, is_complete
+
+    if Path(model).is_dir():
+        check_folder(Path(model))
+        return True
+    if model in built_in_models() or is_complete(target):
+        return True
+    if "/" not in model and model not in [s.folder for s in (PERSONAPLEX, *MOSHI)]:
+        model_folder(model, target.parent)  # says which names there are
+    return False

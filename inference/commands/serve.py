@@ -6,9 +6,16 @@ along, for the same; GET /healthz and /readyz for whoever supervises. Every opti
 come from the environment variable named beside it. The secret comes from WORKER_SECRET
 only, because other users of the machine can read command lines.
 
-Ends with 0 after SIGTERM or Ctrl-C (within ten seconds; running sessions are told),
-1 when the model cannot be loaded or the engine breaks, 2 for wrong options, 70 when the
-model hangs. Supervise it, and start it again.
+SIGTERM drains: nobody new is taken, the site moves running sessions to other workers,
+and the process ends when the last is gone, or after --drain-seconds with those that
+are left told so. A second SIGTERM, half a second later or more, or Ctrl-C, ends it
+within ten seconds.
+
+--gpus starts one such worker for each GPU, on port --port + the GPU's number, and a new
+one for each that dies. It passes signals on, and ends when all have ended.
+
+Ends with 0 after a signal, 1 when the model cannot be loaded or the engine breaks, 2
+for wrong options, 70 when the model hangs. Supervise it, and start it again.
 """
 
 from __future__ import annotations
@@ -20,6 +27,8 @@ import os
 import signal
 import sys
 
+from inference.commands import _gpus
+from inference.commands._gpus import WrongGpus, gpu_choice
 from inference.commands._options import (
     add_model_options,
     add_option,
@@ -28,15 +37,26 @@ from inference.commands._options import (
     truth,
     whole,
 )
-from inference.engine.schedule import QUEUE_FRAMES
+from inference.engine.schedule import MOST_TICK_MS, QUEUE_FRAMES
+from inference.worker.fleet import SAME_SIGNAL_SECONDS, Fleet, Place
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 9  # then the process ends whatever still runs
+KILL_SECONDS = STOP_SECONDS + 3  # then a worker of --gpus is killed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
+    add_option(
+        parser,
+        "--gpus",
+        "WORKER_GPUS",
+        "",
+        "all, or numbers such as 0,1: one worker for each of these GPUs; auto: for all "
+        "if there are several. Their names end in -gpu0, -gpu1, ...",
+        gpu_choice,
+    )
     add_option(parser, "--host", "WORKER_HOST", "127.0.0.1", "address to listen on")
     add_option(
         parser,
@@ -59,16 +79,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         "WORKER_WEIGHTS",
         "",
-        "on a GPU, serve by the fast engine with weights in bf16, int8, fp8 or int4",
-        one_of("", "bf16", "int8", "fp8", "int4"),
+        "number format of the language model: fp32, bf16 or, on a GPU only, int8, fp8 "
+        "or int4; else fp32 on a CPU, and on a GPU the most exact that fits and keeps "
+        "real time, KV included. On a GPU fp32 is very slow",
+        one_of("", "fp32", "bf16", "int8", "fp8", "int4"),
     )
     add_option(
         parser,
         "--kv",
         "WORKER_KV",
         "bf16",
-        "with --weights: how conversations are remembered, bf16 or int8",
+        "how conversations are remembered, bf16 or, on a GPU only, int8",
         one_of("bf16", "int8"),
+    )
+    add_option(
+        parser,
+        "--promised-seconds",
+        "PROMISED_SECONDS",
+        "0",
+        "on a GPU, how much of a conversation is remembered for certain; beyond that "
+        "as long as there is memory, and what is free decides how many begin. 0: whole "
+        "windows for all slots",
+        whole(0, 240),
+    )
+    add_option(
+        parser,
+        "--most-tick-ms",
+        "MOST_TICK_MS",
+        f"{MOST_TICK_MS:.0f}",
+        "on a GPU, nobody is let in while ticks take longer than this, of 80",
+        whole(1, 80),
     )
     add_option(
         parser,
@@ -77,6 +117,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         str(QUEUE_FRAMES),
         "frames of 80 ms that may wait per session; then the oldest is dropped",
         whole(1, 250),
+    )
+    add_option(
+        parser,
+        "--resume-seconds",
+        "RESUME_SECONDS",
+        "30",
+        "how long a session whose connection to the site is lost keeps its slot",
+        whole(0, 3600),
+    )
+    add_option(
+        parser,
+        "--drain-seconds",
+        "DRAIN_SECONDS",
+        "20",
+        "after SIGTERM, how long running sessions may take to be moved elsewhere",
+        whole(0, 3600),
     )
     add_option(
         parser,
@@ -138,13 +194,35 @@ def run(arguments: argparse.Namespace) -> int:
     if not secret:
         sys.stderr.write("Set WORKER_SECRET to the same secret as the site has.\n")
         return 2
+    try:
+        places = _gpus.places(arguments)
+    except WrongGpus as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if places:
+        return _run_fleet(places, arguments.drain_seconds)
+    return _run_worker(arguments, secret)
+
+
+def _run_fleet(places: list[Place], drain_seconds: int) -> int:
+    async def run() -> int:
+        return await Fleet(places, drain_seconds + KILL_SECONDS, KILL_SECONDS).run()
+
+    return asyncio.run(run())
+
+
+def _run_worker(arguments: argparse.Namespace, secret: str) -> int:
     from inference.checkpoints import model_folder
     from inference.commands._engine import engine_loader
     from inference.engine.model_thread import ModelThread
     from inference.worker.options import WorkerOptions
     from inference.worker.server import WorkerServer
 
-    thread = ModelThread(engine_loader(arguments), queue_frames=arguments.queue_frames)
+    thread = ModelThread(
+        engine_loader(arguments),
+        queue_frames=arguments.queue_frames,
+        most_tick_ms=arguments.most_tick_ms,
+    )
     options = WorkerOptions(
         secret=secret,
         host=arguments.host,
@@ -154,6 +232,8 @@ def run(arguments: argparse.Namespace) -> int:
         site=arguments.site,
         heartbeat_seconds=arguments.heartbeat_seconds,
         voice_cache_mb=arguments.voice_cache_mb,
+        resume_seconds=arguments.resume_seconds,
+        drain_seconds=arguments.drain_seconds,
         force=arguments.force,
         model=model_folder(arguments.model, arguments.models_dir),
     )
@@ -166,8 +246,19 @@ def run(arguments: argparse.Namespace) -> int:
             server.stop()
             loop.call_later(STOP_SECONDS, os._exit, 1)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
+        drained_at = 0.0
+
+        def drain() -> None:
+            nonlocal drained_at
+            if not drained_at:
+                drained_at = loop.time()
+                server.drain()
+                loop.call_later(options.drain_seconds + STOP_SECONDS, os._exit, 1)
+            elif loop.time() - drained_at > SAME_SIGNAL_SECONDS:
+                stop()
+
+        loop.add_signal_handler(signal.SIGTERM, drain)
+        loop.add_signal_handler(signal.SIGINT, stop)
         return await server.run()
 
     try:

@@ -31,7 +31,7 @@ PROMPT = (
     "You are a wise and friendly teacher. Answer questions or provide advice in a "
     "clear and engaging way."
 )
-WEIGHTS = ("fp32", "bf16")
+WEIGHTS = ("fp32", "bf16", "int8", "fp8", "int4")
 
 
 class CantWriteOutput(PersonaplexError):
@@ -66,25 +66,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--weights",
         choices=WEIGHTS,
-        help="number format of the language model (default: fp32 on a CPU, else bf16)",
+        help="number format of the language model (default: fp32 on a CPU, bf16 on a "
+        "GPU; int8, fp8 and int4 need a GPU, and on one fp32 is very slow)",
+    )
+    add(
+        "--kv",
+        choices=("bf16", "int8"),
+        default="bf16",
+        help="how a GPU remembers the conversation (default: %(default)s)",
     )
     add_model_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import torch
-
-    from inference.commands._engine import load
     from inference.engine.api import Sampling, SessionConfig
-    from inference.engine.engine import Engine
     from inference.sound_files import as_int16, read_sound
 
     _check_outputs(arguments)
     user = as_int16(read_sound(arguments.input))
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    engine = Engine(
-        load(arguments, dtypes.get(arguments.weights)), 1, arguments.threads
-    )
+    engine = _engine(arguments)
     seed = secrets.randbits(32) if arguments.seed == -1 else arguments.seed
     sampling = Sampling(
         temperature_text=arguments.temp_text,
@@ -108,6 +108,17 @@ def run(arguments: argparse.Namespace) -> int:
         f"{priming:.2f} s, {engine.info.model} on {engine.info.device}\n"
     )
     return 0
+
+
+def _engine(arguments: argparse.Namespace) -> Engine:
+    from inference.commands._engine import chosen_engine, fast_engine, load
+    from inference.engine.engine import Engine
+
+    return chosen_engine(
+        arguments,
+        lambda dtype: Engine(load(arguments, dtype), 1, arguments.threads),
+        lambda weights: fast_engine(arguments, weights, 1),
+    )
 
 
 def _timed(

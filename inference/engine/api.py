@@ -19,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import PersonaplexError
+from inference.timing import FRAME_MS
+
+MAX_LOG_FRAMES = 180_000  # of a FrameLog: four hours
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class SessionConfig:
     # Keep the persona prompt in view when the window slides; None: as the engine does.
     pin_prompt: bool | None = None
     log: FrameLog | None = field(default=None, compare=False, repr=False)
+    # Its past still grows elsewhere: caught_up instead of primed, then Session.extend.
+    more: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,10 @@ class FrameResult:
 class SessionListener(Protocol):
     def primed(self, info: Primed) -> None: ...
 
+    def caught_up(self, frame: int) -> None:
+        """All of the log is in the model; ``frame`` is the first that is not. Only of
+        sessions that were opened or extended with ``more``."""
+
     def frame(self, result: FrameResult) -> None: ...
 
     def failed(self, error: PersonaplexError) -> None:
@@ -105,6 +114,14 @@ class Session(Protocol):
     def push(self, seq: int, pcm: NDArray[np.int16]) -> None:
         """Queue one user frame, int16 [1920] at 24 kHz. Bounded: beyond
         ``queue_frames`` waiting frames the oldest is dropped and counted."""
+
+    def extend(self, log: FrameLog, more: bool) -> None:
+        """After ``caught_up``: what was said since, from that frame on, with the sound
+        of all its frames; perhaps nothing. Without ``more`` it goes live then."""
+
+    def replace(self, config: SessionConfig, listener: SessionListener) -> Session:
+        """Close it and open another in its place, which nobody can take between.
+        Raises WorkerBusy if it had been closed before and its place was taken."""
 
     def close(self) -> None:
         """Free the slot. Idempotent; no listener call follows its return's tick."""
@@ -136,6 +153,18 @@ class PromptCacheStats:
 
 
 @dataclass(frozen=True)
+class MemoryStats:
+    """What conversations remember by, in frames; nothing where each slot has its own.
+    Free is what nobody holds, and of that nobody was promised ``room`` sessions' worth.
+    """
+
+    total: int = 0
+    free: int = 0
+    room: int | None = None  # sessions that may still begin; None: any number
+    cut: int = 0  # sessions, since start, whose window ended early
+
+
+@dataclass(frozen=True)
 class EngineStats:
     """Counters since start, and percentiles over the last few thousand ticks."""
 
@@ -147,6 +176,8 @@ class EngineStats:
     tick_p50_ms: float
     tick_p99_ms: float
     prompt_cache: PromptCacheStats = field(default_factory=PromptCacheStats)
+    memory: MemoryStats = field(default_factory=MemoryStats)
+    headroom_ms: float = FRAME_MS  # of a frame, beyond the slowest of the last ticks
 
 
 class ModelThread(Protocol):

@@ -35,8 +35,11 @@ class Bank:
         # a step of one shape can be captured.
         self._spans = width == 1 and device.type == "cpu"
 
-    def begin(self, row: int, sampling: Sampling, pinned: int = 0) -> None:
-        """``pinned``: positions from the first that stay in view for good."""
+    def begin(
+        self, row: int, sampling: Sampling, pinned: int = 0, least: int = 0
+    ) -> None:
+        """``pinned``: positions from the first that stay in view for good; ``least``:
+        positions for which it needs memory at once, of those that have to ask."""
         self._encoder.reset([row])
         self._decoder.reset([row])
         self._state.reset(row)

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from inference.checkpoints import Model
 from inference.engine.api import (
     EngineInfo,
+    FrameLog,
+    MemoryStats,
     PromptCacheStats,
     Sampling,
     SessionConfig,
@@ -35,6 +37,7 @@ from inference.engine.priming import Priming, sound_frames
 from inference.engine.prompt_cache import PromptCache
 from inference.engine.voices import VoiceEncoder
 from inference.errors import ProtocolError, WorkerBusy
+from inference.network.mimi import fp32_convolutions
 from inference.text import TextStream
 from inference.timing import FRAME_SAMPLES
 from inference.voice_files import read_voice
@@ -67,6 +70,11 @@ class Slot:
     def primed(self) -> bool:
         return self.priming.left == 0
 
+    def remember(self) -> None:
+        """What was said before, unsaid: the bytes of a character may be cut in two."""
+        for token in self.priming.take_spoken():
+            self.text.feed(token)
+
     @property
     def rows(self) -> int:
         """Timeline rows fed to the model so far."""
@@ -93,6 +101,7 @@ class Engine:
         if on_cpu:
             # A second thread gains little and stalls when the other core is busy.
             torch.set_num_threads(threads)
+        fp32_convolutions()
         self.model = model
         self._width = width
         self._prompts = PromptCache(prompt_cache_mb * 1024 * 1024)
@@ -125,16 +134,26 @@ class Engine:
         _check_sampling(config.sampling)
         voice = None if config.voice is None else read_voice(config.voice, model.config)
         prompt = model.prompt(config.role_prompt, voice)
-        priming = Priming(model, prompt, config.log)
+        priming = Priming(model, prompt, config.log, config.more)
         pin = self.info.pin_prompt if config.pin_prompt is None else config.pin_prompt
         index = self._slots.index(None)
         bank, row = self._place(index)
-        bank.begin(row, config.sampling, pinned=prompt.frames if pin else 0)
-        text = TextStream(model.tokenizer)
-        for token in priming.spoken:
-            text.feed(token)
-        self._slots[index] = Slot(priming, prompt.frames, text)
+        pinned, least = prompt.frames if pin else 0, prompt.frames
+        if config.log is not None:
+            least += len(config.log.tokens)
+        bank.begin(row, config.sampling, pinned, least)
+        session = Slot(priming, prompt.frames, TextStream(model.tokenizer))
+        session.remember()
+        self._slots[index] = session
         return index
+
+    @torch.inference_mode()
+    def extend(self, slot: int, log: FrameLog, more: bool) -> None:
+        """What was said since, of a session that was opened or extended with ``more``
+        and is primed; ``prime`` has work again. ProtocolError for what is no log."""
+        session = self._session(slot)
+        session.priming.extend(log, more)
+        session.remember()
 
     @torch.inference_mode()
     def prime(self, slot: int) -> int:
@@ -150,6 +169,10 @@ class Engine:
 
     def prompt_stats(self) -> PromptCacheStats:
         return self._prompts.stats()
+
+    def memory_stats(self) -> MemoryStats:
+        """Every slot has its own here."""
+        return MemoryStats()
 
     def context_frames(self, slot: int) -> int:
         """Frames until the context is full and its beginning slides out of view."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from inference.checkpoints import Model
+from inference.engine.api import MemoryStats
 from inference.engine.bank import Bank
 from inference.engine.engine import Engine, Step
 from inference.engine.gpu_bank import GpuBank
@@ -25,7 +26,8 @@ from inference.network.lm import LanguageModel
 
 
 class GpuEngine(Engine):
-    """All slots are one bank. ``model``: see ``without_weights``."""
+    """All slots are one bank. ``model``: see ``without_weights``; ``pages`` and
+    ``promised``: see GpuBank."""
 
     def __init__(
         self,
@@ -35,10 +37,13 @@ class GpuEngine(Engine):
         *,
         ops: ModuleType,
         kv: str = "bf16",
+        pages: int | None = None,
+        promised: int | None = None,
         prompt_cache_mb: int = 512,
         pin_prompt: bool = False,
     ) -> None:
         self._packed, self._kv, self._ops = packed, kv, ops
+        self._pages, self._promised = pages, promised
         super().__init__(
             model,
             slots,
@@ -49,10 +54,16 @@ class GpuEngine(Engine):
 
     def _new_bank(self) -> Bank:
         mimi = self.model.mimi
-        bank = GpuBank(self._packed, mimi, self._width, self._kv, self._ops)
+        memory = self._pages, self._promised
+        bank = GpuBank(self._packed, mimi, self._width, self._kv, self._ops, *memory)
         if self._packed.device.type == "cuda":
             bank.capture()
         return bank
+
+    def memory_stats(self) -> MemoryStats:
+        (bank,) = self._banks
+        assert isinstance(bank, GpuBank)
+        return bank.memory_stats()
 
     def _step_bank(
         self, bank: Bank, slots: list[int], pcm: dict[int, NDArray[np.int16]]

@@ -16,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.engine.api import Sampling
-from inference.engine.bank import PCM_SCALE, Bank
+from inference.engine.api import MemoryStats, Sampling
+from inference.engine.bank import Bank
 from inference.engine.gpu_lm import OWN, GpuLM
+from inference.engine.gpu_prompt import PromptGraphs
 from inference.engine.graphs import StepGraphs, sizes_for
+from inference.errors import WorkerBusy
 from inference.kernels.packed import PackedModel
 from inference.network.mimi import Mimi
 from inference.prompts import PersonaPrompt
@@ -31,15 +33,28 @@ class GpuBank(Bank):
     others. One step is under way at a time."""
 
     def __init__(
-        self, packed: PackedModel, mimi: Mimi, slots: int, kv: str, ops: ModuleType
+        self,
+        packed: PackedModel,
+        mimi: Mimi,
+        slots: int,
+        kv: str,
+        ops: ModuleType,
+        pages: int | None = None,
+        promised: int | None = None,
     ) -> None:
+        """``pages`` of memory for all conversations; None: whole windows for all.
+        ``promised``: positions that each may count on; None: a whole window."""
         # Not Bank's own: nothing of its tensors is needed.
         self.packed, self.mimi, self.width = packed, mimi, slots
         self.device = packed.device
-        self.lm = GpuLM(packed, slots, kv, ops)
+        self.lm = GpuLM(packed, slots, kv, ops, pages)
+        self._written = [0] * slots  # positions of each row
+        self._promised = promised
+        self._codec = ops.codec(mimi)
         self._encoder = mimi.encoder_state(slots)
         self._decoder = mimi.decoder_state(slots)
         self._graphs: StepGraphs | None = None
+        self._prompts = PromptGraphs(self.lm)
         cuda = self.device.type == "cuda"
         self._side = torch.cuda.Stream() if cuda else None
         self._done = torch.cuda.Event(blocking=True) if cuda else None
@@ -57,13 +72,26 @@ class GpuBank(Bank):
 
     def capture(self, sizes: list[int] | None = None) -> None:
         """To be called once, before any session begins."""
+        if not self.lm.ops.CAPTURED:
+            return
         self.active_host.zero_()
+        self._prompts.capture()
         self._graphs = StepGraphs(self.launch, sizes or sizes_for(self.width))
 
-    def begin(self, row: int, sampling: Sampling, pinned: int = 0) -> None:
+    def begin(
+        self,
+        row: int,
+        sampling: Sampling,
+        pinned: int = 0,
+        least: int = 0,
+    ) -> None:
+        """WorkerBusy when there is no memory for it."""
+        promised = self._promised and max(self._promised, least + 2)
+        if not self.lm.reset(row, promised):
+            raise WorkerBusy("no memory for another conversation")
+        self._written[row] = 0
         self._encoder.reset([row])
         self._decoder.reset([row])
-        self.lm.reset(row)
         self.lm.ring.pin(row, pinned)
         self.lm.sampler.set(
             row,
@@ -75,32 +103,51 @@ class GpuBank(Bank):
 
     def end(self, row: int) -> None:
         self.lm.sampler.clear(row)
+        self.lm.ring.release(row)
 
     def feed(self, row: int, prompt: PersonaPrompt, start: int, count: int) -> int:
         chunk = self._embeddings(prompt, start, start + count)
-        self.lm.prefill(row, chunk, start)
-        stopped = start + chunk.shape[0]
+        stopped = self._written[row] = start + chunk.shape[0]
+        self.lm.ring.reserve(row, stopped)
+        size = (
+            self._prompts.size_for(row, stopped, len(chunk)) if self._graphs else None
+        )
+        if size is None:
+            self.lm.prefill(row, chunk, start)
+        else:
+            self._prompts.run(size, row, start, chunk)
         if stopped == prompt.fed:
             self.lm.begin(row, prompt.last, prompt.carry)
         return stopped
 
     def keep(self, row: int, count: int) -> list[Tensor]:
-        return [kept[:, row, :, :count].clone() for kept in self._rings()]
+        return self.lm.ring.keep(row, count)
 
     def kept_bytes(self, count: int) -> int:
-        rings = self._rings()
-        return sum(r[:, 0, :, 0].numel() * r.element_size() for r in rings) * count
+        return self.lm.ring.slot_bytes * count
 
     def restore(self, row: int, prompt: PersonaPrompt, kept: list[Tensor]) -> None:
-        for ring, copy in zip(self._rings(), kept, strict=True):
-            ring[:, row, :, : prompt.fed].copy_(copy)
-        self.lm.position[row] = prompt.fed
+        self.lm.ring.restore(row, kept, prompt.fed)
+        self._written[row] = prompt.fed
         self.lm.begin(row, prompt.last, prompt.carry)
 
-    def _rings(self) -> list[Tensor]:
-        """[2, B, heads, context, …] each: of all layers, then their scales if any."""
+    def memory_stats(self) -> MemoryStats:
         ring = self.lm.ring
-        return [*ring.layers, *(scale for scale in ring.scales if scale is not None)]
+        spare = ring.pages.spare
+        return MemoryStats(
+            total=ring.pages.total * ring.page,
+            free=ring.pages.free * ring.page,
+            room=spare // ring.pages_for(self._promised or ring.context),
+            cut=ring.cut,
+        )
+
+    def settle(self, frames: int) -> None:
+        """All rows as if they had written so many positions: for measurements."""
+        for row in range(self.width):
+            self.lm.reset(row)
+            self.lm.ring.reserve(row, frames)
+        self._written = [frames] * self.width
+        self.lm.position.fill_(frames)
 
     def _embeddings(self, prompt: PersonaPrompt, start: int, stop: int) -> Tensor:
         voiced = 0 if prompt.embeddings is None else prompt.embeddings.shape[0]
@@ -121,6 +168,8 @@ class GpuBank(Bank):
         for row, frame in pcm.items():
             sound[row] = frame
             active[row] = True
+            self._written[row] += 1
+            self.lm.ring.reserve(row, self._written[row])
         needed = max(pcm) + 1
         if self._graphs is None:
             self.launch(needed)
@@ -155,10 +204,8 @@ class GpuBank(Bank):
         self._sound_host[:n].copy_(self._sound[:n], non_blocking=True)
 
     def encode(self, n: int) -> None:
-        heard = self._pcm[:n].float().div_(PCM_SCALE)[:, None]
-        state = self._encoder.first(n)
-        codes = self.mimi.encode_step(heard, state, self._active[:n])
-        self._user[:n].copy_(codes[:, :, 0])
+        state, active = self._encoder.first(n), self._active[:n]
+        self._codec.encode(self._pcm[:n], state, active, self._user[:n])
 
     def speak(self, n: int) -> Tensor:
         chosen = self.lm.choose(self.lm.temporal(self._active[:n]))
@@ -167,7 +214,5 @@ class GpuBank(Bank):
         return chosen
 
     def decode(self, n: int) -> None:
-        codes, state = self._output[:n, 1:, None], self._decoder.first(n)
-        spoken = self.mimi.decode_step(codes, state, self._active[:n])
-        spoken = spoken.mul(PCM_SCALE).round_().clamp_(-PCM_SCALE, PCM_SCALE - 1)
-        self._sound[:n].copy_(spoken[:, 0])
+        state, active = self._decoder.first(n), self._active[:n]
+        self._codec.decode(self._output[:n, 1:], state, active, self._sound[:n])

@@ -26,10 +26,14 @@ from inference.engine.gpu_measure import (
     timed,
     wall_times,
 )
+from inference.engine.gpu_profile import kernel_shares
+from inference.engine.gpu_soak import soak
 from inference.engine.graphs import capture
+from inference.engine.priming import PREFILL_CHUNK_GPU
 from inference.kernels.packed import PackedModel, pack_model, random_weights
 from inference.network.config import PERSONAPLEX_7B, TINY, ModelConfig
 from inference.network.mimi import Mimi
+from inference.prompts import PersonaPrompt
 from inference.quantize import stored_weights
 from inference.timing import FRAME_SAMPLES
 
@@ -37,14 +41,11 @@ log = logging.getLogger(__name__)
 
 CONFIGS = {config.name: config for config in (PERSONAPLEX_7B, TINY)}
 WARM_TICKS = 10
-PREFILL_CHUNK = 128
 SEED = 1
 
 
 class Bench:
-    def __init__(
-        self, config: str, model: str, device: str, plain: bool, tries: list[str]
-    ) -> None:
+    def __init__(self, config: str, model: str, device: str, plain: bool) -> None:
         self.device = torch.device(device)
         torch.cuda.set_device(self.device)
         self.source = model
@@ -54,8 +55,6 @@ class Bench:
         self.launch_us = launch_cost(self.device)
         self.ops = _ops(plain)
         self.mimi = self._codec()
-        for experiment in tries:
-            _try(experiment, self.mimi)
         self._model: PackedModel | None = None
         self._bank: GpuBank | None = None
         self._free()
@@ -107,6 +106,23 @@ class Bench:
 
     def _parts(self, bank: GpuBank, n: int) -> dict[str, float]:
         """Each by itself; in a tick the encoder runs beside the others."""
+        return {
+            name: round(median(timed(graph.replay, REPEATS)), 3)
+            for name, graph in self._graphs(bank, n).items()
+        }
+
+    @torch.inference_mode()
+    def profile(self) -> list[dict[str, Any]]:
+        """Of the last row's bank: the shares of each part's kernels."""
+        bank = self._bank
+        assert bank is not None
+        return [
+            {"part": name} | share
+            for name, graph in self._graphs(bank, bank.width).items()
+            for share in kernel_shares(graph)
+        ]
+
+    def _graphs(self, bank: GpuBank, n: int) -> dict[str, torch.cuda.CUDAGraph]:
         lm, active = bank.lm, bank._active[:n]
         hidden = lm.temporal(active).clone()
         parts: dict[str, Callable[[], object]] = {
@@ -115,11 +131,7 @@ class Bench:
             "depth": lambda: lm.choose(hidden),
             "decode": lambda: bank.decode(n),
         }
-        found = {}
-        for name, part in parts.items():
-            graph = capture(part, None)
-            found[name] = round(median(timed(graph.replay, REPEATS)), 3)
-        return found
+        return {name: capture(part, None) for name, part in parts.items()}
 
     @torch.inference_mode()
     def kernels(self, counts: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -131,12 +143,7 @@ class Bench:
 
     def _bytes(self, bank: GpuBank, window: int) -> float:
         """What a tick must read once, for as many sessions as the bank has."""
-        ring = bank.lm.ring
-        store, scale = ring.layers[0], ring.scales[0]
-        per_slot = store[:, 0, :, 0].numel() * store.element_size()
-        if scale is not None:
-            per_slot += scale[:, 0, :, 0].numel() * scale.element_size()
-        kv = bank.width * len(ring.layers) * window * per_slot
+        kv = bank.width * window * bank.lm.ring.slot_bytes
         states = [bank._encoder.buffer, bank._decoder.buffer]
         codec = sum(p.numel() * p.element_size() for p in self.mimi.parameters())
         codec += sum(state.numel() * state.element_size() for state in states)
@@ -151,15 +158,26 @@ class Bench:
         tokens = torch.randint(0, cards[1], (rows, 17), device=self.device)
         embeddings = bank.lm.embed(tokens)
 
+        prompt = PersonaPrompt("", embeddings, tokens[:0], tokens[0], tokens[0])
+
         def feed() -> None:
-            for start in range(0, rows, PREFILL_CHUNK):
-                bank.lm.prefill(0, embeddings[start : start + PREFILL_CHUNK], start)
+            fed = 0
+            while fed < rows:
+                fed = bank.feed(0, prompt, fed, PREFILL_CHUNK_GPU)
+            torch.cuda.synchronize()
+
+        kept: list[torch.Tensor] = []
+
+        def restore() -> None:
+            bank.restore(0, prompt, kept)
             torch.cuda.synchronize()
 
         for _ in range(2):
             feed()
         cold = median(wall_times(feed, 5)[0])
-        return {"rows": rows, "cold_ms": round(cold, 2), "cached_ms": None}
+        kept = bank.keep(0, rows)
+        cached = median(wall_times(restore, 20)[0])
+        return {"rows": rows, "cold_ms": round(cold, 2), "cached_ms": round(cached, 2)}
 
     def model(self, weights: str) -> PackedModel:
         if self._model is None or self._model.format != weights:
@@ -177,22 +195,24 @@ class Bench:
         mimi.init_weights(torch.Generator().manual_seed(SEED))
         return mimi.eval().requires_grad_(False)
 
+    def soak(
+        self, sessions: int, weights: str, kv: str, seconds: int
+    ) -> dict[str, Any]:
+        model = self.model(weights)
+        bank = self._bank = GpuBank(model, self.mimi, sessions, kv, self.ops)
+        with torch.inference_mode():
+            bank.capture()
+            return soak(bank, seconds)
+
+    def release(self) -> None:
+        """All that lies on the device."""
+        self._model = None
+        self._free()
+
     def _free(self) -> None:
         self._bank = None
         gc.collect()
         torch.cuda.empty_cache()
-
-
-def _try(experiment: str, mimi: Mimi) -> None:
-    """What is not taken by default, because no device has shown its worth yet."""
-    if experiment == "codec":
-        from inference.kernels.codec import speed_up
-
-        speed_up(mimi)
-    elif experiment == "staged":
-        from inference.kernels import skinny
-
-        skinny.STAGED = True
 
 
 def fill(bank: GpuBank, frames: int) -> None:
@@ -204,7 +224,7 @@ def fill(bank: GpuBank, frames: int) -> None:
         else:
             store.random_(-127, 128)
             scale.uniform_(0.005, 0.02)
-    lm.position.fill_(frames)
+    bank.settle(frames)
     cards = bank.packed.config.audio_cardinality
     lm.row.random_(0, cards)
     lm.carry[:, 2:9].random_(0, cards)

@@ -16,8 +16,16 @@ from inference.engine.gpu_bank import GpuBank
 from inference.engine.gpu_measure import REPEATS, timed
 from inference.engine.graphs import capture
 
-# Of attention: slots of a load, warps, loads under way.
-ATTENTION_SHAPES = ((64, 4, 1), (64, 4, 3), (32, 4, 3), (32, 4, 4), (64, 8, 3))
+# Of attention: slots of a load, warps, loads under way, programs for a page.
+ATTENTION_SHAPES = (
+    (64, 4, 2, 2),
+    (32, 4, 3, 2),
+    (32, 4, 3, 1),
+    (16, 2, 4, 1),
+    (16, 1, 4, 1),
+    (8, 1, 6, 1),
+    (16, 2, 5, 1),
+)
 
 
 def kernel_times(bank: GpuBank, n: int) -> list[dict[str, Any]]:
@@ -42,11 +50,9 @@ def _attention(bank: GpuBank, n: int) -> list[dict[str, Any]]:
     lm = bank.lm
     ring, heads = lm.ring, bank.packed.config.temporal
     q = torch.randn(n, heads.heads, heads.head_dim, device=bank.device).bfloat16()
-    tensors = [*ring.layers, *(scale for scale in ring.scales if scale is not None)]
-    everything = sum(t.numel() * t.element_size() for t in tensors)
-    read = everything * n // bank.width // _layers(bank)
+    read = ring.slot_bytes * ring.context * n // _layers(bank)
 
-    def work(shape: tuple[int, int, int], layer: int) -> object:
+    def work(shape: tuple[int, int, int, int], layer: int) -> object:
         return lm.ops.attend(q, ring, layer, lm.position[:n], bank._active[:n], shape)
 
     layers = list(range(_layers(bank)))

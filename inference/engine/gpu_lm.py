@@ -16,6 +16,7 @@ from torch import Tensor
 
 from inference.kernels.packed import PackedModel
 from inference.kernels.ring import Ring, quantise
+from inference.kernels.weights import deinterleave
 from inference.network.config import FREE, TEXT
 from inference.network.layers import rms_norm, rope_frequencies, rotate, rotation
 from inference.network.sampling import Sampler
@@ -40,12 +41,17 @@ class GpuLM:
     """The first n slots step together. ``ops``: kernels.fast, or kernels.plain."""
 
     def __init__(
-        self, model: PackedModel, slots: int, kv: str, ops: ModuleType
+        self,
+        model: PackedModel,
+        slots: int,
+        kv: str,
+        ops: ModuleType,
+        pages: int | None = None,
     ) -> None:
         config, device = model.config, model.device
         temporal, depth = config.temporal, config.depth
         self.model, self.ops, self.slots = model, ops, slots
-        self.ring = Ring(temporal, slots, kv, device)
+        self.ring = Ring(temporal, slots, kv, device, pages)
         self.frequencies = rope_frequencies(
             temporal.head_dim, temporal.rope_base, device
         )
@@ -67,10 +73,11 @@ class GpuLM:
         self.row[slot] = row.to(self.row.device)
         self.carry[slot] = carry.to(self.row.device)
 
-    def reset(self, slot: int) -> None:
-        self.ring.reset(slot)
+    def reset(self, slot: int, promised: int | None = None) -> bool:
+        """For a new session; see ``Ring.begin``."""
         self.row[slot] = 0
         self.carry[slot] = FREE
+        return self.ring.begin(slot, promised)
 
     def temporal(self, active: Tensor) -> Tensor:
         """Feed the newest row of the first n slots, ``active`` bool [n]: hidden,
@@ -78,7 +85,7 @@ class GpuLM:
         ops, weights, tensors = self.ops, self.model.weights, self.model.tensors
         n = active.shape[0]
         position = self.position[:n]
-        norms = self._norms()
+        norms = self.norms()
         x, y = ops.embed(self.row[:n], tensors["emb"], tensors["text_emb"], norms[0])
         for i in range(self.model.config.temporal.layers):
             name = f"layers.{i}."
@@ -170,13 +177,14 @@ class GpuLM:
         )
 
     def embed(self, rows: Tensor) -> Tensor:
-        tensors, norm = self.model.tensors, self._norms()[0]
+        tensors, norm = self.model.tensors, self.norms()[0]
         return self.ops.embed(rows, tensors["emb"], tensors["text_emb"], norm)[0]
 
     def prefill(self, slot: int, embeddings: Tensor, start: int) -> None:
         """Feed summed embeddings [T, dim] of one session at positions from start,
         which is how many that session has written so far."""
         count = embeddings.shape[0]
+        self.ring.reserve(slot, start + count)
         slots, old = self.ring.held(slot, start)
         new = torch.arange(start, start + count, device=embeddings.device)
         lasting, written = self.ring.lasting(slot, start, start + count)
@@ -189,7 +197,7 @@ class GpuLM:
             written,
         )
         x = embeddings.to(torch.bfloat16).contiguous()
-        norms = self._norms()
+        norms = self.norms()
         y = rms_norm(x, norms[0])
         for i in range(self.model.config.temporal.layers):
             x, y = self._prefill_layer(i, x, y, chunk, norms[i + 1])
@@ -200,8 +208,7 @@ class GpuLM:
     ) -> tuple[Tensor, Tensor]:
         ops, weights, ring = self.ops, self.model.weights, self.ring
         name, heads = f"layers.{i}.", self.model.config.temporal.heads
-        parts = ops.linear(y, weights[name + "in_proj"])
-        qkv = parts.sum(0).to(y.dtype).unflatten(-1, (3, heads, -1))
+        qkv = ops.project(y, weights[name + "in_proj"]).unflatten(-1, (3, heads, -1))
         q, k, v = qkv.permute(1, 2, 0, 3)  # [H, T, D] each
         kv = torch.stack((rotate(k, *chunk.turn), v))
         data, scale = quantise(kv, ring.format)
@@ -217,13 +224,14 @@ class GpuLM:
             rotate(q, *chunk.turn)[None], keys[None], values[None], chunk.visible
         )
         seen = seen[0].transpose(0, 1).flatten(1)
-        parts = ops.linear(seen, weights[name + "out_proj"])
-        x, y = ops.add_norm(parts, x, self.model.tensors[name + "norm2"])
-        inner = ops.gated(y, weights[name + "linear_in"])
-        parts = ops.linear(inner, weights[name + "linear_out"])
-        return ops.add_norm(parts, x, after)
+        added = ops.project(seen, weights[name + "out_proj"])
+        x, y = ops.add_norm(added[None], x, self.model.tensors[name + "norm2"])
+        gate, up = deinterleave(ops.project(y, weights[name + "linear_in"]))
+        inner = F.silu(gate).mul_(up)
+        added = ops.project(inner, weights[name + "linear_out"])
+        return ops.add_norm(added[None], x, after)
 
-    def _norms(self) -> list[Tensor]:
+    def norms(self) -> list[Tensor]:
         """What follows the embedding, and each layer: the last one is out_norm."""
         tensors, layers = self.model.tensors, self.model.config.temporal.layers
         norms = [tensors[f"layers.{i}.norm1"] for i in range(layers)]

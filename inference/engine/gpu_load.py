@@ -10,40 +10,71 @@ import logging
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from inference.checkpoints import (
     CheckpointError,
     Model,
+    check_folder,
+    fingerprint_of,
     load_codec,
     load_model,
     model_folder,
     read_config,
 )
 from inference.engine.gpu import without_weights
-from inference.kernels.packed import PackedModel, held_weights, pack_model
+from inference.engine.gpu_fit import Sizes
+from inference.kernels.packed import Fetch, PackedModel, held_weights, pack_model
+from inference.kernels.ring import PAGE
+from inference.layouts import pieces_of
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
 from inference.quantize import load_packed, packed_path
 from inference.quiet import quiet_codes
+from inference.tensor_files import TensorFile
 from inference.text import Tokenizer
 
 log = logging.getLogger(__name__)
+
+WORK_GB = 1.0  # graphs, work space
 
 
 def load_for_gpu(
     source: Path | str, weights: str, device: torch.device
 ) -> tuple[Model, PackedModel]:
-    """What GpuEngine takes. Without a quantised file the host must hold the model in
-    bf16 while it is packed."""
+    """What GpuEngine takes. Without a quantised file the weights are packed on the way,
+    one matrix after the other, so that neither side ever holds the model twice."""
     folder = model_folder(source)
     path = packed_path(folder, weights)
     if path.is_file():
         return _from_file(folder, path, device)
-    model = load_model(folder, "cpu", torch.bfloat16)
-    log.info("%s is missing: packing %s now", path, folder)
-    packed = packed_now(model, weights, device)
-    mimi = model.mimi.to(device)
-    return without_weights(dataclasses.replace(model, mimi=mimi), packed), packed
+    config = read_config(folder)
+    stored = folder / config.weights
+    if not stored.is_file():  # a built-in model that is not trained, or an error
+        model = load_model(folder, "cpu", torch.bfloat16)
+        packed = packed_now(model, weights, device)
+        mimi = model.mimi.to(device)
+        return without_weights(dataclasses.replace(model, mimi=mimi), packed), packed
+    check_folder(folder)
+    log.info("%s is missing: packing %s now", path, stored)
+    packed = pack_model(config, weights, _stored(stored), device)
+    packed.fingerprint = fingerprint_of(config, [stored, folder / config.codec])
+    return _beside(folder, packed, device), packed
+
+
+def pages_that_fit(packed: PackedModel, slots: int, kv: str, taken: int = 0) -> int:
+    """Of memory for conversations, beside the weights that are loaded by now, and
+    ``taken`` bytes for other things; no more than whole windows for all slots."""
+    sizes = Sizes(packed.config)
+    context = packed.config.temporal.context
+    page = min(PAGE, context)
+    free = torch.cuda.mem_get_info(packed.device)[0]
+    free -= taken + int(slots * sizes.codec_state + WORK_GB * 1e9)
+    pages = int(free // (page * sizes.kv(kv)))
+    whole = -(-context // page)
+    if pages < whole:
+        raise ValueError(f"no memory for one conversation's {context} frames")
+    return min(pages, slots * whole)
 
 
 def packed_now(model: Model, weights: str, device: torch.device) -> PackedModel:
@@ -52,16 +83,32 @@ def packed_now(model: Model, weights: str, device: torch.device) -> PackedModel:
     return packed
 
 
+def _stored(path: Path) -> Fetch:
+    """Of a file that was checked, in any layout that we load."""
+    file = TensorFile(path)
+
+    def fetch(name: str, shape: tuple[int, ...]) -> Tensor:
+        pieces = [file.read(piece) for piece in pieces_of(name, file.tensors)]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    return fetch
+
+
 def _from_file(
     folder: Path, path: Path, device: torch.device
 ) -> tuple[Model, PackedModel]:
-    config = read_config(folder)
     packed = load_packed(path, device)
-    if packed.config != config:
+    if packed.config != read_config(folder):
         raise CheckpointError(
             f"{path} was packed from another model",
             text="Write it anew with `python -m inference quantize`.",
         )
+    return _beside(folder, packed, device), packed
+
+
+def _beside(folder: Path, packed: PackedModel, device: torch.device) -> Model:
+    """All of a model but its weights."""
+    config = packed.config
     mimi = Mimi(config.mimi)
     load_codec(folder / config.codec, mimi)
     mimi.to(device).eval().requires_grad_(False)
@@ -69,4 +116,4 @@ def _from_file(
     quiet = quiet_codes(config, mimi)
     shell = LanguageModel(config, torch.bfloat16, "meta")
     model = Model(config, shell, mimi, tokenizer, quiet, packed.fingerprint, True)
-    return without_weights(model, packed), packed
+    return without_weights(model, packed)

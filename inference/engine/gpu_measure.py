@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 
 import torch
 
+from inference.engine.gpu_fit import Card
 from inference.engine.graphs import capture
 
 PROBE_BYTES = 2**32  # far beyond any cache
@@ -36,6 +38,19 @@ def launch_cost(device: torch.device) -> float:
 
     graph = capture(chain, None)
     return median(timed(graph.replay, REPEATS)) * 1000 / 500
+
+
+def measured_card(device: torch.device) -> Card:
+    """``memory``: what is free of it. Takes some seconds."""
+    torch.cuda.set_device(device)
+    card = Card(
+        torch.cuda.get_device_name(device),
+        read_bandwidth(device),
+        0.0,
+        launch_cost(device),
+    )
+    torch.cuda.empty_cache()  # what was measured with
+    return replace(card, memory=float(torch.cuda.mem_get_info(device)[0]))
 
 
 def timed(work: Callable[[], object], repeats: int) -> list[float]:

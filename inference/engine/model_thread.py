@@ -6,6 +6,7 @@ Owns the engine and what becomes of its exceptions. What runs when is chosen in
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -24,7 +25,13 @@ from inference.engine.api import (
     SessionConfig,
     SessionListener,
 )
-from inference.engine.schedule import QUEUE_FRAMES, Schedule, Turn, Work
+from inference.engine.schedule import (
+    MOST_TICK_MS,
+    QUEUE_FRAMES,
+    Schedule,
+    Turn,
+    Work,
+)
 from inference.engine.work import SteppedEngine, StepResult, ThreadSession, VoiceJob
 from inference.errors import ModelError, PersonaplexError, WorkerStopping
 from inference.timing import FRAME_MS
@@ -46,7 +53,8 @@ class ModelThread:
     mode and CUDA's current device belong to threads. ``loaded`` resolves when it is
     done, ``ended`` when the thread is: with an exception if the engine broke.
     ``batches``: whether a tick over many sessions costs about as much as one over one;
-    by default that is so on everything but a CPU.
+    by default that is so on everything but a CPU. Where it is, no session is added
+    while ticks take longer than ``most_tick_ms``.
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class ModelThread:
         queue_frames: int = QUEUE_FRAMES,
         batches: bool | None = None,
         grace_ms: float = GRACE_MS,
+        most_tick_ms: float = MOST_TICK_MS,
     ) -> None:
         self.loaded: Future[EngineInfo] = Future()
         self.ended: Future[None] = Future()
@@ -63,6 +72,7 @@ class ModelThread:
         self._batches = batches
         self._grace_ms = grace_ms
         self._schedule = Schedule(queue_frames)
+        self._schedule.most_tick_ms = most_tick_ms
         self._measured: Future[float] = Future()
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._busy_since: float | None = None
@@ -135,6 +145,7 @@ class ModelThread:
         self._engine = self._load()
         info = self._engine.info
         self._schedule.slots = info.slots
+        self._schedule.note_memory(self._engine.memory_stats())
         if info.device != "cpu" if self._batches is None else self._batches:
             self._schedule.width = info.slots
             self._schedule.grace = self._grace_ms / 1000
@@ -174,11 +185,22 @@ class ModelThread:
             self._free(session)
         for session in opening:
             try:
-                session.slot = self._engine.open(session.config)
+                self._take_in(session)
             except Exception as error:  # noqa: BLE001 - a session's border
                 self._blame([session], error, "open")
             else:
                 self._schedule.begin_priming(session)
+        self._schedule.note_memory(self._engine.memory_stats())
+
+    def _take_in(self, session: ThreadSession) -> None:
+        said, session.said_since = session.said_since, None
+        if said is None:
+            session.slot = self._engine.open(session.config)
+            # The log is megabytes, and in the engine.
+            session.config = dataclasses.replace(session.config, log=None)
+        else:
+            self._engine.extend(session.slot, said, session.more)
+            session.frame += len(said.tokens)
 
     def _prime(self) -> None:
         session = self._schedule.to_prime()
@@ -188,6 +210,10 @@ class ModelThread:
             if self._engine.prime(session.slot) > 0:
                 return
             self._schedule.note_prompts(self._engine.prompt_stats())
+            if session.more:
+                self._schedule.hold(session)
+                session.listener.caught_up(session.frame)
+                return
             primed = Primed(
                 slot=session.slot,
                 prompt_frames=self._engine.prompt_frames(session.slot),
@@ -218,6 +244,7 @@ class ModelThread:
         self._failed_ticks = 0
         late = sum(result.late for _, result in results)
         self._schedule.count_tick(tick, len(results), late)
+        self._schedule.note_memory(self._engine.memory_stats())
         for session, result in results:
             self._deliver(session, result)
 

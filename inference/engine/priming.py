@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.checkpoints import Model
-from inference.engine.api import FrameLog
+from inference.engine.api import MAX_LOG_FRAMES, FrameLog
 from inference.engine.bank import PCM_SCALE, Bank
 from inference.engine.prompt_cache import PromptCache
 from inference.errors import ProtocolError
@@ -23,14 +23,13 @@ from inference.prompts import PersonaPrompt
 from inference.timing import FRAME_SAMPLES, STREAMS
 
 PREFILL_CHUNK_CPU = 32  # rows; about 12 ms on one core at tiny
-PREFILL_CHUNK_GPU = 128
+PREFILL_CHUNK_GPU = 192
 # Frames that the codec takes at once. The ear of a CPU gets them one by one, as it got
 # them the first time: several together are rounded otherwise, and where two codes are
 # almost equally near, that decides. The chunks take about 9 and 14 ms at tiny.
 HEAR_CPU, SAY_CPU = (2, 1), (8, 8)  # frames of a chunk, and of each call in it
 HEAR_GPU, SAY_GPU = (50, 50), (50, 50)
 CODEC_MARGIN = 8  # frames that the codec's convolutions remember, rounded up
-MAX_LOG_FRAMES = 4 * 3600 * 25 // 2  # four hours
 
 
 def sound_frames(config: MimiConfig) -> int:
@@ -41,24 +40,56 @@ def sound_frames(config: MimiConfig) -> int:
 
 
 class Priming:
-    """One session's. ``log`` None: it begins; else it goes on after its frames."""
+    """One session's. ``log`` None: it begins; else it goes on after its frames.
+    ``more``: what was said is not known to its end yet, ``extend`` will tell."""
 
     def __init__(
-        self, model: Model, prompt: PersonaPrompt, log: FrameLog | None
+        self,
+        model: Model,
+        prompt: PersonaPrompt,
+        log: FrameLog | None = None,
+        more: bool = False,
     ) -> None:
         on_cpu = model.device.type == "cpu"
         self._chunk = PREFILL_CHUNK_CPU if on_cpu else PREFILL_CHUNK_GPU
+        self._model, self._more = model, more
         self._prompt = self._whole = prompt
         self._codec: CodecRebuild | None = None
-        self.spoken: list[int] = []  # text tokens of the frames that were completed
+        self._frames = 0  # of the log
+        self._spoken: list[int] = []
         self.rows = 0  # timeline rows fed so far
-        if log is not None and len(log.tokens):
-            check_log(log, model.config)
-            record = torch.from_numpy(log.tokens.astype(np.int64))
-            self._whole = prompt.followed_by(model.config, record)
-            self.spoken = [int(prompt.last[TEXT]), *record[:-1, TEXT].tolist()]
-            codes = codes_after(model.config, prompt.last, record)
-            self._codec = CodecRebuild(model, codes, log.user_pcm)
+        if log is not None:
+            self._follow(log)
+
+    def extend(self, log: FrameLog, more: bool) -> None:
+        """The frames after those of the log so far, with the sound of all of them."""
+        if not self._more:
+            raise ProtocolError("a session that is complete can't be extended")
+        if len(log.user_pcm) != len(log.tokens):
+            raise ProtocolError("frames without sound in what was said since")
+        self._follow(log)
+        self._more = more
+        self._let_go()
+
+    def _follow(self, log: FrameLog) -> None:
+        config, before = self._model.config, self._whole
+        check_log(log, config, self._frames)
+        if not len(log.tokens):
+            return
+        record = torch.from_numpy(log.tokens.astype(np.int64))
+        self._whole = before.followed_by(config, record)
+        self._spoken += [int(before.last[TEXT]), *record[:-1, TEXT].tolist()]
+        self._frames += len(record)
+        codes = codes_after(config, before.last, record)
+        if self._codec is None:
+            self._codec = CodecRebuild(self._model, codes, log.user_pcm)
+        else:
+            self._codec.extend(codes, log.user_pcm)
+
+    def take_spoken(self) -> list[int]:
+        """Text tokens of the frames that were completed, each once."""
+        spoken, self._spoken = self._spoken, []
+        return spoken
 
     @property
     def left(self) -> int:
@@ -76,6 +107,12 @@ class Priming:
             self._codec.advance()
             if not self._codec.left:
                 bank.set_codec(row, self._codec.encoder, self._codec.decoder)
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Its codec's state is megabytes on the device, and copied to the bank's."""
+        if not self._more and self._codec is not None and not self._codec.left:
+            self._codec = None
 
     def _feed_prompt(self, bank: Bank, row: int, cache: PromptCache) -> None:
         prompt = self._prompt
@@ -113,6 +150,13 @@ class CodecRebuild:
                 state.position.fill_(per_frame * (frames - newest))
         self._heard = self._said = 0
 
+    def extend(self, codes: Tensor, pcm: NDArray[np.int16]) -> None:
+        """The streams go on."""
+        heard = torch.from_numpy(pcm.copy())
+        self._pcm = torch.cat((self._pcm[self._heard :], heard))
+        self._codes = torch.cat((self._codes[self._said :], codes))
+        self._heard = self._said = 0
+
     @property
     def left(self) -> int:
         return len(self._pcm) - self._heard + len(self._codes) - self._said
@@ -131,13 +175,14 @@ class CodecRebuild:
                 self._mimi.decode_step(part.T[None].to(self._device), self.decoder)
 
 
-def check_log(log: FrameLog, config: ModelConfig) -> None:
-    """ProtocolError for anything that no session of this model can have left."""
+def check_log(log: FrameLog, config: ModelConfig, before: int = 0) -> None:
+    """ProtocolError for anything that no session of this model can have left.
+    ``before``: frames of the log that came earlier."""
     tokens, pcm = log.tokens, log.user_pcm
     if tokens.dtype != np.uint16 or tokens.ndim != 2 or tokens.shape[1] != STREAMS:
         raise ProtocolError(f"token log of {tokens.dtype} {list(tokens.shape)}")
-    if len(tokens) > MAX_LOG_FRAMES:
-        raise ProtocolError(f"token log of {len(tokens)} frames")
+    if before + len(tokens) > MAX_LOG_FRAMES:
+        raise ProtocolError(f"token log of {before + len(tokens)} frames")
     if pcm.dtype != np.int16 or pcm.shape[1:] != (FRAME_SAMPLES,):
         raise ProtocolError(f"sound of {pcm.dtype} {list(pcm.shape)} in a log")
     if len(pcm) > len(tokens):

@@ -40,20 +40,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.engine.api import EngineStats, PromptCacheStats
+from inference.engine.api import EngineStats, FrameLog, MemoryStats, PromptCacheStats
 from inference.engine.stats import TickStats
 from inference.engine.work import ThreadSession, VoiceJob, Waiting
 from inference.errors import WorkerBusy, WorkerStopping
-from inference.timing import FRAME_SECONDS
+from inference.timing import FRAME_MS, FRAME_SECONDS
 
 QUEUE_FRAMES = 6  # half a second: more delay than that is worse than a gap
+MOST_TICK_MS = 60.0  # of 80: where a tick takes longer, no session is added to it
 PRIME_PATIENCE = 0.25  # seconds
 VOICE_PATIENCE = 1.0
 MAX_VOICE_JOBS = 4
 
 
 class Work(Enum):
-    ADMIT = auto()  # take in opened sessions, give back closed ones
+    ADMIT = auto()  # take in opened and extended sessions, give back closed ones
     TICK = auto()
     PRIME = auto()
     ENCODE = auto()
@@ -77,12 +78,13 @@ class Schedule:
         self.slots = 0
         self.width = 1  # sessions in a tick, at most
         self.grace = 0.0  # seconds
+        self.most_tick_ms = MOST_TICK_MS
         self._queue_frames = queue_frames
         self._wake = threading.Condition()
         self._stats = TickStats()
         self._stopping = False
         self._taken: set[ThreadSession] = set()  # at most ``slots``
-        self._opening: list[ThreadSession] = []  # at most ``slots``
+        self._opening: list[ThreadSession] = []  # or extended; at most ``slots``
         self._closing: list[ThreadSession] = []  # each session once
         self._priming: deque[ThreadSession] = deque()
         self._live: set[ThreadSession] = set()
@@ -92,15 +94,37 @@ class Schedule:
 
     # What comes in.
 
-    def add(self, session: ThreadSession) -> None:
+    def add(
+        self, session: ThreadSession, instead_of: ThreadSession | None = None
+    ) -> None:
         with self._wake:
             if self._stopping:
                 raise WorkerStopping
+            if instead_of is not None:
+                self.close(instead_of)
             if len(self._taken) >= self.slots:
                 raise WorkerBusy(f"all {self.slots} slots are taken")
+            self._check_room()
             self._taken.add(session)
             self._opening.append(session)
             self._wake.notify()
+
+    def extend(self, session: ThreadSession, log: FrameLog, more: bool) -> None:
+        with self._wake:
+            if session.closed:
+                return
+            session.said_since, session.more = log, more
+            self._opening.append(session)
+            self._wake.notify()
+
+    def _check_room(self) -> None:
+        """The engine has the last word on memory; this says it at once."""
+        room = self._stats.memory.room
+        if room is not None and len(self._opening) >= room:
+            raise WorkerBusy("no memory for another conversation")
+        slowest = self._stats.newest_p99()
+        if self.width > 1 and self._taken and slowest > self.most_tick_ms:
+            raise WorkerBusy(f"ticks take {slowest:.0f} ms of {FRAME_MS:.0f}")
 
     def push(self, session: ThreadSession, seq: int, pcm: NDArray[np.int16]) -> None:
         now = time.perf_counter()
@@ -196,7 +220,7 @@ class Schedule:
         )
 
     def take_moves(self) -> tuple[list[ThreadSession], list[ThreadSession]]:
-        """The sessions to give back, and those to take in."""
+        """The sessions to give back, and those to take in or to extend."""
         with self._wake:
             moves = self._closing, [s for s in self._opening if not s.closed]
             self._closing, self._opening = [], []
@@ -233,6 +257,11 @@ class Schedule:
                 self._priming.remove(session)
                 self._live.add(session)
 
+    def hold(self, session: ThreadSession) -> None:
+        with self._wake:
+            if not session.closed:
+                self._priming.remove(session)
+
     def to_encode(self) -> VoiceJob:
         """Only the model thread removes jobs, so one is there when told so."""
         with self._wake:
@@ -242,6 +271,10 @@ class Schedule:
     def voice_done(self) -> None:
         with self._wake:
             self._voices.popleft()
+
+    def note_memory(self, stats: MemoryStats) -> None:
+        with self._wake:
+            self._stats.memory = stats
 
     def note_prompts(self, stats: PromptCacheStats) -> None:
         with self._wake:

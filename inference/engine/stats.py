@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from inference.engine.api import EngineStats, PromptCacheStats
+from inference.engine.api import EngineStats, MemoryStats, PromptCacheStats
+from inference.timing import FRAME_MS
 
 KEPT_TICKS = 4096  # at one session about five minutes
+NEWEST_TICKS = 256  # at most 20 seconds: what they took says if another may come
 
 
 class TickStats:
@@ -18,12 +20,18 @@ class TickStats:
         self.late_frames = 0
         self.dropped_frames = 0
         self.prompt_cache = PromptCacheStats()
+        self.memory = MemoryStats()
         self._ticks = 0
         self._last_ms: deque[float] = deque(maxlen=KEPT_TICKS)
 
     def count_tick(self, ms: float) -> None:
         self._ticks += 1
         self._last_ms.append(ms)
+
+    def newest_p99(self) -> float:
+        """Milliseconds; 0 before the first tick."""
+        newest = list(self._last_ms)[-NEWEST_TICKS:]
+        return _percentile(sorted(newest), 0.99)
 
     def snapshot(self, sessions: int) -> EngineStats:
         last = sorted(self._last_ms.copy())
@@ -36,6 +44,8 @@ class TickStats:
             tick_p50_ms=_percentile(last, 0.50),
             tick_p99_ms=_percentile(last, 0.99),
             prompt_cache=self.prompt_cache,
+            memory=self.memory,
+            headroom_ms=FRAME_MS - self.newest_p99(),
         )
 
 

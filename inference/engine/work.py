@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from inference.engine.api import (
     EngineInfo,
+    FrameLog,
+    MemoryStats,
     PromptCacheStats,
     SessionConfig,
     SessionListener,
@@ -45,10 +47,12 @@ class SteppedEngine(Protocol):
     @property
     def info(self) -> EngineInfo: ...
     def open(self, config: SessionConfig) -> int: ...
+    def extend(self, slot: int, log: FrameLog, more: bool) -> None: ...
     def prime(self, slot: int) -> int: ...
     def prompt_frames(self, slot: int) -> int: ...
     def context_frames(self, slot: int) -> int: ...
     def prompt_stats(self) -> PromptCacheStats: ...
+    def memory_stats(self) -> MemoryStats: ...
     def step(self, pcm: dict[int, NDArray[np.int16]]) -> Mapping[int, StepResult]: ...
     def close(self, slot: int) -> None: ...
     def voice_encoder(self, pcm: NDArray[np.float32]) -> VoiceEncoding: ...
@@ -64,6 +68,8 @@ class Waiting(NamedTuple):
 
 
 class Owner(Protocol):
+    def add(self, session: ThreadSession, instead_of: ThreadSession | None) -> None: ...
+    def extend(self, session: ThreadSession, log: FrameLog, more: bool) -> None: ...
     def push(
         self, session: ThreadSession, seq: int, pcm: NDArray[np.int16]
     ) -> None: ...
@@ -85,7 +91,19 @@ class ThreadSession:
         self.pushed_at = self.served_at = 0.0
         self.dropped = 0
         self.frame = 0 if config.log is None else len(config.log.tokens)
+        self.more = config.more  # held when it is primed, not live
+        self.said_since: FrameLog | None = None  # what to extend it with
         self._owner = owner
+
+    def extend(self, log: FrameLog, more: bool) -> None:
+        self._owner.extend(self, log, more)
+
+    def replace(
+        self, config: SessionConfig, listener: SessionListener
+    ) -> ThreadSession:
+        session = ThreadSession(self._owner, config, listener)
+        self._owner.add(session, self)
+        return session
 
     def push(self, seq: int, pcm: NDArray[np.int16]) -> None:
         self._owner.push(self, seq, pcm)

@@ -113,14 +113,14 @@ class NoChecksum(DownloadError):
 class DiskFull(DownloadError):
     code = "disk_full"
     text = (
-        "Free some space, or choose another disk with --to DIR, and run the same "
-        "command again: what was received is kept."
+        "Free some space, or choose another disk with --to DIR or MODELS_DIR, and run "
+        "the same command again: what was received is kept."
     )
 
 
 class CantWrite(DownloadError):
     code = "cant_write"
-    text = "Choose a folder that you may write to with --to DIR."
+    text = "Choose a folder that you may write to with --to DIR or MODELS_DIR."
 
 
 class AlreadyRunning(DownloadError):

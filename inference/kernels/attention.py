@@ -1,7 +1,7 @@
 """Attention of one new position per session over its KV ring, and the ring's writing.
 
-A session's keys are read in chunks of fixed slots, each by a program of its own, and
-only those that hold something: what a row gives depends on its own length alone.
+A session's keys are read page by page, each by programs of its own, and only those that
+hold something: what a row gives depends on its own length alone.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from inference.kernels.launch import LAUNCH, PDL, begin
 from inference.kernels.ring import KV_MAX, LEAST_SCALE, Ring
 from inference.kernels.rows import load_sum
 
-CHUNK = 256  # slots of a program
-# Slots of one of its loads, warps, loads under way; measured in docs/performance.md.
-SHAPE = (32, 4, 3)
+# For rings of up to so many rows: slots of a load, warps, loads under way, programs for
+# a page; measured in docs/performance.md.
+SHAPES = ((4, (64, 4, 2, 2)), (15, (32, 4, 3, 1)), (2**31, (16, 2, 4, 1)))
 LIMIT = tl.constexpr(KV_MAX)
 LEAST = tl.constexpr(LEAST_SCALE)
 
 
 @triton.jit
-def _store(store_ptr, scale_ptr, at, scale_at, value, d, EIGHT: tl.constexpr):
+def put(store_ptr, scale_ptr, at, scale_at, value, d, EIGHT: tl.constexpr):
     if EIGHT:
         value = value.to(tl.float32)
         most = tl.max(tl.abs(value), axis=0)
@@ -37,10 +37,17 @@ def _store(store_ptr, scale_ptr, at, scale_at, value, d, EIGHT: tl.constexpr):
 
 
 @triton.jit
-def _slot(position, pinned, context):
-    """Where a position lies; see KVRing."""
-    loose = pinned + (position - pinned) % (context - pinned)
+def _slot(position, pinned, limit):
+    """Where a position lies; see Window."""
+    loose = pinned + (position - pinned) % (limit - pinned)
     return tl.where(position < pinned, position, loose)
+
+
+@triton.jit
+def base_of(table_ptr, row, number, head, PAGES, H: tl.constexpr, PAGE: tl.constexpr):
+    """Where the keys of a row's page lie, in slots; H * PAGE further its values."""
+    page = tl.load(table_ptr + row * PAGES + number).to(tl.int64)
+    return (page * (2 * H) + head) * PAGE
 
 
 @triton.jit
@@ -49,15 +56,17 @@ def _write(
     freq_ptr,
     position_ptr,
     pinned_ptr,
+    limit_ptr,
+    table_ptr,
     active_ptr,
     q_ptr,
     store_ptr,
     scale_ptr,
     stride,
-    second,
-    context,
     H: tl.constexpr,
     D: tl.constexpr,
+    PAGES: tl.constexpr,
+    PAGE: tl.constexpr,
     PARTS: tl.constexpr,
     EIGHT: tl.constexpr,
     PDL: tl.constexpr,
@@ -83,13 +92,13 @@ def _write(
     tl.store(q_ptr + (row * H + head) * D + d, q.to(tl.bfloat16))
     # A row that sits out keeps its ring.
     if tl.load(active_ptr + row) != 0:
-        slot = (row * H + head) * context + _slot(
-            position, tl.load(pinned_ptr + row), context
-        )
+        pinned, limit = tl.load(pinned_ptr + row), tl.load(limit_ptr + row)
+        slot = _slot(position, pinned, limit)
+        at = base_of(table_ptr, row, slot // PAGE, head, PAGES, H, PAGE) + slot % PAGE
         rotated = k.to(tl.bfloat16)
-        _store(store_ptr, scale_ptr, slot * D, slot, rotated, d, EIGHT)
-        slot += second
-        _store(store_ptr, scale_ptr, slot * D, slot, v, d, EIGHT)
+        put(store_ptr, scale_ptr, at * D, at, rotated, d, EIGHT)
+        at += H * PAGE
+        put(store_ptr, scale_ptr, at * D, at, v, d, EIGHT)
 
 
 @triton.jit
@@ -99,14 +108,16 @@ def _attend(
     scale_ptr,
     position_ptr,
     pinned_ptr,
+    limit_ptr,
+    table_ptr,
     active_ptr,
     acc_ptr,
     stat_ptr,
-    second,
-    context,
     softmax_scale,
     H: tl.constexpr,
     D: tl.constexpr,
+    PAGES: tl.constexpr,
+    PAGE: tl.constexpr,
     CHUNKS: tl.constexpr,
     CHUNK: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -117,15 +128,16 @@ def _attend(
     begin(PDL)
     chunk, head = tl.program_id(0), tl.program_id(1)
     row = tl.program_id(2).to(tl.int64)
-    newest = tl.load(position_ptr + row)
-    written = tl.minimum(newest + 1, context)
+    newest, limit = tl.load(position_ptr + row), tl.load(limit_ptr + row)
+    number = chunk * CHUNK // PAGE
+    base = base_of(table_ptr, row, number, head, PAGES, H, PAGE) - number * PAGE
+    written = tl.minimum(newest + 1, limit)
     if (tl.load(active_ptr + row) != 0) & (chunk * CHUNK < written):
-        # The slot that the next step will write is not in view (see KVRing).
-        hidden = _slot(newest + 1, tl.load(pinned_ptr + row), context)
-        hidden = tl.where(newest + 1 < context, -1, hidden).to(tl.int32)
+        # The slot that the next step will write is not in view (see Window).
+        hidden = _slot(newest + 1, tl.load(pinned_ptr + row), limit)
+        hidden = tl.where(newest + 1 < limit, -1, hidden).to(tl.int32)
         d, s = tl.arange(0, D), tl.arange(0, BLOCK)
         q = tl.load(q_ptr + (row * H + head) * D + d).to(tl.float32) * softmax_scale
-        base = (row * H + head) * context
         best = -float("inf")
         total = 0.0
         acc = tl.zeros([BLOCK, D], dtype=tl.float32)
@@ -136,20 +148,20 @@ def _attend(
             slot = chunk * CHUNK + s
             at = scale_ptr + base + slot
             k_scale = tl.load(at, mask=slot < stop, other=0.0)
-            v_scale = tl.load(at + second, mask=slot < stop, other=0.0)
+            v_scale = tl.load(at + H * PAGE, mask=slot < stop, other=0.0)
         for start in tl.range(chunk * CHUNK, stop, BLOCK, num_stages=STAGES):
             slot = start + s
             inside = slot < stop
             seen = inside & (slot != hidden)
             here = store_ptr + (base + slot)[:, None] * D + d[None, :]
             k = tl.load(here, mask=inside[:, None], other=0)
-            v = tl.load(here + second * D, mask=inside[:, None], other=0)
+            v = tl.load(here + H * PAGE * D, mask=inside[:, None], other=0)
             score = tl.sum(k.to(tl.float32) * q[None, :], axis=1)
             if EIGHT:
                 # Those of the next block, so that nobody waits for them there.
                 at = scale_ptr + base + slot + BLOCK
                 next_k = tl.load(at, mask=slot + BLOCK < stop, other=0.0)
-                next_v = tl.load(at + second, mask=slot + BLOCK < stop, other=0.0)
+                next_v = tl.load(at + H * PAGE, mask=slot + BLOCK < stop, other=0.0)
                 score *= k_scale.to(tl.float32)
             score = tl.where(seen, score, -float("inf"))
             # A block of one slot, the hidden one, leaves nothing to see.
@@ -175,9 +187,9 @@ def _combine(
     acc_ptr,
     stat_ptr,
     position_ptr,
+    limit_ptr,
     active_ptr,
     out_ptr,
-    context,
     H: tl.constexpr,
     D: tl.constexpr,
     CHUNKS: tl.constexpr,
@@ -188,7 +200,7 @@ def _combine(
     begin(PDL)
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     c, d = tl.arange(0, WIDTH), tl.arange(0, D)
-    written = tl.minimum(tl.load(position_ptr + row) + 1, context)
+    written = tl.minimum(tl.load(position_ptr + row) + 1, tl.load(limit_ptr + row))
     filled = c * CHUNK < written
     filled = filled & (tl.load(active_ptr + row) != 0)
     base = (row * H + head) * CHUNKS
@@ -215,7 +227,7 @@ def write_kv(
     """From the product with in_proj [parts, B, 3 * dim]: rotate, write keys and values
     of active rows into their rings, return the queries, bf16 [B, H, D]."""
     store, scale = ring.layers[layer], ring.scales[layer]
-    _, slots, heads, context, size = store.shape
+    _, _, heads, page, size = store.shape
     batch = parts.shape[1]
     q = torch.empty(batch, heads, size, dtype=torch.bfloat16, device=parts.device)
     _write[(batch, heads)](
@@ -223,15 +235,17 @@ def write_kv(
         frequencies,
         position,
         ring.pinned,
+        ring.limit,
+        ring.table,
         active,
         q,
         store,
         store if scale is None else scale,
         batch * 3 * heads * size,
-        slots * heads * context,
-        context,
         H=heads,
         D=size,
+        PAGES=ring.pages_of_row,
+        PAGE=page,
         PARTS=parts.shape[0],
         EIGHT=scale is not None,
         PDL=PDL,
@@ -247,13 +261,17 @@ def attend(
     layer: int,
     position: Tensor,
     active: Tensor,
-    shape: tuple[int, int, int] = SHAPE,
+    shape: tuple[int, int, int, int] | None = None,
 ) -> Tensor:
     """What rows at ``position`` see of their rings, bf16 [B, H * D]; zeros for rows
     that are not active."""
     store, scale = ring.layers[layer], ring.scales[layer]
-    _, slots, heads, context, size = store.shape
-    batch, chunks = q.shape[0], triton.cdiv(context, CHUNK)
+    _, _, heads, page, size = store.shape
+    if shape is None:  # by the ring, not by who steps: it orders the sums
+        shape = next(s for most, s in SHAPES if len(ring.pinned) <= most)
+    block, warps, stages, splits = shape
+    splits = splits if page % splits == 0 else 1
+    batch, chunks, chunk = q.shape[0], ring.pages_of_row * splits, page // splits
     acc = q.new_empty(batch, heads, chunks, size, dtype=torch.float32)
     stat = q.new_empty(batch, heads, chunks, 2, dtype=torch.float32)
     _attend[(chunks, heads, batch)](
@@ -262,21 +280,23 @@ def attend(
         store if scale is None else scale,
         position,
         ring.pinned,
+        ring.limit,
+        ring.table,
         active,
         acc,
         stat,
-        slots * heads * context,
-        context,
         size**-0.5,
         H=heads,
         D=size,
+        PAGES=ring.pages_of_row,
+        PAGE=page,
         CHUNKS=chunks,
-        CHUNK=CHUNK,
-        BLOCK=shape[0],
-        STAGES=shape[2],
+        CHUNK=chunk,
+        BLOCK=block,
+        STAGES=stages,
         EIGHT=scale is not None,
         PDL=PDL,
-        num_warps=shape[1],
+        num_warps=warps,
         **LAUNCH,
     )
     out = q.new_empty(batch, heads * size)
@@ -284,13 +304,13 @@ def attend(
         acc,
         stat,
         position,
+        ring.limit,
         active,
         out,
-        context,
         H=heads,
         D=size,
         CHUNKS=chunks,
-        CHUNK=CHUNK,
+        CHUNK=chunk,
         WIDTH=triton.next_power_of_2(chunks),
         PDL=PDL,
         num_warps=1,

@@ -1,155 +1,250 @@
-"""The codec's attention over its ring, one frame at a time, in one kernel.
+"""The codec frame by frame, by kernels of our own.
 
-Takes the place of some twenty-five small ones per layer; the plain path is
-network.mimi's. An experiment: not yet run on a device (``bench --try codec``).
+Holds Mimi's weights in the order in which the kernels read them, and puts the kernels
+in the order of its layers. It works on the same streaming state as ``Mimi`` itself,
+which stays the plain path; a frame is two transformer positions. What one stream gives
+does not depend on the others.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
-import torch.nn.functional as F
-import triton
-import triton.language as tl
+import torch
 from torch import Tensor
 
-from inference.kernels.launch import LAUNCH, PDL, begin
-from inference.network.mimi import Mimi
-from inference.network.mimi.streaming import Step
-from inference.network.mimi.transformer import ROPE_BASE, Attention, Plan
+from inference.kernels import codec_books as books
+from inference.kernels import codec_ends as ends
+from inference.kernels.codec_attention import MOST_SLOTS, attend
+from inference.kernels.codec_books import MOST_BINS
+from inference.kernels.codec_products import (
+    ADD,
+    ELU,
+    GELU,
+    SCALE,
+    Layer,
+    packed,
+    product,
+    transposed,
+)
+from inference.network.mimi import Mimi, MimiConfig, StreamState
+from inference.network.mimi.conv import Conv, ConvTranspose, ResidualBlock
+from inference.network.mimi.quantizer import Codebook
+from inference.network.mimi.transformer import ROPE_BASE
 
-BLOCK = 32  # slots of one load
-
-
-@triton.jit
-def _turned(ptr, position, pair, step):
-    """A vector of a new position, its neighbouring pairs rotated."""
-    angle = position.to(tl.float32) * tl.exp(pair.to(tl.float32) * step)
-    cos, sin = tl.cos(angle), tl.sin(angle)
-    real, imaginary = tl.load(ptr + 2 * pair), tl.load(ptr + 2 * pair + 1)
-    return tl.interleave(real * cos - imaginary * sin, real * sin + imaginary * cos)
-
-
-@triton.jit
-def _attend(
-    qkv_ptr,
-    keys_ptr,
-    values_ptr,
-    position_ptr,
-    active_ptr,
-    out_ptr,
-    row_stride,
-    context,
-    rope_step,
-    softmax_scale,
-    H: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK: tl.constexpr,
-    PDL: tl.constexpr,
-):
-    begin(PDL)
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    if tl.load(active_ptr + row) != 0:
-        d, pair, s = tl.arange(0, D), tl.arange(0, D // 2), tl.arange(0, BLOCK)
-        p = tl.load(position_ptr + row)
-        # Two new positions, p and p + 1.
-        here = qkv_ptr + row * (6 * H * D) + head * D
-        after = here + 3 * H * D
-        q0 = _turned(here, p, pair, rope_step) * softmax_scale
-        q1 = _turned(after, p + 1, pair, rope_step) * softmax_scale
-        k0 = _turned(here + H * D, p, pair, rope_step)
-        k1 = _turned(after + H * D, p + 1, pair, rope_step)
-        v0 = tl.load(here + 2 * H * D + d)
-        v1 = tl.load(after + 2 * H * D + d)
-        keys = keys_ptr + row * row_stride + head * context * D
-        values = values_ptr + row * row_stride + head * context * D
-        last = (p - 1).to(tl.int32)
-        oldest = tl.maximum(last + 4 - context, 0)
-        # The first new key is seen by both, the second by the second alone.
-        best0 = tl.sum(q0 * k0, axis=0)
-        own10, own11 = tl.sum(q1 * k0, axis=0), tl.sum(q1 * k1, axis=0)
-        best1 = tl.maximum(own10, own11)
-        total0 = 1.0
-        w10, w11 = tl.exp(own10 - best1), tl.exp(own11 - best1)
-        total1 = w10 + w11
-        acc0 = tl.zeros([BLOCK, D], dtype=tl.float32)
-        acc1 = tl.zeros([BLOCK, D], dtype=tl.float32)
-        new0, new1 = v0, w10 * v0 + w11 * v1
-        stop = tl.minimum(last + 1, context)
-        for start in tl.range(0, stop, BLOCK, num_stages=3):
-            slot = start + s
-            inside = slot < stop
-            at = slot[:, None] * D + d[None, :]
-            k = tl.load(keys + at, mask=inside[:, None], other=0.0)
-            v = tl.load(values + at, mask=inside[:, None], other=0.0)
-            held = last - (last + context - slot) % context
-            seen = inside & (held >= oldest)
-            score0 = tl.where(seen, tl.sum(k * q0[None, :], axis=1), -float("inf"))
-            score1 = tl.where(seen, tl.sum(k * q1[None, :], axis=1), -float("inf"))
-            top0 = tl.maximum(best0, tl.max(score0, axis=0))
-            top1 = tl.maximum(best1, tl.max(score1, axis=0))
-            fade0, fade1 = tl.exp(best0 - top0), tl.exp(best1 - top1)
-            w0, w1 = tl.exp(score0 - top0), tl.exp(score1 - top1)
-            total0 = total0 * fade0 + tl.sum(w0, axis=0)
-            total1 = total1 * fade1 + tl.sum(w1, axis=0)
-            acc0 = acc0 * fade0 + w0[:, None] * v
-            acc1 = acc1 * fade1 + w1[:, None] * v
-            new0, new1 = new0 * fade0, new1 * fade1
-            best0, best1 = top0, top1
-        out = out_ptr + row * (2 * H * D) + head * D + d
-        tl.store(out, (tl.sum(acc0, axis=0) + new0) / total0)
-        tl.store(out + H * D, (tl.sum(acc1, axis=0) + new1) / total1)
-        # Every key was read; what is written here was out of view.
-        tl.debug_barrier()
-        slot0, slot1 = p % context * D + d, (p + 1) % context * D + d
-        tl.store(keys + slot0, k0)
-        tl.store(keys + slot1, k1)
-        tl.store(values + slot0, v0)
-        tl.store(values + slot1, v1)
+BOOKS = 8
 
 
-def attend(
-    qkv: Tensor, keys: Tensor, values: Tensor, position: Tensor, active: Tensor
-) -> Tensor:
-    """Products with in_proj [B, 2, 3 * dim] of the positions ``position`` [B] and the
-    next to what they see, [B, 2, dim]; their keys and values enter the rings [B, H,
-    context, D]. Rows that are not active are left alone, in the result too."""
-    batch, heads, context, size = keys.shape
-    out = qkv.new_empty(batch, 2, heads * size)
-    _attend[(batch, heads)](
-        qkv,
-        keys,
-        values,
-        position,
-        active,
-        out,
-        keys.stride(0),
-        context,
-        -2 * math.log(ROPE_BASE) / size,
-        size**-0.5,
-        H=heads,
-        D=size,
-        BLOCK=BLOCK,
-        PDL=PDL,
-        num_warps=4,
-        **LAUNCH,
+@dataclass(frozen=True)
+class _Block:
+    """A residual block: ELU, three taps to half the width, ELU, one tap back."""
+
+    inner: Layer
+    outer: Layer
+
+
+@dataclass(frozen=True)
+class _Attention:
+    norm1: tuple[Tensor, Tensor]
+    in_proj: Layer
+    out_proj: Layer
+    scale1: Tensor
+    norm2: tuple[Tensor, Tensor]
+    linear1: Layer
+    linear2: Layer
+    scale2: Tensor
+    key: str
+
+
+class FrameCodec:
+    """``Mimi.encode_step`` and ``decode_step`` for one frame of int16 samples.
+
+    Takes over most of the weights of ``mimi``: its parameters become views of what is
+    held here, and codebooks that are not in use are dropped.
+    """
+
+    def __init__(self, mimi: Mimi) -> None:
+        config = mimi.config
+        if not fits(config):
+            raise ValueError("a codec of sizes that the kernels don't know")
+        self.config = config
+        _, *self._down, self._final = _layers(mimi.encoder.model)
+        self._first = _conv(mimi.encoder.model[0], whole=False)
+        self._encoder = [_attention(e) for e in _transformer(mimi.encoder_transformer)]
+        self._frame = _conv(mimi.downsample.conv)
+        self._begin, *self._up, _ = _layers(mimi.decoder.model)
+        self._last = _conv(mimi.decoder.model[-1], whole=False)
+        self._decoder = [_attention(e) for e in _transformer(mimi.decoder_transformer)]
+        self._widen_key = mimi.upsample.convtr.key
+        self._widen_weight = mimi.upsample.convtr.inner.weight
+        self._table, self._squares = _codebooks(mimi)
+        chains = (mimi.quantizer.rvq_first, mimi.quantizer.rvq_rest)
+        looked = torch.cat([chain.input_proj.weight[..., 0] for chain in chains])
+        self._look_for = _projection(looked)
+        found = [chain.output_proj.weight[..., 0] for chain in chains]
+        self._found = _projection(torch.cat(found, dim=1))
+        pairs = torch.arange(config.head_dim // 2, device=looked.device)
+        step = -2 * math.log(ROPE_BASE) / config.head_dim
+        self._frequencies = torch.exp(pairs.float() * step)
+
+    def encode(
+        self, pcm: Tensor, state: StreamState, active: Tensor, codes: Tensor
+    ) -> None:
+        """int16 [B, 1920] into ``codes``, int64 [B, 8]. Rows that are not ``active``
+        (bool [B]) keep their state; their codes mean nothing."""
+        x = ends.hear(pcm, self._first, state[self._first.key], active)
+        for layer in self._down:
+            if isinstance(layer, _Block):
+                x = self._residual(layer, x, state, active)
+            else:
+                x = self._convolve(layer, x, state, active)
+        x = self._convolve(self._final, x, state, active)
+        x = self._transform(self._encoder, x, state, active)
+        kept, layer = state[self._frame.key], self._frame
+        latent = product(x, layer, kept, state.position)
+        ends.keep(x, kept, active)
+        z = product(latent, self._look_for)
+        table = self._table, self._squares
+        books.nearest(z, *table, state.position, active, codes, 2)
+
+    def decode(
+        self, codes: Tensor, state: StreamState, active: Tensor, pcm: Tensor
+    ) -> None:
+        """Codes int64 [B, 8] into ``pcm``, int16 [B, 1920]; else as ``encode``."""
+        x = product(books.look_up(codes, self._table), self._found)
+        x = ends.widen(x, self._widen_weight, state[self._widen_key], active)
+        x = self._transform(self._decoder, x, state, active)
+        x = self._convolve(self._begin, x, state, active, elu_in=False)
+        for layer, times in self._up_layers():
+            if isinstance(layer, _Block):
+                x = self._residual(layer, x, state, active)
+            else:
+                kept = state[layer.key]
+                x, tail = transposed(x, layer, kept, times)
+                ends.keep(tail, kept, active)
+        last = self._last
+        ends.say(x, last, state[last.key], state.position, active, pcm, 2)
+
+    def _up_layers(self) -> list[tuple[_Block | Layer, int]]:
+        ratios = [r for ratio in reversed(self.config.ratios) for r in (ratio, 0)]
+        return list(zip(self._up, ratios, strict=True))
+
+    def _convolve(
+        self,
+        layer: Layer,
+        x: Tensor,
+        state: StreamState,
+        active: Tensor,
+        elu_in: bool = True,
+    ) -> Tensor:
+        kept = state[layer.key]
+        y = product(x, layer, kept, elu_in=elu_in)
+        ends.keep(x, kept, active, elu_in=elu_in)
+        return y
+
+    def _residual(
+        self, block: _Block, x: Tensor, state: StreamState, active: Tensor
+    ) -> Tensor:
+        kept = state[block.inner.key]
+        y = product(x, block.inner, kept, elu_in=True, out=ELU)
+        ends.keep(x, kept, active, elu_in=True)
+        return product(y, block.outer, out=ADD, other=x)
+
+    def _transform(
+        self, layers: list[_Attention], x: Tensor, state: StreamState, active: Tensor
+    ) -> Tensor:
+        for layer in layers:
+            qkv = product(x, layer.in_proj, norm=layer.norm1)
+            rings = state[f"{layer.key}.keys"], state[f"{layer.key}.values"]
+            y = attend(qkv, *rings, state.position, active, self._frequencies)
+            x = product(y, layer.out_proj, out=SCALE, other=x, gain=layer.scale1)
+            y = product(x, layer.linear1, norm=layer.norm2, out=GELU)
+            x = product(y, layer.linear2, out=SCALE, other=x, gain=layer.scale2)
+        return x
+
+
+def fits(config: MimiConfig) -> bool:
+    """Whether the kernels know a codec of these sizes."""
+    powers = all(n & (n - 1) == 0 for n in (config.head_dim, config.codebook_dim))
+    frames = config.resample_stride == 2 and config.n_codebooks_used == BOOKS
+    return (
+        powers
+        and frames
+        and config.head_dim >= 8
+        and config.codebook_dim >= 16
+        and config.context <= MOST_SLOTS
+        and config.bins <= MOST_BINS
     )
-    return out
 
 
-class FrameAttention(Attention):
-    def forward(self, x: Tensor, plan: Plan, step: Step | None) -> Tensor:
-        length = x.shape[1]
-        if step is None or step.active is None or length != 2:
-            return super().forward(x, plan, step)
-        qkv = F.linear(x, self.in_proj_weight)
-        rings = step.carry(f"{self.key}.keys"), step.carry(f"{self.key}.values")
-        y = attend(qkv, *rings, step.state.position, step.active)
-        return self.out_proj(y)
+def _layers(model: Any) -> list[Any]:
+    """Of a stack: convolutions and blocks; ELUs are part of what follows them."""
+    found: list[Any] = []
+    for module in model:
+        if isinstance(module, Conv):
+            found.append(_conv(module))
+        elif isinstance(module, ConvTranspose):
+            found.append(_convtr(module))
+        elif isinstance(module, ResidualBlock):
+            inner, outer = (m for m in module.block if isinstance(m, Conv))
+            found.append(_Block(_conv(inner), _conv(outer)))
+    return found
 
 
-def speed_up(mimi: Mimi) -> None:
-    """Streams of ``mimi`` take the kernel from now on."""
-    for module in mimi.modules():
-        if type(module) is Attention:
-            module.__class__ = FrameAttention
+def _conv(conv: Any, whole: bool = True) -> Layer:
+    """``whole``: in whole units, as products want it; the ends don't."""
+    weight = conv.inner.weight  # [width, channels, taps]
+    _, channels, taps = weight.shape
+    ordered = weight.detach().transpose(1, 2).contiguous()
+    weight.data = ordered.transpose(1, 2)
+    stride, bias = conv.inner.stride[0], conv.inner.bias
+    key = conv.key if taps > stride else ""
+    matrix = packed(ordered) if whole else ordered.flatten(1)
+    return Layer(matrix, channels, bias, taps, stride, key, conv.replicate)
+
+
+def _convtr(convtr: ConvTranspose) -> Layer:
+    weight = convtr.inner.weight.detach()  # [channels, width, 2 * times]
+    parts = weight.unflatten(2, (2, -1)).flip(2)  # the tap of the input before first
+    ordered = parts.permute(3, 1, 2, 0).flatten(0, 1).contiguous()
+    return Layer(
+        packed(ordered), weight.shape[0], convtr.inner.bias, taps=2, key=convtr.key
+    )
+
+
+def _projection(weight: Tensor) -> Layer:
+    return Layer(packed(weight.detach()[:, None]), weight.shape[1])
+
+
+def _transformer(transformer: Any) -> list[Any]:
+    return list(transformer.transformer.layers)
+
+
+def _attention(layer: Any) -> _Attention:
+    attention = layer.self_attn
+    return _Attention(
+        (layer.norm1.weight, layer.norm1.bias),
+        _projection(attention.in_proj_weight),
+        _projection(attention.out_proj.weight),
+        layer.layer_scale_1.scale,
+        (layer.norm2.weight, layer.norm2.bias),
+        _projection(layer.linear1.weight),
+        _projection(layer.linear2.weight),
+        layer.layer_scale_2.scale,
+        attention.key,
+    )
+
+
+def _codebooks(mimi: Mimi) -> tuple[Tensor, Tensor]:
+    """Vectors [8, bins, d] and their squares [8, bins] of the books in use."""
+    chains = (mimi.quantizer.rvq_first, mimi.quantizer.rvq_rest)
+    books: list[Codebook] = [book for chain in chains for book in chain.codebooks]
+    table = torch.stack([book.vectors for book in books])
+    squares = torch.stack([book.lookup[:, -1] for book in books])
+    for book, vectors in zip(books, table, strict=True):
+        book.vectors = vectors
+    for chain in chains:
+        chain.vq.layers = chain.vq.layers[: chain.used]
+    return table, squares.contiguous()

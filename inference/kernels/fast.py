@@ -2,19 +2,35 @@
 
 from inference.kernels.attention import attend, write_kv
 from inference.kernels.choose import choose
+from inference.kernels.codec import FrameCodec, fits
 from inference.kernels.frame import attend_frame
+from inference.kernels.plain import PlainCodec
+from inference.kernels.prompt import attend_chunk, write_chunk
 from inference.kernels.rows import add_norm, advance, complete, embed
-from inference.kernels.skinny import gated, linear
+from inference.kernels.skinny import gated, linear, project
+from inference.network.mimi import Mimi
+
+
+def codec(mimi: Mimi) -> FrameCodec | PlainCodec:
+    return FrameCodec(mimi) if fits(mimi.config) else PlainCodec(mimi)
+
+
+CAPTURED = True  # a step can be: nothing waits for the device
 
 __all__ = [
+    "CAPTURED",
     "add_norm",
     "advance",
     "attend",
+    "attend_chunk",
     "attend_frame",
     "choose",
+    "codec",
     "complete",
     "embed",
     "gated",
     "linear",
+    "project",
+    "write_chunk",
     "write_kv",
 ]

@@ -31,7 +31,12 @@ def compiled(
     options = [f"--gpu-architecture=sm_{major}{minor}", "--std=c++17"]
     options += [f"-D{name}={value}" for name, value in definitions]
     text = (SOURCES / source).read_bytes()
-    program = _check(nvrtc.nvrtcCreateProgram(text, source.encode(), 0, [], []))
+    headers = sorted(SOURCES.glob("*.cuh"))
+    names = [header.name.encode() for header in headers]
+    texts = [header.read_bytes() for header in headers]
+    program = _check(
+        nvrtc.nvrtcCreateProgram(text, source.encode(), len(names), texts, names)
+    )
     encoded = [option.encode() for option in options]
     (status,) = nvrtc.nvrtcCompileProgram(program, len(encoded), encoded)
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
@@ -57,15 +62,19 @@ class Kernel:
         self._function = _check(driver.cuModuleGetFunction(self._module, name.encode()))
         self._shared = shared
         _check(driver.cuFuncSetAttribute(self._function, SHARED, shared))
-        self._early = driver.CUlaunchAttribute()
-        self._early.id = EARLY
-        self._early.value.programmaticStreamSerializationAllowed = 1
+        early = driver.CUlaunchAttribute()
+        early.id = EARLY
+        early.value.programmaticStreamSerializationAllowed = 1
+        # Older GPUs launch a kernel when the one before it has ended.
+        self._attributes = (
+            [early] if torch.cuda.get_device_capability() >= (9, 0) else []
+        )
 
     def launch(
         self,
         grid: tuple[int, int],
         threads: int,
-        values: tuple[int, ...],
+        values: tuple[float, ...],
         types: tuple[Any, ...],
     ) -> None:
         config = driver.CUlaunchConfig()
@@ -74,8 +83,8 @@ class Kernel:
         config.blockDimX = threads
         config.sharedMemBytes = self._shared
         config.hStream = driver.CUstream(torch.cuda.current_stream().cuda_stream)
-        config.attrs = [self._early]
-        config.numAttrs = 1
+        config.attrs = self._attributes
+        config.numAttrs = len(self._attributes)
         _check(driver.cuLaunchKernelEx(config, self._function, (values, types), 0))
 
 
@@ -97,4 +106,4 @@ def _check(result: tuple[Any, ...]) -> Any:
     return rest[0] if rest else None
 
 
-POINTER, INT = ctypes.c_void_p, ctypes.c_int
+POINTER, INT, FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_float

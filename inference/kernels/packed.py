@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from inference.kernels.weights import Weight, interleave, pack
+from inference.kernels.weights import BLOCK, Weight, interleave, pack
 from inference.network.config import ModelConfig, ffn_hidden
 from inference.network.lm import LanguageModel
 from inference.network.stored import stored_tensors
@@ -131,8 +132,15 @@ class _Packer:
 
     def _ffn(self, name: str, stored: str, dim: int, hidden: int) -> None:
         linear_in = self._tensor(stored + "linear_in.weight", (2 * hidden, dim))
-        self._pack(name + "linear_in", interleave(linear_in))
         linear_out = self._tensor(stored + "linear_out.weight", (dim, hidden))
+        # Products read columns in blocks. What fills the last one up adds nothing:
+        # silu(0) * 0.
+        more = -hidden % BLOCK
+        if more:
+            halves = F.pad(linear_in.unflatten(0, (2, hidden)), (0, 0, 0, more))
+            linear_in, linear_out = halves.flatten(0, 1), F.pad(linear_out, (0, more))
+        linear_in = interleave(linear_in)
+        self._pack(name + "linear_in", linear_in)
         self._pack(name + "linear_out", linear_out)
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:

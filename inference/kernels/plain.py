@@ -13,11 +13,19 @@ from inference.kernels.ring import Ring, quantise
 from inference.kernels.weights import Weight, deinterleave
 from inference.network.config import FREE
 from inference.network.layers import rms_norm, rotate, rotation
+from inference.network.mimi import Mimi, StreamState
 from inference.network.sampling import exponentials, keep_top
+
+PCM_SCALE = 32768.0
+CAPTURED = False  # it asks the device now and then
 
 
 def linear(x: Tensor, weight: Weight) -> Tensor:
     return F.linear(x.float(), weight.unpacked)[None]
+
+
+def project(x: Tensor, weight: Weight) -> Tensor:
+    return linear(x, weight)[0].to(x.dtype)
 
 
 def gated(x: Tensor, weight: Weight) -> Tensor:
@@ -47,22 +55,20 @@ def write_kv(
     active: Tensor,
 ) -> Tensor:
     store, scales = ring.layers[layer], ring.scales[layer]
-    _, _, heads, _, size = store.shape
+    _, _, heads, page, size = store.shape
     batch = parts.shape[1]
     qkv = parts.sum(0).to(torch.bfloat16).view(batch, 3, heads, size)
     cos, sin = rotation(position[:, None], frequencies)
     q, k = (rotate(qkv[:, i], cos, sin) for i in (0, 1))
-    data, scale = quantise(torch.stack((k, qkv[:, 2])), ring.format)
+    data, scale = quantise(torch.stack((k, qkv[:, 2]), dim=1), ring.format)
     rows = torch.arange(batch, device=parts.device)
     slot = ring.next_slot()[:batch]
-    old = store[:, rows, :, slot]  # [B, 2, H, D]
-    goes = active[:, None, None, None]
-    store[:, rows, :, slot] = torch.where(goes, data.transpose(0, 1), old)
+    # A row that sits out may have no page, and none of it is written.
+    rows, slot = rows[active], slot[active]
+    pages, inner = ring.table[rows, slot // page].long(), slot % page
+    store[pages, :, :, inner] = data[active]
     if scales is not None and scale is not None:
-        kept = scales[:, rows, :, slot]
-        scales[:, rows, :, slot] = torch.where(
-            active[:, None, None], scale.transpose(0, 1), kept
-        )
+        scales[pages, :, :, inner] = scale[active]
     return q
 
 
@@ -70,17 +76,37 @@ def attend(
     q: Tensor, ring: Ring, layer: int, position: Tensor, active: Tensor
 ) -> Tensor:
     batch, _, size = q.shape
-    store, scales = ring.layers[layer], ring.scales[layer]
-    keys, values = store[:, :batch].float()
-    if scales is not None:
-        k_scale, v_scale = scales[:, :batch].float()[..., None]
-        keys, values = keys * k_scale, values * v_scale
+    data, scale = ring.raw(layer, slice(0, batch), ring.context)
+    kv = data.float() if scale is None else data.float() * scale.float()[..., None]
+    keys, values = kv
     seen = ring.view(None)[:batch, 0]
     scores = (q.float()[:, :, None] @ keys.mT)[:, :, 0] * size**-0.5
     scores = scores.masked_fill(~seen, -torch.inf)
     out = (scores.softmax(-1)[:, :, None] @ values)[:, :, 0]
     out = torch.where(active[:, None, None], out, 0)
     return out.to(q.dtype).flatten(1)
+
+
+def write_chunk(
+    qkv: Tensor, ring: Ring, layer: int, frequencies: Tensor, where: Tensor
+) -> Tensor:
+    slot, start, count = where.tolist()
+    heads, positions = ring.layers[layer].shape[2], torch.arange(len(qkv)) + start
+    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(1, 2, 0, 3)
+    turn = rotation(positions.to(qkv.device), frequencies)
+    kv = torch.stack((rotate(k, *turn), v))[:, :, :count]
+    ring.write(layer, slot, positions[:count].to(qkv.device), kv)
+    return rotate(q, *turn).transpose(0, 1)
+
+
+def attend_chunk(q: Tensor, ring: Ring, layer: int, where: Tensor) -> Tensor:
+    slot, start, count = where.tolist()
+    kv = ring.read(layer, slice(slot, slot + 1), start + count)[:, 0].float()
+    rows = torch.arange(len(q), device=q.device)[:, None] + start
+    seen = rows >= torch.arange(start + count, device=q.device)
+    scores = q.float().transpose(0, 1) @ kv[0].mT * q.shape[-1] ** -0.5
+    weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+    return (weights @ kv[1]).transpose(0, 1).flatten(1).to(q.dtype)
 
 
 def attend_frame(parts: Tensor, store: Tensor, at: int) -> Tensor:
@@ -146,3 +172,24 @@ def advance(
     carry.copy_(torch.where(goes, left, carry))
     position += active
     return record
+
+
+class PlainCodec:
+    def __init__(self, mimi: Mimi) -> None:
+        self.mimi = mimi
+
+    def encode(
+        self, pcm: Tensor, state: StreamState, active: Tensor, codes: Tensor
+    ) -> None:
+        heard = pcm.float().div_(PCM_SCALE)[:, None]
+        codes.copy_(self.mimi.encode_step(heard, state, active)[:, :, 0])
+
+    def decode(
+        self, codes: Tensor, state: StreamState, active: Tensor, pcm: Tensor
+    ) -> None:
+        spoken = self.mimi.decode_step(codes[:, :, None], state, active)
+        spoken = spoken.mul(PCM_SCALE).round_().clamp_(-PCM_SCALE, PCM_SCALE - 1)
+        pcm.copy_(spoken[:, 0])
+
+
+codec = PlainCodec

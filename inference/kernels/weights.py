@@ -15,6 +15,7 @@ from torch import Tensor
 FORMATS = ("bf16", "int8", "fp8", "int4")
 BLOCK = 64  # columns that lie together; in int4 they share a scale
 GROUP_ROWS = 16  # rows that lie together
+ROWS_AT_ONCE = 4096  # packed together: what is held in fp32 on the way
 FP8_MAX = 448.0
 # Which of 4 (bytes) and 8 (nibbles) neighbouring columns stands where in a word, so
 # that a mask finds two neighbours 16 bits apart.
@@ -62,12 +63,25 @@ def pack(matrix: Tensor, format: str) -> Weight:
         raise ValueError(f"{columns} columns are no multiple of {BLOCK}")
     if format not in FORMATS:
         raise ValueError(f"{format} is none of {', '.join(FORMATS)}")
-    if rows % GROUP_ROWS:
-        matrix = F.pad(matrix, (0, 0, 0, -rows % GROUP_ROWS))
+    parts = [_packed(part, format) for part in matrix.split(ROWS_AT_ONCE)]
+    data, scales = zip(*parts, strict=True)
     if format == "bf16":
-        return Weight(format, rows, columns, _laid_out(matrix.to(torch.bfloat16)))
+        return Weight(format, rows, columns, _joined(data))
+    return Weight(format, rows, columns, _joined(data), _joined(scales))
+
+
+def _joined(parts: tuple[Tensor, ...]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _packed(matrix: Tensor, format: str) -> tuple[Tensor, Tensor]:
+    """Of some rows ``data`` and ``scale``, which means nothing in bf16."""
+    if matrix.shape[0] % GROUP_ROWS:
+        matrix = F.pad(matrix, (0, 0, 0, -matrix.shape[0] % GROUP_ROWS))
+    if format == "bf16":
+        return _laid_out(matrix.to(torch.bfloat16)), matrix
     if format == "int4":
-        return Weight(format, rows, columns, *_pack_int4(matrix.float()))
+        return _pack_int4(matrix.float())
     most = 127.0 if format == "int8" else FP8_MAX
     wide = matrix.float()
     scale = wide.abs().amax(dim=1).clamp_(min=1e-12) / most
@@ -76,7 +90,7 @@ def pack(matrix: Tensor, format: str) -> Weight:
         data = wide.round_().clamp_(-127, 127).to(torch.int8)
     else:
         data = wide.clamp_(-most, most).to(torch.float8_e4m3fn)
-    return Weight(format, rows, columns, _laid_out(data.view(torch.uint8)), scale)
+    return _laid_out(data.view(torch.uint8)), scale
 
 
 def _tiled(matrix: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ from inference.network.layers import (
 )
 
 
-class KVRing:
-    """Rotated keys and raw values of the newest ``context`` positions of each row.
+class Window:
+    """Which of a row's newest ``context`` positions lie where, and are in view.
 
     Position t lies in slot t mod context. While the newest position t is below
     context - 1 all keys are in view; from then on the newest context - 1 (spec 5.5):
@@ -34,35 +34,21 @@ class KVRing:
     The first p positions of a row can be pinned: they keep their slots 0 … p - 1 for
     good and stay in view, and the same rules hold for a ring of the other context - p
     slots. A key keeps the rotary position it was written with.
+
+    A row whose memory ends early has a ``limit`` below the context, and the rules of a
+    context of that length.
     """
 
-    def __init__(
-        self,
-        config: TemporalConfig,
-        batch: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        # [2, B, heads, context, head_dim] per layer, keys first.
-        shape = (2, batch, config.heads, config.context, config.head_dim)
-        self.layers = [
-            torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.layers)
-        ]
-        self.context = config.context
+    def __init__(self, context: int, batch: int, device: torch.device) -> None:
+        self.context = context
         # Positions written so far = position of the next one, [B].
         self.position = torch.zeros(batch, dtype=torch.int64, device=device)
         self.pinned = torch.zeros_like(self.position)
-        self._pins = [0] * batch  # the same, where nothing waits for the device
+        self.limit = torch.full_like(self.position, context)
+        # The same, where nothing waits for the device.
+        self._pins, self._limits = [0] * batch, [context] * batch
         self.rows = torch.arange(batch, device=device)
-        self.slots = torch.arange(config.context, device=device)
-
-    def reset(self, row: int) -> None:
-        """What is out of view has no weight, but zero times NaN is NaN: what a broken
-        session left must not reach the next one."""
-        self.position[row] = 0
-        self.pin(row, 0)
-        for store in self.layers:
-            store[:, row].zero_()
+        self.slots = torch.arange(context, device=device)
 
     def pin(self, row: int, count: int) -> None:
         """Keep the first ``count`` positions; before any beyond them is written."""
@@ -73,7 +59,7 @@ class KVRing:
 
     def next_slot(self) -> Tensor:
         """Where each row writes its next position, [B]."""
-        loose = (self.position - self.pinned) % (self.context - self.pinned)
+        loose = (self.position - self.pinned) % (self.limit - self.pinned)
         return torch.where(
             self.position < self.pinned, self.position, self.pinned + loose
         )
@@ -82,27 +68,28 @@ class KVRing:
         """Which of the first ``span`` slots the position being written sees:
         bool [B, 1, 1, span]."""
         slots, pinned = self.slots[:span], self.pinned[:, None]
-        period = self.context - pinned
+        period = self.limit[:, None] - pinned
         newest = self.position[:, None] - pinned  # of those that are not pinned
         age = (newest - (slots - pinned)) % period
         seen = age < (newest + 1).minimum(period - 1)
         kept = slots <= self.position[:, None]
-        return torch.where(slots < pinned, kept, seen)[:, None, None]
+        seen = torch.where(slots < pinned, kept, seen) & (slots < self.limit[:, None])
+        return seen[:, None, None]
 
     def held(self, row: int, start: int) -> tuple[Tensor, Tensor]:
         """Of a row that has written ``start`` positions: the slots it has filled, and
         which position lies in each."""
-        pinned = self._pins[row]
-        slots = self.slots[: min(start, self.context)]
+        pinned, limit = self._pins[row], self._limits[row]
+        slots = self.slots[: min(start, limit)]
         newest = start - 1 - pinned
-        age = (newest - (slots - pinned)) % (self.context - pinned)
+        age = (newest - (slots - pinned)) % (limit - pinned)
         return slots, torch.where(slots < pinned, slots, start - 1 - age)
 
     def lasting(self, row: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Of positions start … stop - 1 those that are still held when all of them
         are written, counted from start; and the slot of each."""
         pinned = self._pins[row]
-        period = self.context - pinned
+        period = self._limits[row] - pinned
         device = self.slots.device
         border = min(max(start, pinned), stop)
         kept = torch.arange(start, border, device=device)
@@ -112,7 +99,33 @@ class KVRing:
 
     def window(self, row: int, queries: Tensor, keys: Tensor) -> Tensor:
         """bool [T, S]: which key positions each query position sees."""
-        return in_window(queries, keys, self.context, self._pins[row])
+        return in_window(queries, keys, self._limits[row], self._pins[row])
+
+
+class KVRing(Window):
+    """Rotated keys and raw values of the newest ``context`` positions of each row."""
+
+    def __init__(
+        self,
+        config: TemporalConfig,
+        batch: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        super().__init__(config.context, batch, device)
+        # [2, B, heads, context, head_dim] per layer, keys first.
+        shape = (2, batch, config.heads, config.context, config.head_dim)
+        self.layers = [
+            torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.layers)
+        ]
+
+    def reset(self, row: int) -> None:
+        """What is out of view has no weight, but zero times NaN is NaN: what a broken
+        session left must not reach the next one."""
+        self.position[row] = 0
+        self.pin(row, 0)
+        for store in self.layers:
+            store[:, row].zero_()
 
 
 def in_window(queries: Tensor, keys: Tensor, context: int, pinned: int = 0) -> Tensor:

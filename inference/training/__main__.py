@@ -54,6 +54,18 @@ def _export(config: Any) -> None:
     export(config)
 
 
+def _voices(config: Any) -> None:
+    from inference.training.voices import make_voices
+
+    make_voices(config)
+
+
+def _evaluate(config: Any) -> None:
+    from inference.training.evaluation.run import evaluate
+
+    evaluate(config)
+
+
 def _steps() -> dict[str, tuple[Callable[[Any], None], Callable[[], type]]]:
     def codec() -> type:
         from inference.training.codec_train import CodecConfig
@@ -71,7 +83,7 @@ def _steps() -> dict[str, tuple[Callable[[Any], None], Callable[[], type]]]:
         return QuickConfig
 
     def lm() -> type:
-        from inference.training.lm_train import LMConfig
+        from inference.training.lm_config import LMConfig
 
         return LMConfig
 
@@ -85,7 +97,19 @@ def _steps() -> dict[str, tuple[Callable[[Any], None], Callable[[], type]]]:
 
         return ExportConfig
 
+    def voices() -> type:
+        from inference.training.voices import VoicesConfig
+
+        return VoicesConfig
+
+    def evaluating() -> type:
+        from inference.training.evaluation.run import EvaluateConfig
+
+        return EvaluateConfig
+
     return {
+        "voices": (_voices, voices),
+        "evaluate": (_evaluate, evaluating),
         "tokenizer": (_tokenizer, tokenizer),
         "export": (_export, exporting),
         "quick": (_quick, quick),

@@ -23,6 +23,11 @@ ARCHIVE_SECONDS = 600  # sound per file inside an archive
 GAP = 2400  # samples between utterances in an archive
 
 
+def as_floats(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Of the same shape, between −1 and 1."""
+    return pcm.astype(np.float32) / np.float32(32768)
+
+
 @dataclass
 class Entry:
     """One utterance and where its sound lies in the bank."""

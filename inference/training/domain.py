@@ -1,6 +1,6 @@
 """The closed domain: what may be asked, answered and stated, and by which voices.
 
-Reads ``data/intents.toml``. Knows text only: no sound, no tokens.
+Reads ``data/intents.toml`` and ``data/wordings.toml``. Knows text only: no sound.
 """
 
 from __future__ import annotations
@@ -33,12 +33,6 @@ USER_VOICES = (
     *("im_nicola", "pf_dora", "pm_alex", "jf_alpha", "jm_kumo"),
     *("zf_xiaobei", "zm_yunxi"),
 )
-# Half and half of two style vectors: voices that no package names.
-MIXED_VOICES = (
-    *("af_sarah+am_eric", "bf_alice+af_sky", "am_adam+bm_lewis", "af_river+ff_siwis"),
-    *("bm_fable+am_echo", "af_alloy+bf_isabella", "am_onyx+em_alex"),
-    *("af_jessica+hf_alpha", "am_santa+pm_alex", "af_aoede+if_sara"),
-)
 
 
 @dataclass(frozen=True)
@@ -51,10 +45,11 @@ class Intent:
     tell: tuple[str, ...] = ()
     # Spoken form first, then other spellings for the role prompt.
     values: tuple[tuple[str, ...], ...] = ()
+    more: tuple[str, ...] = ()  # further wordings, for training only
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """Wordings that training may use."""
+        """The main wordings that training may use."""
         return self.ask[:-1]
 
     @property
@@ -81,20 +76,22 @@ class Domain:
         return [*self.facts.values(), *self.talk.values()]
 
 
-def _intent(key: str, table: dict[str, Any]) -> Intent:
+def _intent(key: str, table: dict[str, Any], more: dict[str, list[str]]) -> Intent:
     values = tuple(tuple(value.split("|")) for value in table.get("values", ()))
     tell = tuple(table.get("tell", ()))
-    return Intent(key, tuple(table["ask"]), tuple(table["say"]), tell, values)
+    further = tuple(more.get(key, ()))
+    return Intent(key, tuple(table["ask"]), tuple(table["say"]), tell, values, further)
 
 
 @cache
 def load_domain() -> Domain:
     tables = tomllib.loads((DATA / "intents.toml").read_text())
+    more = tomllib.loads((DATA / "wordings.toml").read_text())
     user, agent = tables["user"], tables["agent"]
     return Domain(
-        facts={key: _intent(key, t) for key, t in tables["facts"].items()},
-        talk={key: _intent(key, t) for key, t in tables["talk"].items()},
-        unknown=_intent("unknown", tables["unknown"]),
+        facts={key: _intent(key, t, more) for key, t in tables["facts"].items()},
+        talk={key: _intent(key, t, more) for key, t in tables["talk"].items()},
+        unknown=_intent("unknown", tables["unknown"], more),
         greeting=tables["greetings"]["say"][0],
         plain_greetings=tuple(tables["greetings"]["plain"]),
         backchannels=tuple(user["backchannels"]),

@@ -36,5 +36,7 @@ def export(config: ExportConfig) -> None:
         codec.update(decoder)
     save_file(lm, str(out / TINY.weights))
     save_file(codec, str(out / TINY.codec))
+    for name in (TINY.weights, TINY.codec):
+        (out / name).chmod(0o644)  # safetensors makes them readable for one only
     (out / TINY.tokenizer).write_bytes(Path(config.tokenizer).read_bytes())
     (out / "config.json").write_text(TINY.to_json())

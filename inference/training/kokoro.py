@@ -20,6 +20,7 @@ from inference.timing import SAMPLE_RATE
 DURATIONS = "/encoder/Clip_output_0"
 DURATION_SAMPLES = 600
 LARGE = 100_000  # values; smaller tensors stay fp32 in the packed model
+TIMBRE = 128  # values of a style vector that are the voice; the others are prosody
 MAX_TOKENS = 112  # style rows that are kept of each voice
 SILENCE = 10 ** (-45 / 20)  # of the peak; quieter ends are cut
 MARGIN = 480  # samples kept around what is heard
@@ -110,10 +111,23 @@ class Kokoro:
         self.vocabulary: dict[str, int] = loaded.get("vocab", loaded)
 
     def style(self, voice: str, tokens: int) -> NDArray[np.float32]:
-        parts = [self.styles[name] for name in voice.split("+")]
-        row = min(tokens, len(parts[0])) - 1
-        mean: NDArray[np.float32] = np.mean([part[row] for part in parts], axis=0)
-        return mean[None].astype(np.float32)
+        """``voice``: a name, a mixture like ``a:0.7+b:0.3`` (equal parts without
+        numbers), and after a slash whose prosody it takes on, by half."""
+        timbre, _, prosody = voice.partition("/")
+        parts = [part.partition(":") for part in timbre.split("+")]
+        shares = [float(share or 1 / len(parts)) for _, _, share in parts]
+
+        def row(name: str) -> NDArray[np.float32]:
+            known = self.styles[name]
+            return known[min(tokens, len(known)) - 1]
+
+        mixed = sum(
+            share * row(name) for (name, _, _), share in zip(parts, shares, strict=True)
+        )
+        style = np.array(mixed, np.float32)
+        if prosody:
+            style[TIMBRE:] = (style[TIMBRE:] + row(prosody)[TIMBRE:]) / 2
+        return style[None]
 
     def speak(self, phonemes: str, voice: str, speed: float) -> Spoken:
         known = [c for c in phonemes if c in self.vocabulary]

@@ -71,12 +71,14 @@ class Forward:
             rows[..., TEXT], model.text_emb
         )
 
-    def temporal(self, rows: Tensor) -> Tensor:
-        """Hidden states [B, T, dim] after reading rows [B, T, 17]."""
+    def temporal(self, rows: Tensor, position: Tensor | None = None) -> Tensor:
+        """Hidden states [B, T, dim] after reading rows [B, T, 17], at positions
+        [B, T] or else at 0, 1, 2 …"""
         parts = self.model.temporal
         x = self.embed(rows)
-        position = torch.arange(rows.shape[1], device=rows.device)
-        cos, sin = rotation(position, parts.frequencies)
+        if position is None:
+            position = torch.arange(rows.shape[1], device=rows.device)[None]
+        cos, sin = rotation(position[:, None], parts.frequencies)  # [B, 1, T, d / 2]
         for layer in parts.layers:
             weights = tuple(getattr(layer, name) for name in NAMES)
             x = self.temporal_layer(x, cos, sin, layer.heads, weights)

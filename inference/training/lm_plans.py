@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from inference.timing import SAMPLE_RATE
 from inference.training.bank import Entry
-from inference.training.dialogues import Dialogue, Index, Placement, Planner, Variant
+from inference.training.dialogues import Dialogue, Index, Placement, Variant
 from inference.training.domain import load_domain
+from inference.training.planner import Planner
 
 VOICE_FRAMES = (20, 50)  # of a voice prompt
 PROMPT_TOKENS = 128
@@ -92,7 +93,7 @@ def make_batch(
         own = Variant(made.persona.role_prompt, made.text, [False] * frames)
         others = [planner.vary(made) for _ in range(VARIANTS - 1)]
         for column, variant in enumerate([own, *others]):
-            ids = planner.encode(variant.role_prompt)[:PROMPT_TOKENS]
+            ids = planner.writer.encode(variant.role_prompt)[:PROMPT_TOKENS]
             prompt[row, column, : len(ids)] = ids
             tokens[row, column] = len(ids)
             text[row, column] = variant.text

@@ -1,6 +1,6 @@
 """Plans to sound to codes, on the device: what the microphone and the voice say.
 
-Owns the mix, the microphone's faults and the pool of encoded dialogues. Tokens are
+Owns the mix and the pool of encoded dialogues. Tokens are
 always those of really mixed sound: pasted ones do not stand in for them.
 """
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inference.network.mimi import Mimi
-from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
+from inference.timing import FRAME_SAMPLES
 from inference.training.lm_plans import (
     AGENT,
     PROMPT_TOKENS,
@@ -20,10 +20,10 @@ from inference.training.lm_plans import (
     Pieces,
     PlanBatch,
 )
+from inference.training.microphone import through_microphone
 
-ENCODE_ROWS = 16
+ENCODE_ROWS = 8
 LOUD = 10 ** (-50 / 20)  # RMS of a frame in which the agent is heard
-EQ_POINTS = 10
 
 
 def mix(
@@ -53,42 +53,16 @@ def mix(
     return out.view(batch, channels, samples)
 
 
-def through_microphone(
-    sound: Tensor, agent: Tensor, generator: torch.Generator
-) -> Tensor:
-    """Level, tone, room noise and a little echo of the agent, each dialogue its own."""
-    batch, samples = sound.shape
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        shape = (batch, *(shape or (1,)))
-        drawn = torch.rand(shape, generator=generator, device=sound.device)
-        return low + (high - low) * drawn
-
-    heard = sound * 10 ** (uniform(-10, 5) / 20)
-    points = uniform(-7, 7, EQ_POINTS) * (uniform(0, 1) < 0.5)
-    spectrum = torch.fft.rfft(heard)
-    bins = torch.linspace(1, SAMPLE_RATE / 2, spectrum.shape[-1], device=sound.device)
-    spot = (bins.log2() - 6).clamp(0) / 7.6 * (EQ_POINTS - 1)
-    low = spot.long().clamp(max=EQ_POINTS - 2)
-    curve = points[:, low] + (spot - low) * (points[:, low + 1] - points[:, low])
-    heard = torch.fft.irfft(spectrum * 10 ** (curve / 20), n=samples)
-    noise = torch.randn(batch, samples, generator=generator, device=sound.device)
-    smooth = uniform(0, 1) < 0.5  # half of the rooms rumble rather than hiss
-    dull = torch.nn.functional.avg_pool1d(noise[:, None], 15, 1, 7)[:, 0] * 3
-    noise = torch.where(smooth, dull, noise)
-    heard = heard + (uniform(0, 1) < 0.7) * 10 ** (uniform(-85, -42) / 20) * noise
-    echo = torch.roll(agent, 1200, dims=-1)
-    echoing = (uniform(0, 1) < 0.15) * 10 ** (uniform(-45, -26) / 20)
-    return (heard + echoing * echo).clamp(-1, 1)
-
-
 @torch.no_grad()
-def encode(codec: Mimi, sound: Tensor) -> Tensor:
-    """[N, T] to codes int16 [N, 8, F]."""
-    parts = [
-        codec.encode(chunk[:, None]).to(torch.int16)
-        for chunk in sound.split(ENCODE_ROWS)
-    ]
+def encode(codec: Mimi, sound: Tensor, rows: int = ENCODE_ROWS) -> Tensor:
+    """[N, T] to codes int16 [N, 8, F]. On a GPU the network runs in fp16, which
+    rounds as TF32 does; the nearest vectors are found in fp32."""
+    half = torch.autocast("cuda", torch.float16, enabled=sound.is_cuda)
+    parts = []
+    for chunk in sound.split(rows):
+        with half:
+            latent = codec.encode_latent(chunk[:, None])
+        parts.append(codec.quantizer.encode(latent.float()).to(torch.int16))
     return torch.cat(parts)
 
 

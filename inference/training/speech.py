@@ -30,7 +30,8 @@ class SpeechConfig:
     phonemes: str
     out: str
     seed: int = 1
-    voices_per_text: int = 20
+    voices_per_text: int = 4  # of a further wording; a main one has twice as many
+    sides: str = "agent,user"  # which of "agent", "user" and "test"
     limit: int = 0  # utterances; 0: all
     workers: int = 0  # 0: one per core
     seconds: float = 0.0  # what is not spoken by then stays unspoken; 0: no limit
@@ -45,7 +46,8 @@ def prepare(config: SpeechConfig) -> list[Utterance]:
     if not wide.exists():
         wide.write_bytes(widen((folder / "model.onnx").read_bytes()))
     Path(config.out).mkdir(parents=True, exist_ok=True)
-    planned = plan_utterances(load_domain(), config.seed, config.voices_per_text)
+    everything = plan_utterances(load_domain(), config.seed, config.voices_per_text)
+    planned = [u for u in everything if u.side in config.sides.split(",")]
     return planned[: config.limit or None]
 
 

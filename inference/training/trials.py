@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.engine.api import Sampling
 from inference.network.config import FREE, PAD, TINY, USER
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
@@ -28,6 +29,7 @@ from inference.timing import CODEBOOKS, FRAME_SAMPLES, FRAME_SECONDS, STREAMS
 from inference.training.bank import Entry
 from inference.training.dialogues import Index, Placement
 from inference.training.domain import Domain, Intent, load_domain
+from inference.training.evaluation.scripts import right_answers
 from inference.training.lm_plans import VOICE_FRAMES, pieces, voice_sample
 from inference.training.mixing import encode, mix
 from inference.training.personas import Persona, draw_persona
@@ -87,7 +89,7 @@ def plan_trials(
             entry = _choice(rng, domain, spoken, intents, persona)
             intent, wording = intents[entry.text]
             at = FIRST_QUESTION + EVERY * turn
-            kind, expected = _expected(domain, intent, persona)
+            kind, expected = right_answers(domain, intent, persona)
             trial.placements.append(
                 Placement(numbers[id(entry)], True, at, 0, entry.seconds)
             )
@@ -122,16 +124,6 @@ def _choice(
     return rng.choice(spoken)
 
 
-def _expected(
-    domain: Domain, intent: Intent, persona: Persona
-) -> tuple[str, list[str]]:
-    if intent.key in persona.facts:
-        return "fact", [persona.facts[intent.key]]
-    if intent.key in domain.talk:
-        return "talk", list(intent.say)
-    return "unknown", list(domain.unknown.say)
-
-
 def persona_rows(
     trial: Trial, codes: Tensor, ids: list[int], quiet: QuietCodes
 ) -> tuple[Tensor, Tensor]:
@@ -147,15 +139,6 @@ def persona_rows(
     return rows_of_frames(TINY, frames)
 
 
-@dataclass
-class Settings:
-    text_temperature: float = 0.7
-    audio_temperature: float = 0.8
-    text_top_k: int = 25
-    audio_top_k: int = 250
-    seed: int = 1
-
-
 @torch.no_grad()
 def run_trials(
     model: LanguageModel,
@@ -164,7 +147,7 @@ def run_trials(
     trials: list[Trial],
     index: Index,
     encode_text: object,
-    settings: Settings,
+    sampling: Sampling,
 ) -> tuple[Tensor, Tensor]:
     """Text [B, F] and agent codes [B, F, 8] of all trials, free-running."""
     device = bank.device
@@ -173,7 +156,7 @@ def run_trials(
     spoken = pieces([t.placements for t in trials], index.entries)
     user = mix(bank, spoken, count, 2, frames * FRAME_SAMPLES)[:, 1]
     users = encode(codec, user).long().transpose(1, 2)  # [B, F, 8]
-    rng = random.Random(settings.seed)
+    rng = random.Random(sampling.seed)
     samples = [voice_sample(rng, index, t.agent_voice, VOICE_FRAMES[1]) for t in trials]
     voice = mix(
         bank, pieces(samples, index.entries), count, 1, VOICE_FRAMES[1] * FRAME_SAMPLES
@@ -190,9 +173,9 @@ def run_trials(
         state.begin(index_of, rows[-1], carry)
         sampler.set(
             index_of,
-            seed=settings.seed * 100_003 + index_of,
-            temperatures=(settings.text_temperature, settings.audio_temperature),
-            top_k=(settings.text_top_k, settings.audio_top_k),
+            seed=sampling.seed * 100_003 + index_of,
+            temperatures=(sampling.temperature_text, sampling.temperature_audio),
+            top_k=(sampling.top_k_text, sampling.top_k_audio),
             greedy=False,
         )
     texts, codes = [], []
@@ -257,13 +240,13 @@ def evaluate(
     domain = load_domain()
     index = Index(entries)
     tables: dict[str, dict[str, float]] = {}
-    for side, settings, name in (
-        ("test", Settings(text_temperature=0.4), "unheard"),
-        ("user", Settings(text_temperature=0.4), "trained"),
+    for side, sampling, name in (
+        ("test", Sampling(temperature_text=0.4, seed=1), "unheard"),
+        ("user", Sampling(temperature_text=0.4, seed=1), "trained"),
     ):
         trials = plan_trials(domain, index, count, side, 11)
         texts, codes = run_trials(
-            model, codec, bank, trials, index, lambda t: list(words.encode(t)), settings
+            model, codec, bank, trials, index, lambda t: list(words.encode(t)), sampling
         )
         tables[name] = score(trials, texts, words.IdToPiece)
         told = [asdict(t) for t in trials]

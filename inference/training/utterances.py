@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from inference.training.domain import (
     AGENT_VOICES,
     HELD_OUT_VOICES,
-    MIXED_VOICES,
     USER_VOICES,
     Domain,
 )
+
+SPEEDS = (0.9, 1.0, 1.1)  # of the evaluation's users
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,14 @@ def user_texts(domain: Domain) -> list[str]:
     texts = [text for intent in domain.intents for text in intent.trained]
     texts += [*domain.unknown.trained, *domain.backchannels]
     texts += [*domain.pauses, *domain.interrupts]
+    return list(dict.fromkeys(texts))
+
+
+def further_texts(domain: Domain) -> list[str]:
+    """More wordings of what users ask; nothing else is learnt from them."""
+    intents = [*domain.intents, domain.unknown]
+    known = {*user_texts(domain), *held_out_texts(domain)}
+    texts = [text for intent in intents for text in intent.more if text not in known]
     return list(dict.fromkeys(texts))
 
 
@@ -81,20 +90,29 @@ def _agent(domain: Domain, rng: random.Random) -> list[Utterance]:
 
 
 def _user(domain: Domain, rng: random.Random, per_text: int) -> list[Utterance]:
-    voices = [*USER_VOICES, *MIXED_VOICES]
+    """Hardly two in the same voice; the main wordings twice as often as the others."""
+    texts = user_texts(domain) * (2 * per_text) + further_texts(domain) * per_text
     return [
-        Utterance(text, voice, round(rng.uniform(0.85, 1.25), 2), "user")
-        for text in user_texts(domain)
-        for voice in rng.sample(voices, min(per_text, len(voices)))
+        Utterance(text, draw_voice(rng), round(rng.uniform(0.8, 1.3), 2), "user")
+        for text in texts
     ]
+
+
+def draw_voice(rng: random.Random) -> str:
+    """One of the trained voices or two mixed, some with the prosody of a third."""
+    first, second = rng.sample((*USER_VOICES, *AGENT_VOICES), 2)
+    share = round(rng.uniform(0.2, 0.8), 2)
+    mixed = f"{first}:{share}+{second}:{1 - share:.2f}"
+    voice = mixed if rng.random() < 1 / 3 else first
+    return f"{voice}/{rng.choice(USER_VOICES)}" if rng.random() < 0.4 else voice
 
 
 def _test(domain: Domain, rng: random.Random) -> list[Utterance]:
-    """Two unheard voices for each trained wording's first and each unheard one."""
-    texts = [intent.ask[0] for intent in domain.intents] + held_out_texts(domain)
-    texts += [*domain.backchannels, *domain.pauses, *domain.interrupts]
-    return [
-        Utterance(text, voice, 1.0, "test")
-        for text in dict.fromkeys(texts)
-        for voice in rng.sample(HELD_OUT_VOICES, 2)
-    ]
+    """Each unheard voice: of each question a trained wording and the unheard one."""
+    short = [*domain.backchannels, *domain.pauses, *domain.interrupts]
+    planned = []
+    for voice in HELD_OUT_VOICES:
+        asked = [rng.choice(intent.trained) for intent in domain.intents]
+        texts = dict.fromkeys([*asked, *held_out_texts(domain), *short])
+        planned += [Utterance(t, voice, rng.choice(SPEEDS), "test") for t in texts]
+    return planned

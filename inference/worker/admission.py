@@ -21,19 +21,35 @@ class Admission:
         self.info: EngineInfo | None = None  # once loaded and fast enough
         self.why_not = "still loading the model"
         self.stopping = False
+        self.draining = False
+        self.stalled = False  # the model thread has not come back from its work
         self.refused = 0
         self._durations: deque[float] = deque(maxlen=REMEMBERED)
 
     @property
     def ready(self) -> bool:
-        return self.info is not None and not self.stopping
+        return self.info is not None and not self.problem
+
+    @property
+    def problem(self) -> str:
+        """Of a worker whose model is loaded; "" for none."""
+        if self.stopping:
+            return "stopping"
+        if self.draining:
+            return "draining"
+        return "the model thread is stuck" if self.stalled else ""
+
+    def check_running(self) -> None:
+        if self.stopping or self.draining:
+            raise WorkerStopping(f"the worker is {self.problem}")
 
     def check(self, sessions: int) -> EngineInfo:
         """Raise unless a session would be taken now, given how many there are."""
-        if self.stopping:
-            raise WorkerStopping("the worker is stopping")
+        self.check_running()
         if self.info is None:
             raise NoWorker(self.why_not)
+        if self.stalled:
+            raise NoWorker(self.problem)
         if sessions >= self.info.slots:
             raise self.busy(f"all {self.info.slots} slots are taken")
         return self.info

@@ -19,7 +19,7 @@ MAX_BEAT = 8 * 1024  # bytes
 BEAT_VERSION = 1
 MOST = 2**53  # of any counter: what JSON carries exactly
 LATEST = 2**32  # seconds since 1970
-TEXT_LIMITS = {"url": 200, "fingerprint": 64, "version": 40}
+TEXT_LIMITS = {"url": 200, "fingerprint": 64, "version": 40, "why_not": 300}
 MOST_TEXT = 120
 WS_URL = re.compile(r"wss?://[A-Za-z0-9._\-\[\]:]+(/[A-Za-z0-9._\-/]*)?")
 
@@ -59,6 +59,9 @@ class Heartbeat:
     dropped_frames: int
     tick_p50_ms: float
     tick_p99_ms: float
+    parked: int = 0  # of ``sessions``, those that wait for their socket to come back
+    draining: bool = False  # ends soon, its sessions should be moved
+    why_not: str = ""  # ready though its model is loaded, in words with the figure
     hardware: Hardware | None = None
     beat: int = BEAT_VERSION
 

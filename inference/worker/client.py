@@ -1,57 +1,56 @@
-"""The site's end of a worker's socket: sessions (asyncio) and voices (blocking).
+"""The site's end of a worker's socket: one conversation's session (asyncio).
 
-Owns connecting, the bounded queue of user frames, and turning every way a worker can
-go wrong into an error of :mod:`inference.errors`. Knows no Django and no Opus.
+Owns the bounded queue of user frames and the order of messages. Every way in which a
+worker can go wrong is an error of :mod:`inference.errors`. Knows no Django, no Opus.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import dataclasses
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as connect_socket
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
-from websockets.sync.client import connect as connect_blocking
+from websockets.exceptions import ConnectionClosed
 
-from inference.engine.api import FrameResult
-from inference.errors import (
-    NoWorker,
-    PersonaplexError,
-    ProtocolError,
-    VoicePromptError,
-    WorkerLost,
-)
+from inference.engine.api import FrameLog, FrameResult
+from inference.errors import PersonaplexError, ProtocolError, WorkerLost
 from inference.worker import protocol
+from inference.worker.handshake import (
+    Voice,
+    ask,
+    dial,
+    lost,
+    message_of,
+    send_voice,
+)
 from inference.worker.protocol import (
-    EncodeVoice,
+    Attach,
+    CaughtUp,
+    Draining,
     End,
-    Failed,
+    More,
     Open,
+    Park,
     Ready,
     UserFrame,
-    VoiceProgress,
     VoiceWanted,
 )
 
-log = logging.getLogger(__name__)
+# Of a voice, blocking: the site knows no other module of the worker's than this.
+from inference.worker.voice_client import encode_voice as encode_voice
 
 # User frames that wait for a socket that does not take them: 2 s. The worker's own
 # queue is shorter; this one only fills when the network or the worker stalls.
 PUSH_FRAMES = 25
-CONNECT_SECONDS = 5
 READY_SECONDS = 60
-PING_SECONDS = 5  # a silent worker is lost after two of these
-MAX_INCOMING = protocol.MAX_VOICE + 1
-
-Voice = bytes | Callable[[], Awaitable[bytes]]
+ATTACH_SECONDS = 10
 
 
 class WorkerSession:
@@ -59,19 +58,29 @@ class WorkerSession:
 
     ``push`` never waits: beyond PUSH_FRAMES waiting frames the oldest is dropped and
     counted in ``dropped``. Iterate for the agent's frames; the iteration ends after
-    ``close`` and raises what went wrong otherwise. Not reading is allowed for about
-    five seconds; then the worker ends the session as too slow a reader.
+    ``close`` or ``park`` and raises what went wrong otherwise. Not reading is allowed
+    for about five seconds; then the worker cuts the socket off as too slow a reader.
+    ``on_draining`` is set once the worker will end in ``drain_seconds``.
+
+    Opening raises NoWorker (can't be reached, not ready), WorkerBusy, WorkerStopping,
+    WorkerLost (went away, or did not answer in ``timeout`` seconds), VoicePromptError,
+    RolePromptError, ProtocolError. ``voice``, the .pt or how to get it, is only used
+    when the worker does not have the voice prompt whose digest is ``open.voice``.
     """
 
     ready: Ready
 
     def __init__(self, socket: ClientConnection) -> None:
         self.dropped = 0
+        self.on_draining = asyncio.Event()
+        self.drain_seconds = 0.0
         self._socket = socket
         self._frames: deque[bytes] = deque(maxlen=PUSH_FRAMES)
         self._pushed = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
         self._closing = False
+        self._voice: Voice = b""
+        self._restarting: asyncio.Future[Ready] | None = None
 
     @classmethod
     async def connect(
@@ -81,63 +90,69 @@ class WorkerSession:
         open: Open,
         voice: Voice = b"",
         *,
+        log: FrameLog | None = None,
         timeout: float = READY_SECONDS,
     ) -> Self:
         """Open a session on the worker at ``url`` (ws://host:port) and wait until it
-        is primed. ``voice``, the .pt or how to get it, is only used when the worker
-        does not have the voice prompt whose digest is ``open.voice``.
-
-        Raises NoWorker (can't be reached, not ready), WorkerBusy, WorkerStopping,
-        WorkerLost (went away, or not ready in ``timeout`` seconds), VoicePromptError,
-        RolePromptError, ProtocolError.
-        """
-        try:
-            socket = await connect_socket(
-                url.rstrip("/") + "/session",
-                additional_headers=_authorization(secret),
-                compression=None,
-                proxy=None,
-                open_timeout=CONNECT_SECONDS,
-                close_timeout=1,
-                ping_interval=PING_SECONDS,
-                ping_timeout=PING_SECONDS,
-                max_size=MAX_INCOMING,
-            )
-        except (OSError, InvalidHandshake, InvalidURI) as error:
-            raise NoWorker(f"{url}: {error}") from error
-        session = cls(socket)
-        try:
-            async with asyncio.timeout(timeout):
-                await session._open(open, voice)
-        except TimeoutError as error:
-            socket.transport.abort()
-            raise WorkerLost(f"{url}: not ready within {timeout} s") from error
-        except BaseException:
-            socket.transport.abort()
-            raise
-        session._sender = asyncio.create_task(session._send())
+        is primed. With ``log`` it goes on after these frames."""
+        session = cls(await dial(url, secret))
+        async with session._patient(timeout):
+            await session._open(open, voice, log)
+            session._start(await session._answer())
         return session
 
-    async def _open(self, open: Open, voice: Voice) -> None:
-        try:
-            await self._socket.send(protocol.dump(open))
-            while True:
-                match _message(await self._socket.recv()):
-                    case Ready() as ready:
-                        self.ready = ready
-                        return
-                    case VoiceWanted():
-                        data = voice if isinstance(voice, bytes) else await voice()
-                        if len(data) > protocol.MAX_VOICE:
-                            raise VoicePromptError(f"{len(data)} bytes of voice prompt")
-                        blob = protocol.encode_blob(protocol.VOICE_PROMPT, data)
-                        # Closed in mid-send: the reason is among what was received.
-                        with suppress(ConnectionClosed):
-                            await self._socket.send(blob)
-                    case other:
-                        raise ProtocolError(f"{other!r:.80} before Ready")
-        except ConnectionClosed as error:
-            raise _lost(error) from error
+    @classmethod
+    async def attach(
+        cls, url: str, secret: str, attach: Attach, *, timeout: float = ATTACH_SECONDS
+    ) -> Self:
+        """Go on with a session that the worker has kept, or take it from whoever has
+        it. Frames from ``attach.have`` on come again, as far as the worker has them.
+        Raises NoSession when it has not kept the session."""
+        session = cls(await dial(url, secret))
+        async with session._patient(timeout):
+            await ask(session._socket, attach)
+            session._start(await session._answer())
+        return session
+
+    @classmethod
+    async def prepare(
+        cls,
+        url: str,
+        secret: str,
+        open: Open,
+        voice: Voice = b"",
+        *,
+        log: FrameLog | None = None,
+        timeout: float = READY_SECONDS,
+    ) -> Prepared[Self]:
+        """Have a worker rebuild a session that still runs on another one, and hold it
+        until it is told the rest."""
+        session = cls(await dial(url, secret))
+        async with session._patient(timeout):
+            await session._open(dataclasses.replace(open, more=True), voice, log)
+            caught_up = _expect(CaughtUp, await session._answer())
+        return Prepared(session, caught_up.frame)
+
+    async def restart(
+        self,
+        open: Open,
+        voice: Voice = b"",
+        *,
+        log: FrameLog | None = None,
+        timeout: float = READY_SECONDS,
+    ) -> None:
+        """Begin anew in the same slot; nobody can take it between. Whoever iterates
+        has to go on doing so. Frames that came before this returns are of the old
+        session. User frames that wait are dropped and counted; those pushed meanwhile
+        wait."""
+        self.dropped += len(self._frames)
+        self._frames.clear()
+        answer = self._restarting = asyncio.get_running_loop().create_future()
+        async with self._patient(timeout):
+            await self._open(open, voice, log)
+            self.ready = await answer
+        self._restarting = None
+        self._pushed.set()
 
     def push(self, seq: int, pcm: NDArray[np.int16]) -> None:
         """Queue one user frame, int16 [1920] at 24 kHz."""
@@ -146,39 +161,32 @@ class WorkerSession:
         self._frames.append(UserFrame(seq, pcm).encode())
         self._pushed.set()
 
-    async def _send(self) -> None:
-        with suppress(ConnectionClosed):  # the reader reports how it was closed
-            while True:
-                await self._pushed.wait()
-                self._pushed.clear()
-                while self._frames:
-                    await self._socket.send(self._frames.popleft())
-
     def __aiter__(self) -> AsyncIterator[FrameResult]:
         return self
 
     async def __anext__(self) -> FrameResult:
         try:
-            data = await self._socket.recv()
+            while True:
+                data = await self._socket.recv()
+                if isinstance(data, bytes):
+                    return protocol.decode_agent_frame(data)
+                await self._take(message_of(data))
         except ConnectionClosed as error:
             if self._closing:
                 raise StopAsyncIteration from None
-            raise _lost(error) from error
-        if isinstance(data, bytes):
-            return protocol.decode_agent_frame(data)
-        raise ProtocolError(f"{_message(data)!r:.80} in mid-session")
+            raise self._broken(lost(error)) from error
+        except PersonaplexError as error:
+            self._broken(error)
+            raise
+
+    async def park(self) -> None:
+        """Let the worker keep the slot for the ``keep_s`` that was asked for; frames
+        that were pushed are still stepped. Idempotent, waits about a second."""
+        await self._leave([*self._frames, protocol.dump(Park())])
 
     async def close(self) -> None:
         """Let the worker free the slot. Idempotent, waits at most about a second."""
-        if self._closing:
-            return
-        self._closing = True
-        if self._sender is not None:
-            self._sender.cancel()
-        with suppress(ConnectionClosed, TimeoutError):
-            async with asyncio.timeout(1):
-                await self._socket.send(protocol.dump(End()))
-        await self._socket.close()
+        await self._leave([protocol.dump(End())])
 
     async def __aenter__(self) -> Self:
         return self
@@ -191,71 +199,117 @@ class WorkerSession:
     ) -> None:
         await self.close()
 
+    @asynccontextmanager
+    async def _patient(self, seconds: float) -> AsyncIterator[None]:
+        """Whatever goes wrong in here closes the socket."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            self._socket.transport.abort()
+            raise WorkerLost(f"not ready within {seconds} s") from error
+        except ConnectionClosed as error:
+            raise lost(error) from error
+        except BaseException:
+            self._socket.transport.abort()
+            raise
 
-def encode_voice(
-    url: str,
-    secret: str,
-    pcm: NDArray[np.float32],
-    progress: Callable[[float], None] = lambda done: None,
-    *,
-    fingerprint: str = "",
-    timeout: float = 300,
-) -> bytes:
-    """Have the worker at ``url`` encode 24 kHz mono float32 to a .pt voice prompt.
+    async def _open(self, open: Open, voice: Voice, log: FrameLog | None) -> None:
+        self._voice = voice
+        if log is not None:
+            frames, sound = len(log.tokens), len(log.user_pcm)
+            open = dataclasses.replace(open, log_frames=frames, log_sound=sound)
+        await ask(self._socket, open, log)
 
-    Blocks (for Celery tasks). ``progress`` gets 0.0 to 1.0. With a ``fingerprint``
-    the worker refuses when it runs another model than that. ``timeout`` is the
-    longest silence between two messages. Raises like ``WorkerSession.connect``.
-    """
-    data = memoryview(np.ascontiguousarray(pcm, "<f4").tobytes())
-    piece = protocol.MAX_MESSAGE - 1
-    try:
-        with connect_blocking(
-            url.rstrip("/") + "/voices",
-            additional_headers=_authorization(secret),
-            compression=None,
-            proxy=None,
-            open_timeout=CONNECT_SECONDS,
-            close_timeout=1,
-            max_size=MAX_INCOMING,
-        ) as socket:
-            socket.send(protocol.dump(EncodeVoice(len(pcm), fingerprint)))
-            with suppress(ConnectionClosed):  # its reason is read below
-                for start in range(0, len(data), piece):
-                    part = data[start : start + piece]
-                    socket.send(protocol.encode_blob(protocol.VOICE_PCM, part))
+    async def _answer(self) -> Ready | CaughtUp:
+        while True:
+            message = message_of(await self._socket.recv())
+            if isinstance(message, Ready | CaughtUp):
+                return message
+            await self._take(message)
+
+    async def _take(self, message: protocol.Message) -> None:
+        match message:
+            case VoiceWanted():
+                await send_voice(self._socket, self._voice)
+            case Draining(seconds):
+                self.drain_seconds = seconds
+                self.on_draining.set()
+            case Ready() if self._restarting is not None:
+                self._restarting.set_result(message)
+            case other:
+                raise ProtocolError(f"{other!r:.80} was not due")
+
+    def _broken(self, error: PersonaplexError) -> PersonaplexError:
+        """Whoever waits for a restart hears of it too."""
+        if self._restarting is not None and not self._restarting.done():
+            self._restarting.set_exception(error)
+        return error
+
+    def _start(self, answer: Ready | CaughtUp) -> None:
+        self.ready = _expect(Ready, answer)
+        self._sender = asyncio.create_task(self._send())
+
+    async def _send(self) -> None:
+        with suppress(ConnectionClosed):  # the reader reports how it was closed
             while True:
-                message = socket.recv(timeout)
-                if isinstance(message, bytes):
-                    return bytes(protocol.decode_blob(protocol.VOICE_PROMPT, message))
-                match _message(message):
-                    case VoiceProgress(done):
-                        progress(done)
-                    case other:
-                        raise ProtocolError(f"{other!r:.80} while encoding a voice")
-    except ConnectionClosed as error:
-        raise _lost(error) from error
-    except TimeoutError as error:
-        raise WorkerLost(f"{url}: silent for {timeout} s") from error
-    except (OSError, InvalidHandshake, InvalidURI) as error:
-        raise NoWorker(f"{url}: {error}") from error
+                await self._pushed.wait()
+                self._pushed.clear()
+                while self._frames and self._restarting is None:
+                    await self._socket.send(self._frames.popleft())
+
+    async def _leave(self, last: list[str | bytes]) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self._broken(WorkerLost("closed"))
+        if self._sender is not None:
+            self._sender.cancel()
+        with suppress(ConnectionClosed, TimeoutError):
+            async with asyncio.timeout(1):
+                for message in last:
+                    await self._socket.send(message)
+        await self._socket.close()
 
 
-def _authorization(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"}
+S = TypeVar("S", bound=WorkerSession)
+A = TypeVar("A", Ready, CaughtUp)
 
 
-def _message(data: str | bytes) -> protocol.Message:
-    """The JSON message, never Failed: that one is raised as the error it describes."""
-    if isinstance(data, bytes):
-        raise ProtocolError(f"{len(data)} binary bytes where JSON was due")
-    message = protocol.parse(data)
-    if isinstance(message, Failed):
-        raise protocol.rebuild(message)
-    return message
+class Prepared(Generic[S]):
+    """A session that a worker holds until it knows what was said meanwhile elsewhere.
+    The worker lets go of it when nothing comes for half a minute. Raises as opening
+    does, and the session is gone then."""
+
+    def __init__(self, session: S, frame: int) -> None:
+        self.frame = frame  # the first one that it does not know
+        self._session = session
+
+    async def catch_up(self, log: FrameLog, *, timeout: float = READY_SECONDS) -> int:
+        """``log``: from ``frame`` on, with the sound of all its frames. Returns the
+        new ``frame``."""
+        self.frame = _expect(CaughtUp, await self._more(log, timeout, more=True)).frame
+        return self.frame
+
+    async def go(self, log: FrameLog, *, timeout: float = READY_SECONDS) -> S:
+        """The last of it, which may be nothing; then frames may come."""
+        answer = await self._more(log, timeout, more=False)
+        self._session._start(answer)
+        return self._session
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _more(
+        self, log: FrameLog, timeout: float, *, more: bool
+    ) -> Ready | CaughtUp:
+        session, frames = self._session, len(log.tokens)
+        async with session._patient(timeout):
+            await ask(session._socket, More(frames, len(log.user_pcm), more), log)
+            return await session._answer()
 
 
-def _lost(error: ConnectionClosed) -> PersonaplexError:
-    if error.rcvd is not None and error.rcvd.code == 1009:
-        return ProtocolError(f"the worker refused a message: {error.rcvd.reason}")
-    return WorkerLost(str(error))
+def _expect(kind: type[A], answer: Ready | CaughtUp) -> A:
+    if not isinstance(answer, kind):
+        raise ProtocolError(f"{answer!r:.80} was not due")
+    return answer

@@ -16,5 +16,7 @@ class WorkerOptions:
     site: str = ""  # http://host:port, "" for no heartbeat
     heartbeat_seconds: float = 5.0
     voice_cache_mb: int = 256
+    resume_seconds: float = 30.0  # how long a session without a socket may be kept
+    drain_seconds: float = 20.0  # from SIGTERM until what still runs is ended
     model: Path | None = None  # the directory whose voices are offered
     force: bool = False  # serve even if the model does not keep real time

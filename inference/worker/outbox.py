@@ -30,11 +30,14 @@ class Outbox:
     def __init__(self, connection: ServerConnection) -> None:
         self.overflowed = False
         self._connection = connection
-        self._messages: asyncio.Queue[str | bytes] = asyncio.Queue(SEND_MESSAGES)
+        self._messages: asyncio.Queue[str | bytes | list[bytes]] = asyncio.Queue(
+            SEND_MESSAGES
+        )
         self._sender = asyncio.create_task(self._send())
 
-    def put(self, message: str | bytes) -> None:
-        """Never waits. Aborts the socket when the peer does not read."""
+    def put(self, message: str | bytes | list[bytes]) -> None:
+        """Never waits. Aborts the socket when the peer does not read. A list is sent
+        as one message after the other, and counts as one."""
         if self.overflowed:
             return
         try:
@@ -60,7 +63,9 @@ class Outbox:
     async def _send(self) -> None:
         try:
             while True:
-                await self._connection.send(await self._messages.get())
+                message = await self._messages.get()
+                for part in message if isinstance(message, list) else [message]:
+                    await self._connection.send(part)
                 self._messages.task_done()
         except ConnectionClosed:
             pass  # whoever reads the socket reports it

@@ -1,17 +1,31 @@
 """The voices that the running model brings along, for whoever asks over HTTP.
 
-Owns what is said of each. Which there are is :mod:`inference.voices`' business.
+Owns what is said of each, and that only those are offered which the model can speak
+with. Which there are is :mod:`inference.voices`' business.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from inference.errors import VoicePromptError
-from inference.voices import PresetVoice, preset_voice, preset_voices
+from inference.checkpoints import read_config
+from inference.errors import PersonaplexError, VoicePromptError
+from inference.voices import PresetVoice, preset_voice, preset_voices, seconds_of
+
+log = logging.getLogger(__name__)
 
 Mark = tuple[Path, int, int]  # of a file that did not change since: path, size, time
+
+
+@dataclass(frozen=True)
+class Listed:
+    name: str
+    label: str  # for people
+    digest: str  # SHA-256 of the .pt
+    seconds: float
 
 
 class Presets:
@@ -19,19 +33,14 @@ class Presets:
 
     def __init__(self, model: Path | None) -> None:
         self._model = model
-        self._digests: dict[Mark, str] = {}
+        self._looked: dict[Mark, Listed | None] = {}
 
-    def listing(self) -> list[dict[str, str]]:
-        """Anew each time, so that an imported voice appears without a restart."""
+    def listing(self) -> list[dict[str, object]]:
+        """Anew each time, so that an imported voice appears without a restart. Reads
+        new files: seconds for many large ones, so not on the event loop."""
         voices = [] if self._model is None else preset_voices(self._model)
-        found = []
-        for voice in voices:
-            try:
-                digest = self._digest(voice)
-            except (OSError, VoicePromptError):  # gone since it was listed
-                continue
-            found.append({"name": voice.name, "label": voice.label, "digest": digest})
-        return found
+        found = [self._look(voice) for voice in voices]
+        return [asdict(listed) for listed in found if listed is not None]
 
     def content(self, name: str) -> bytes:
         """VoicePromptError for one that isn't there."""
@@ -39,9 +48,24 @@ class Presets:
             raise VoicePromptError("this worker's model has no directory")
         return preset_voice(self._model, name).read()
 
-    def _digest(self, voice: PresetVoice) -> str:
-        stat = voice.path.stat()
+    def _look(self, voice: PresetVoice) -> Listed | None:
+        """None for what is no voice of this model, which is said once."""
+        try:
+            stat = voice.path.stat()
+        except OSError:  # gone since it was listed
+            return None
         mark = (voice.path, stat.st_size, stat.st_mtime_ns)
-        if mark not in self._digests:
-            self._digests[mark] = hashlib.sha256(voice.read()).hexdigest()
-        return self._digests[mark]
+        if mark not in self._looked:
+            self._looked[mark] = self._read(voice)
+        return self._looked[mark]
+
+    def _read(self, voice: PresetVoice) -> Listed | None:
+        assert self._model is not None
+        try:
+            data = voice.read()
+            seconds = seconds_of(data, read_config(self._model))
+        except PersonaplexError as error:
+            log.warning("The voice %s is not offered: %s", voice.path, error)
+            return None
+        digest = hashlib.sha256(data).hexdigest()
+        return Listed(voice.name, voice.label, digest, round(seconds, 2))

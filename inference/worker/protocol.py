@@ -7,19 +7,30 @@ A session is one WebSocket ``/session`` with ``Authorization: Bearer SECRET``:
 ====================  =========  =================================================
 message               direction  meaning
 ====================  =========  =================================================
-``Open``              → worker   JSON; who speaks as whom, how tokens are chosen
+``Open``              → worker   JSON; who speaks as whom, how tokens are chosen.
+                                 On a live session: its slot begins anew with this
+binary kind 5         → worker   right after ``Open`` or ``More``: its log
 ``VoiceWanted``       ← worker   JSON; the voice prompt is not in the worker's cache
 binary kind 3         → worker   the ``.pt`` voice prompt
+``CaughtUp``          ← worker   JSON; instead of Ready where ``more`` was announced
+``More``              → worker   JSON; what was said since, then its log
 ``Ready``             ← worker   JSON; primed, frames may come
+``Attach``            → worker   JSON, instead of Open; go on with a session that the
+                                 worker has kept. Ready, then the frames missed
 binary kind 1         → worker   one user frame (``UserFrame``)
 binary kind 2         ← worker   one agent frame (``AgentFrame``)
+``Draining``          ← worker   JSON; the worker ends soon, move the session
+``Park``              → worker   JSON; keep the session, this socket is closed
 ``End``               → worker   JSON; the slot may be freed
 ``Failed``            ← worker   JSON; an error of :mod:`inference.errors`; then close
 ====================  =========  =================================================
 
+A log is uint16 [log_frames, 17] tokens, then int16 [log_sound, 1920] sound, as one
+string of bytes in pieces of at most MAX_MESSAGE - 1.
+
 ``/voices`` encodes a voice: JSON ``EncodeVoice``, then PCM (float32, 24 kHz mono) as
 binary kind 4 in pieces of at most MAX_MESSAGE bytes, then ``VoiceProgress`` … and the
-``.pt`` as binary kind 3, or ``Failed``. Binary kinds 3 and 4 are the kind's byte and
+``.pt`` as binary kind 3, or ``Failed``. Binary kinds 3, 4 and 5 are the kind's byte and
 the payload, nothing else. All integers and samples are little-endian.
 """
 
@@ -28,32 +39,39 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import struct
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from inference.engine.api import FrameResult, Sampling
+from inference.engine.api import MAX_LOG_FRAMES, Sampling
 from inference.errors import PersonaplexError, ProtocolError
-from inference.timing import FRAME_SAMPLES, SAMPLE_RATE, STREAMS
+from inference.timing import SAMPLE_RATE
 
-PROTOCOL_VERSION = 1
-MAX_MESSAGE = 4 * 1024 * 1024  # bytes; a 7B voice prompt of 60 s is 6 MB, see MAX_VOICE
-MAX_VOICE = 16 * 1024 * 1024
+# The binary half; whoever speaks the protocol has it from here.
+from inference.worker.binary import AGENT_FRAME as AGENT_FRAME
+from inference.worker.binary import LOG as LOG
+from inference.worker.binary import MAX_MESSAGE as MAX_MESSAGE
+from inference.worker.binary import USER_FRAME as USER_FRAME
+from inference.worker.binary import VOICE_PCM as VOICE_PCM
+from inference.worker.binary import VOICE_PROMPT as VOICE_PROMPT
+from inference.worker.binary import UserFrame as UserFrame
+from inference.worker.binary import decode_agent_frame as decode_agent_frame
+from inference.worker.binary import decode_blob as decode_blob
+from inference.worker.binary import decode_log as decode_log
+from inference.worker.binary import encode_agent_frame as encode_agent_frame
+from inference.worker.binary import encode_blob as encode_blob
+from inference.worker.binary import encode_log as encode_log
+from inference.worker.binary import log_bytes as log_bytes
+from inference.worker.fields import build
+
+PROTOCOL_VERSION = 2
+MAX_VOICE = 16 * 1024 * 1024  # bytes; a 7B voice prompt of 60 s is 6 MB
 MAX_TEXT = 64 * 1024  # of one JSON message
 MAX_VOICE_SAMPLES = 90 * SAMPLE_RATE  # the site cuts voices shorter than this
 MAX_TOP_K = 65_536
-
-USER_FRAME, AGENT_FRAME, VOICE_PROMPT, VOICE_PCM = 1, 2, 3, 4
-
-_USER_HEADER = struct.Struct("<BBHI")  # kind, flags, reserved, seq
-# kind, flags, piece bytes, dropped, frame, seq, queue µs, tick µs
-_AGENT_HEADER = struct.Struct("<BBHIIIII")
-_PCM_BYTES = 2 * FRAME_SAMPLES
-_TOKEN_BYTES = 2 * STREAMS
-LATE = 1
+MAX_LOG_SOUND = 2048  # frames of one log; a 7B codec wants 1,008
+MAX_KEEP_SECONDS = 3600.0  # of any worker, whatever its operator allows
+# Of answers over HTTP that are about one model: which, "" while none is loaded.
+FINGERPRINT_HEADER = "Model-Fingerprint"
 
 
 @dataclass(frozen=True)
@@ -63,6 +81,35 @@ class Open:
     voice: str = ""  # SHA-256 of the .pt, "" for none
     sampling: Sampling = field(default_factory=Sampling)
     version: int = PROTOCOL_VERSION
+    keep_s: float = 0.0  # how long a session that lost its socket is kept
+    log_frames: int = 0  # frames it has behind it; their log follows
+    log_sound: int = 0  # as many of them, the newest, with the user's sound
+    more: bool = False  # More will follow: CaughtUp, not Ready
+    # Keep the persona in view when the context is full; None: as the worker does. A
+    # moved session goes on as it began.
+    pin_prompt: bool | None = None
+
+
+@dataclass(frozen=True)
+class More:
+    """What was said since; ``log_sound`` equals ``log_frames``."""
+
+    log_frames: int = 0
+    log_sound: int = 0
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class Attach:
+    conversation: str
+    have: int = 0  # the first frame that the site has not got
+    keep_s: float = 0.0
+    version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True)
+class Park:
+    pass
 
 
 @dataclass(frozen=True)
@@ -78,7 +125,20 @@ class Ready:
     trained: bool
     prompt_frames: int
     prime_ms: float
-    context_frames: int
+    context_frames: int  # left now
+    frame: int = 0  # the next frame's number
+    sound_frames: int = 0  # frames of sound that a log should have
+    pin_prompt: bool = False  # when the context is full, the persona stays in view
+
+
+@dataclass(frozen=True)
+class CaughtUp:
+    frame: int  # the number of the first frame of the next More
+
+
+@dataclass(frozen=True)
+class Draining:
+    seconds: float  # until what still runs is told WorkerStopping
 
 
 @dataclass(frozen=True)
@@ -106,18 +166,35 @@ class VoiceProgress:
     done: float  # 0 … 1
 
 
-Message = Open | VoiceWanted | Ready | End | Failed | EncodeVoice | VoiceProgress
+Message = (
+    Open
+    | More
+    | Attach
+    | Park
+    | VoiceWanted
+    | Ready
+    | CaughtUp
+    | Draining
+    | End
+    | Failed
+    | EncodeVoice
+    | VoiceProgress
+)
 _KINDS: dict[str, type[Any]] = {
     "open": Open,
+    "more": More,
+    "attach": Attach,
+    "park": Park,
     "voice_wanted": VoiceWanted,
     "ready": Ready,
+    "caught_up": CaughtUp,
+    "draining": Draining,
     "end": End,
     "failed": Failed,
     "encode_voice": EncodeVoice,
     "voice_progress": VoiceProgress,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
-T = TypeVar("T")
 
 
 def dump(message: Message) -> str:
@@ -133,10 +210,30 @@ def parse(text: str) -> Message:
         kind = _KINDS[fields.pop("type")]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"no known message: {text[:80]!r}") from error
-    message: Message = _build(kind, fields)
-    if isinstance(message, Open):
-        _check_sampling(message.sampling)
+    message: Message = build(kind, fields, {"sampling": Sampling})
+    match message:
+        case Open(sampling=sampling, keep_s=keep_s):
+            _check_sampling(sampling)
+            _check_within("keep_s", keep_s, MAX_KEEP_SECONDS)
+            _check_log_size(message.log_frames, message.log_sound)
+        case Attach(have=have, keep_s=keep_s):
+            _check_within("keep_s", keep_s, MAX_KEEP_SECONDS)
+            _check_within("have", have, 2**32)
+        case More(log_frames=frames, log_sound=sound):
+            _check_log_size(frames, sound)
+            if sound != frames:
+                raise ProtocolError(f"{sound} frames of sound for {frames} said since")
     return message
+
+
+def _check_within(name: str, value: float, most: float) -> None:
+    if not 0 <= value <= most:  # NaN is not
+        raise ProtocolError(f"{name} of {value}, at most {most:g}")
+
+
+def _check_log_size(frames: int, sound: int) -> None:
+    _check_within("log_frames", frames, MAX_LOG_FRAMES)
+    _check_within("log_sound", sound, min(frames, MAX_LOG_SOUND))
 
 
 def _check_sampling(sampling: Sampling) -> None:
@@ -148,34 +245,6 @@ def _check_sampling(sampling: Sampling) -> None:
             raise ProtocolError(f"top-k of {value}")
     if not 0 <= sampling.seed < 2**63:
         raise ProtocolError(f"a seed of {sampling.seed}")
-
-
-def _build(kind: type[T], fields: object) -> T:
-    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(fields, dict) or not set(fields) <= set(known):
-        raise ProtocolError(f"unknown fields for {kind.__name__}")
-    values = dict(fields)
-    if "sampling" in values:
-        values["sampling"] = _build(Sampling, values["sampling"])
-    for name, value in values.items():
-        if not _fits(str(known[name].type), value):
-            raise ProtocolError(f"{kind.__name__}.{name} has the wrong type")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ProtocolError(f"incomplete {kind.__name__}") from error
-
-
-def _fits(annotation: str, value: object) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if annotation == "float | None":
-        return value is None or number
-    return {
-        "str": isinstance(value, str),
-        "bool": isinstance(value, bool),
-        "int": isinstance(value, int) and not isinstance(value, bool),
-        "float": number,
-    }.get(annotation, True)
 
 
 def describe(error: PersonaplexError) -> Failed:
@@ -195,71 +264,3 @@ def rebuild(failed: Failed) -> PersonaplexError:
     error.code, error.retryable = failed.code, failed.retryable
     error.retry_after_s = failed.retry_after_s
     return error
-
-
-def encode_blob(kind: int, data: bytes | memoryview) -> bytes:
-    return bytes([kind]) + data
-
-
-def decode_blob(kind: int, data: bytes) -> memoryview:
-    if not data or data[0] != kind:
-        raise ProtocolError(
-            f"not a message of kind {kind}: {data[:1].hex() or 'empty'}"
-        )
-    return memoryview(data)[1:]
-
-
-@dataclass(frozen=True)
-class UserFrame:
-    seq: int
-    pcm: NDArray[np.int16]  # [1920]
-
-    def encode(self) -> bytes:
-        header = _USER_HEADER.pack(USER_FRAME, 0, 0, self.seq)
-        return header + self.pcm.astype("<i2", copy=False).tobytes()
-
-    @classmethod
-    def decode(cls, data: bytes) -> UserFrame:
-        if len(data) != _USER_HEADER.size + _PCM_BYTES or data[0] != USER_FRAME:
-            raise ProtocolError(f"not a user frame: {len(data)} bytes")
-        _, _, _, seq = _USER_HEADER.unpack_from(data)
-        return cls(seq, np.frombuffer(data, "<i2", offset=_USER_HEADER.size))
-
-
-def encode_agent_frame(result: FrameResult) -> bytes:
-    piece = result.piece.encode()
-    header = _AGENT_HEADER.pack(
-        AGENT_FRAME,
-        LATE if result.late else 0,
-        len(piece),
-        result.dropped,
-        result.frame,
-        result.seq,
-        result.queue_us,
-        result.tick_us,
-    )
-    tokens = result.tokens.astype("<u2", copy=False).tobytes()
-    return header + tokens + piece + result.pcm.astype("<i2", copy=False).tobytes()
-
-
-def decode_agent_frame(data: bytes) -> FrameResult:
-    if len(data) < _AGENT_HEADER.size or data[0] != AGENT_FRAME:
-        raise ProtocolError(f"not an agent frame: {len(data)} bytes")
-    _, flags, piece_bytes, dropped, frame, seq, queue_us, tick_us = (
-        _AGENT_HEADER.unpack_from(data)
-    )
-    piece_at = _AGENT_HEADER.size + _TOKEN_BYTES
-    pcm_at = piece_at + piece_bytes
-    if len(data) != pcm_at + _PCM_BYTES:
-        raise ProtocolError(f"agent frame of {len(data)} bytes")
-    return FrameResult(
-        frame=frame,
-        seq=seq,
-        dropped=dropped,
-        queue_us=queue_us,
-        tick_us=tick_us,
-        late=bool(flags & LATE),
-        tokens=np.frombuffer(data, "<u2", STREAMS, _AGENT_HEADER.size),
-        piece=data[piece_at:pcm_at].decode(errors="replace"),
-        pcm=np.frombuffer(data, "<i2", FRAME_SAMPLES, pcm_at),
-    )

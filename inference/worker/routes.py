@@ -5,6 +5,7 @@ Owns paths, the check of the shared secret and the bound on open sockets.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 from http import HTTPStatus
@@ -17,6 +18,7 @@ from inference.errors import VoicePromptError
 from inference.worker.admission import Admission
 from inference.worker.options import WorkerOptions
 from inference.worker.presets import Presets
+from inference.worker.protocol import FINGERPRINT_HEADER
 
 MAX_SOCKETS = 256
 
@@ -25,6 +27,8 @@ class Worker(Protocol):
     options: WorkerOptions
     admission: Admission
 
+    @property
+    def fingerprint(self) -> str: ...
     def report(self) -> dict[str, object]: ...
     def sockets(self) -> int: ...
 
@@ -34,7 +38,9 @@ class Routes:
         self._worker = worker
         self._presets = Presets(worker.options.model)
 
-    def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def answer(
+        self, connection: ServerConnection, request: Request
+    ) -> Response | None:
         """None lets the WebSocket handshake go on."""
         path = request.path.partition("?")[0]
         if path == "/healthz":
@@ -46,9 +52,11 @@ class Routes:
         if path == "/stats":
             return _json(connection, self._worker.report())
         if path == "/presets":
-            return _json(connection, self._presets.listing())
+            listing = await asyncio.to_thread(self._presets.listing)
+            return self._of_this_model(_json(connection, listing))
         if path.startswith("/presets/"):
-            return self._preset(connection, path.removeprefix("/presets/"))
+            name = path.removeprefix("/presets/")
+            return self._of_this_model(self._preset(connection, name))
         if path not in ("/session", "/voices"):
             return connection.respond(HTTPStatus.NOT_FOUND, "no such path\n")
         if self._worker.sockets() >= MAX_SOCKETS:
@@ -62,11 +70,16 @@ class Routes:
             return connection.respond(HTTPStatus.NOT_FOUND, f"{error}\n")
         return _as(connection, content, "application/octet-stream")
 
+    def _of_this_model(self, response: Response) -> Response:
+        """At one address one model may follow another."""
+        response.headers[FINGERPRINT_HEADER] = self._worker.fingerprint
+        return response
+
     def _readiness(self, connection: ServerConnection) -> Response:
         admission = self._worker.admission
         if admission.ready:
             return connection.respond(HTTPStatus.OK, "ready\n")
-        why = "stopping" if admission.stopping else admission.why_not
+        why = admission.problem or admission.why_not
         return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, why + "\n")
 
     def _knows_secret(self, request: Request) -> bool:

@@ -7,7 +7,6 @@ and no scheduling.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import faulthandler
 import logging
 import os
@@ -22,15 +21,16 @@ from inference.engine.api import EngineInfo
 from inference.engine.model_thread import ModelThread
 from inference.errors import ModelError, PersonaplexError, WorkerStopping
 from inference.timing import FRAME_MS
-from inference.version import VERSION
 from inference.worker import protocol
 from inference.worker.admission import Admission
 from inference.worker.beat import Hardware, Heartbeat
 from inference.worker.heartbeat import HeartbeatSender
 from inference.worker.options import WorkerOptions
 from inference.worker.outbox import bound_kernel_buffer
+from inference.worker.report import heartbeat_of, statistics_of
 from inference.worker.routes import Routes
 from inference.worker.session import WorkerSide
+from inference.worker.sessions import Sessions
 from inference.worker.voice_job import encode_for
 from inference.worker.voices import VoiceCache
 
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 MAX_INCOMING = protocol.MAX_VOICE + 1
 HANG_SECONDS = 30
+WATCH_SECONDS = 1.0
+STALL_SECONDS = 5  # a tick that takes longer: nobody is sent here meanwhile
 MEASURE_AGAIN_SECONDS = 30.0
 BROKEN, HUNG = 1, 70  # exit codes: the supervisor starts the process anew
 PING_SECONDS = 5
@@ -51,10 +53,15 @@ class WorkerServer:
         self.options = options
         self.admission = Admission()
         self.voices = VoiceCache(options.voice_cache_mb * 1024 * 1024)
+        self.sessions = Sessions(
+            thread, self.admission, options.resume_seconds, self.sessions_changed
+        )
         self.slow_readers = 0
         self.port = options.port
-        self._info: EngineInfo | None = None
+        self.info: EngineInfo | None = None  # once loaded
         self._sides: set[WorkerSide] = set()
+        self._voice_jobs = 0
+        self._drainer: asyncio.Task[None] | None = None
         self.started_at = time.time()
         self._server: Server
         self._heartbeat: HeartbeatSender | None = None
@@ -71,7 +78,7 @@ class WorkerServer:
                 self.options.secret,
                 self.options.heartbeat_seconds,
                 self.describe,
-                lambda: self._info.device if self._info else "",
+                lambda: self.info.device if self.info else "",
             )
             tasks.append(asyncio.create_task(self._heartbeat.run()))
         self.thread.start()
@@ -88,6 +95,26 @@ class WorkerServer:
         self.admission.stopping = True
         self._stop.set()
 
+    def drain(self) -> None:
+        """Take nobody new, have the running sessions moved elsewhere, then stop: as
+        soon as none is left, or after ``drain_seconds`` as they are."""
+        if self._drainer is None:
+            self._drainer = asyncio.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        seconds = self.options.drain_seconds
+        log.info("Draining %d sessions, %.0f s at most", len(self.sessions), seconds)
+        self.admission.draining = True
+        self.sessions.end_parked()
+        for side in self._sides:
+            side.drain(seconds)
+        self.sessions_changed()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while len(self.sessions) or self._voice_jobs:
+                    await asyncio.sleep(0.05)
+        self.stop()
+
     @property
     def name(self) -> str:
         return self.options.name or f"{socket.gethostname()}:{self.port}"
@@ -99,32 +126,21 @@ class WorkerServer:
         host = self.options.host
         return f"ws://{'127.0.0.1' if host in ANY_HOST else host}:{self.port}"
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the model that is loaded; "" while none is."""
+        return self.info.fingerprint if self.info else ""
+
     def sessions_changed(self) -> None:
         if self._heartbeat is not None:
             self._heartbeat.soon()
 
     def describe(self, hardware: Hardware | None) -> Heartbeat:
-        info, stats = self._info, self.thread.stats()
-        return Heartbeat(
-            name=self.name,
-            url=self.public_url,
-            version=VERSION,
-            ready=self.admission.ready,
-            started_at=self.started_at,
-            slots=info.slots if info else 0,
-            sessions=stats.sessions,
-            model=info.model if info else "",
-            fingerprint=info.fingerprint if info else "",
-            trained=info.trained if info else False,
-            device=info.device if info else "",
-            context_frames=info.context_frames if info else 0,
-            frames=stats.frames,
-            late_frames=stats.late_frames,
-            dropped_frames=stats.dropped_frames,
-            tick_p50_ms=round(stats.tick_p50_ms, 3),
-            tick_p99_ms=round(stats.tick_p99_ms, 3),
-            hardware=hardware,
-        )
+        return heartbeat_of(self, hardware)
+
+    def report(self) -> dict[str, object]:
+        """Of GET /stats."""
+        return statistics_of(self)
 
     # From loading to stopping.
 
@@ -148,16 +164,19 @@ class WorkerServer:
         ended = asyncio.wrap_future(self.thread.ended)
         ended.add_done_callback(self._thread_ended)
         try:
-            info = await asyncio.wrap_future(self.thread.loaded)
+            # Shielded: the thread can't give its answer to a future that a stop has
+            # cancelled meanwhile, and would break.
+            info = await asyncio.shield(asyncio.wrap_future(self.thread.loaded))
         except Exception as error:  # noqa: BLE001 - whatever loading raised
             self.admission.why_not = f"the model could not be loaded: {error}"
             return  # told by the thread; its end stops the process
-        self._info = info
+        self.info = info
         tick = info.tick_ms_at_start
         while tick > FRAME_MS and not self.options.force:
             self._refuse_to_serve(info, tick)
             await asyncio.sleep(MEASURE_AGAIN_SECONDS)
-            tick = await asyncio.wrap_future(self.thread.measure_again())
+            again = asyncio.wrap_future(self.thread.measure_again())
+            tick = await asyncio.shield(again)
         self.admission.info = info
         log.info(
             "Ready on %s: %s on %s, %d slots, %.1f ms per tick, %s",
@@ -190,8 +209,12 @@ class WorkerServer:
 
     async def _watch(self) -> None:
         """A tick that hangs can't be ended from outside; only the process can."""
-        while self.thread.busy_seconds() < HANG_SECONDS:
-            await asyncio.sleep(1)
+        while (busy := self.thread.busy_seconds()) < HANG_SECONDS:
+            if (busy > STALL_SECONDS) is not self.admission.stalled:
+                self.admission.stalled = busy > STALL_SECONDS
+                log.warning("The model thread is stuck: %s", self.admission.stalled)
+                self.sessions_changed()
+            await asyncio.sleep(WATCH_SECONDS)
         log.critical("The model thread hangs for %d s; the process ends", HANG_SECONDS)
         faulthandler.dump_traceback()
         for side in list(self._sides):
@@ -201,8 +224,11 @@ class WorkerServer:
 
     async def _shut_down(self) -> None:
         sides = list(self._sides)
-        log.info("Stopping, with %d sessions open", len(sides))
+        log.info("Stopping, with %d sessions open", len(self.sessions))
+        if self._drainer is not None:
+            self._drainer.cancel()
         reason = ModelError("the engine broke") if self.exit_code else WorkerStopping()
+        self.sessions.end_parked()
         for side in sides:
             side.fail(reason)
         goodbye = self._heartbeat.say_goodbye() if self._heartbeat else asyncio.sleep(0)
@@ -221,19 +247,6 @@ class WorkerServer:
 
     def sockets(self) -> int:
         return len(self._server.connections)
-
-    def report(self) -> dict[str, object]:
-        """Of GET /stats."""
-        stats = self.thread.stats()
-        return {
-            **dataclasses.asdict(self.describe(None)),
-            "ticks": stats.ticks,
-            "prompt_cache": dataclasses.asdict(stats.prompt_cache),
-            "refused": self.admission.refused,
-            "slow_readers": self.slow_readers,
-            "voices": {"count": len(self.voices), "bytes": self.voices.bytes},
-            "uptime_s": round(time.time() - self.started_at, 1),
-        }
 
     # One connection.
 
@@ -256,9 +269,6 @@ class WorkerServer:
         self._sides.add(side)
         try:
             error = await side.run()
-            if side.opened_at is not None:
-                now = asyncio.get_running_loop().time()
-                self.admission.ended(now - side.opened_at)
             if error is not None:
                 log.warning("[%s] %s: %s", side.conversation, error.code, error)
             last = protocol.dump(protocol.describe(error)) if error else None
@@ -268,12 +278,15 @@ class WorkerServer:
         await connection.close(_close_code(error))
 
     async def _serve_voice(self, connection: ServerConnection) -> None:
+        self._voice_jobs += 1
         try:
             await encode_for(connection, self)
         except PersonaplexError as error:
             log.warning("A voice was not encoded: %s: %s", error.code, error)
             await connection.send(protocol.dump(protocol.describe(error)))
             await connection.close(_close_code(error))
+        finally:
+            self._voice_jobs -= 1
 
 
 def _close_code(error: PersonaplexError | None) -> int:

@@ -8,23 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from inference.engine.api import ModelThread
 from inference.errors import ProtocolError, VoicePromptError
 from inference.worker import protocol
+from inference.worker.admission import Admission
 from inference.worker.protocol import EncodeVoice, VoiceProgress
-from inference.worker.session import Host
 
 log = logging.getLogger(__name__)
 
 RECEIVE_SECONDS = 30  # for each message
 PROGRESS_STEP = 0.02  # finer progress is not sent
 SAMPLE_BYTES = 4
+
+
+class Host(Protocol):
+    """What the job needs of the worker it runs on."""
+
+    @property
+    def thread(self) -> ModelThread: ...
+
+    admission: Admission
 
 
 async def encode_for(connection: ServerConnection, host: Host) -> None:

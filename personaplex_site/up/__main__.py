@@ -14,7 +14,7 @@ from personaplex_site.up.console import Console
 from personaplex_site.up.errors import CannotStart
 from personaplex_site.up.folder import DataFolder
 from personaplex_site.up.launch import Launch
-from personaplex_site.up.product import BASE_DIR, Options, check_port
+from personaplex_site.up.product import BASE_DIR, SERVERS, Options, check_port
 
 SAME_SIGNAL_SECONDS = 0.5
 
@@ -46,6 +46,18 @@ def _options() -> Options:
         "--host", default="127.0.0.1", help="address to listen on (127.0.0.1)"
     )
     parser.add_argument(
+        "--server",
+        choices=SERVERS,
+        default=SERVERS[0],
+        help=f"what serves pages and live sockets ({SERVERS[0]})",
+    )
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("MODEL", ""),
+        help="what talks: a folder with a model's files, or personaplex-7b, moshiko or "
+        "moshika, which are downloaded first (tiny, which is built in)",
+    )
+    parser.add_argument(
         "--data",
         type=Path,
         default=Path(os.environ.get("DATA_DIR") or BASE_DIR / "var"),
@@ -54,7 +66,13 @@ def _options() -> Options:
     given = parser.parse_args()
     if not 1 <= given.port <= 65535:
         parser.error("--port must be between 1 and 65535")
-    return Options(data=given.data.resolve(), host=given.host, port=given.port)
+    return Options(
+        data=given.data.resolve(),
+        host=given.host,
+        port=given.port,
+        server=given.server,
+        model=given.model,
+    )
 
 
 async def _run(launch: Launch) -> int:

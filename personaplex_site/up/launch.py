@@ -8,19 +8,28 @@ import os
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from personaplex_site.up.console import Console
 from personaplex_site.up.errors import CannotStart
 from personaplex_site.up.folder import DataFolder
 from personaplex_site.up.postgres import READY_SECONDS as POSTGRES_SECONDS
 from personaplex_site.up.postgres import EmbeddedPostgres
-from personaplex_site.up.product import Options, Product, free_port, site_environment
-from personaplex_site.up.supervisor import Supervisor
+from personaplex_site.up.product import (
+    Options,
+    Product,
+    fetch_model,
+    free_port,
+    site_environment,
+)
+from personaplex_site.up.supervisor import LOOP_DEATHS, Kept, Supervisor
 from personaplex_site.up.valkey import READY_SECONDS as VALKEY_SECONDS
 from personaplex_site.up.valkey import EmbeddedValkey
 
 SITE_SECONDS = 60.0
 WORKER_SECONDS = 60.0
+POLL_SECONDS = 0.3
+LOADING = "still loading the model"  # of a worker's /readyz, in its first minutes
 
 
 class Launch:
@@ -31,6 +40,7 @@ class Launch:
 
     async def run(self) -> None:
         """Start everything in order; returns when a person can talk."""
+        await self._fetch_model()
         secrets = self.folder.secrets()
         site = site_environment(self.options, secrets)
         site |= await self._databases(secrets)
@@ -44,15 +54,38 @@ class Launch:
         web = await keep(product.web())
         await self.supervisor.ready(web, self._site_answers, SITE_SECONDS)
         self._note()
-        try:
-            await self.supervisor.ready(worker, self._worker_is_known, WORKER_SECONDS)
-        except CannotStart as error:
-            # Too slow a machine, or a broken model: what is kept can still be read.
-            self.console.say(str(error))
-            self._announce("answers", "No voice engine is ready yet, see above.")
-            while not await self._worker_is_known():
-                await asyncio.sleep(2)
+        await self._somebody_talks(worker, product.worker_address)
         self._announce("is ready")
+
+    async def _fetch_model(self) -> None:
+        model = self.options.model
+        if not model:
+            return
+        if "/" in model and not Path(model).is_dir():
+            raise CannotStart(
+                f"There is no folder {model}. --model takes a folder with a model's "
+                "files, or a name: personaplex-7b, moshiko, moshika or tiny. Another "
+                "repository of the hub has to be downloaded first, see docs/models.md."
+            )
+        failed = f"The model {model} can't be served yet"
+        await self.supervisor.run(fetch_model(model), failed)
+
+    async def _somebody_talks(self, worker: Kept, address: str) -> None:
+        """Wait until the site would give a conversation to the worker. Too slow a
+        machine, a broken model or a large one: the site is announced before, with the
+        worker's own words, since what is kept can be read."""
+        until, announced, told = time.monotonic() + WORKER_SECONDS, False, ""
+        while not await self._worker_is_known():
+            reason = await asyncio.to_thread(_get, f"{address}/readyz", 503)
+            if reason and reason != told:
+                told = reason
+                self.console.say(f"worker: {reason}")
+            dies, late = worker.deaths >= LOOP_DEATHS, time.monotonic() > until
+            if not announced and (late or dies or reason not in ("", LOADING)):
+                announced = True
+                why = self.supervisor.last_words(worker) if dies else told or LOADING
+                self._announce("answers", f"Nobody can talk yet: {why}")
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _databases(self, secrets: dict[str, str]) -> dict[str, str]:
         """Addresses of database and broker: given ones, else our own, started."""
@@ -115,12 +148,15 @@ class Launch:
         self.console.announce("\n" + "".join(f"  {line}\n" for line in lines))
 
 
-def _get(address: str) -> str:
-    """The page, "" if there is none."""
+def _get(address: str, status: int = 200) -> str:
+    """The page that comes with this status, "" if there is none."""
     # A proxy of the environment must not come between us and our own children.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(address, timeout=5) as response:
-            return str(response.read().decode())
+            return str(response.read().decode()).strip() if status == 200 else ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read().decode().strip() if error.code == status else ""
     except (urllib.error.URLError, OSError):
         return ""

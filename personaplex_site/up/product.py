@@ -5,6 +5,7 @@ Knows the commands of the site, of Celery and of the inference worker; no Django
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ from personaplex_site.up.errors import CannotStart
 from personaplex_site.up.folder import DataFolder
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
+SERVERS = ("daphne", "uvicorn")
+WORKER_PORTS = 16  # free ones in a row: a worker on each GPU has its own
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -25,6 +28,9 @@ class Options:
     data: Path
     host: str = "127.0.0.1"
     port: int = 8000
+    server: str = SERVERS[0]
+
+    model: str = ""  # a folder or a name; "": the small one that is built in
 
     @property
     def address(self) -> str:
@@ -36,6 +42,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports(count: int) -> int:
+    """The first of so many in a row."""
+    while True:
+        first = free_port()
+        with contextlib.ExitStack() as probes:
+            for port in range(first, first + count):
+                probe = probes.enter_context(socket.socket())
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except (OSError, OverflowError):  # taken, or beyond the last port
+                    break
+            else:
+                return first
 
 
 def check_port(host: str, port: int) -> None:
@@ -73,6 +94,13 @@ def _allowed_hosts(host: str) -> str:
     return ",".join(dict.fromkeys(name for name in names if name))
 
 
+def fetch_model(model: str) -> Command:
+    """Downloads what is not there yet; looks whether a folder holds a model."""
+    arguments = ["-m", "inference", "download", "--if-missing", "--model", model]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return Command("model", [sys.executable, *arguments], environment, BASE_DIR)
+
+
 class Product:
     """The commands of everything that is not an embedded server."""
 
@@ -80,24 +108,33 @@ class Product:
         self, options: Options, folder: DataFolder, site: dict[str, str]
     ) -> None:
         self.options, self.folder = options, folder
-        self.worker_port = free_port()
+        self.worker_port = free_ports(WORKER_PORTS)
         self.site = {**os.environ, **site, "PYTHONUNBUFFERED": "1"}
         # Children that Django starts must not inherit a shell's test settings.
         self.site["DJANGO_SETTINGS_MODULE"] = "personaplex_site.settings"
+
+    @property
+    def worker_address(self) -> str:
+        return f"http://127.0.0.1:{self.worker_port}"
 
     def setup(self) -> Command:
         return self._python("setup", ["-m", "personaplex_site.up.setup_site"])
 
     def web(self) -> Command:
+        host, port = self.options.host, str(self.options.port)
+        daphne = [
+            *("-m", "daphne", "-b", host, "-p", port),
+            # Its access log would have a line per heartbeat, and no bound.
+            *("--no-server-name", "--verbosity", "0"),
+            "personaplex_site.asgi:application",
+        ]
+        uvicorn = ["-m", "personaplex_site.uvicorn_server"]
+        uvicorn += ["--host", host, "--port", port]
         return self._python(
             "web",
-            [
-                *("-m", "daphne", "-b", self.options.host),
-                *("-p", str(self.options.port)),
-                # Its access log would have a line per heartbeat, and no bound.
-                *("--no-server-name", "--verbosity", "0"),
-                "personaplex_site.asgi:application",
-            ],
+            uvicorn if self.options.server == "uvicorn" else daphne,
+            # Not SIGTERM: it would park what is said for another process, and all ends.
+            stop_signal=signal.SIGINT,
         )
 
     def celery(self) -> Command:
@@ -129,6 +166,8 @@ class Product:
         )
 
     def worker(self) -> Command:
+        """With several GPUs a parent that starts one worker for each."""
+        model = self.options.model
         return self._python(
             "worker",
             [
@@ -138,7 +177,12 @@ class Product:
                 *("--name", f"{socket.gethostname()}:{self.options.port}"),
                 # Also how long it waits at most for a site that is still starting.
                 *("--heartbeat-seconds", os.environ.get("HEARTBEAT_SECONDS", "2")),
+                *("--gpus", os.environ.get("WORKER_GPUS") or "auto"),
+                *(("--model", model) if model else ()),
             ],
+            # Not SIGTERM: it would wait for its sessions to be moved, and all ends.
+            stop_signal=signal.SIGINT,
+            death_signal=signal.SIGINT,
             stop_seconds=5.0,
         )
 
@@ -148,6 +192,7 @@ class Product:
         arguments: list[str],
         *,
         stop_seconds: float = 4.0,
+        stop_signal: signal.Signals = signal.SIGTERM,
         death_signal: signal.Signals = signal.SIGTERM,
     ) -> Command:
         return Command(
@@ -156,5 +201,6 @@ class Product:
             self.site,
             BASE_DIR,
             stop_seconds=stop_seconds,
+            stop_signal=stop_signal,
             death_signal=death_signal,
         )

@@ -53,23 +53,25 @@ class Supervisor:
         name, until = kept.child.command.name, time.monotonic() + seconds
         while not await probe():
             if kept.deaths >= LOOP_DEATHS:
-                raise CannotStart(f"{name} does not start.\n{self._last_words(kept)}")
+                raise CannotStart(f"{name} does not start.\n{self.last_words(kept)}")
             if time.monotonic() > until:
                 raise CannotStart(
                     f"{name} did not get ready within {seconds:.0f} s.\n"
-                    f"{self._last_words(kept)}"
+                    f"{self.last_words(kept)}"
                 )
             await asyncio.sleep(POLL_SECONDS)
 
-    async def run(self, command: Command) -> None:
-        """A command that has to succeed before the start can go on."""
+    async def run(self, command: Command, or_else: str = "") -> None:
+        """A command that has to succeed before the start can go on; ``or_else`` says
+        what it means when it doesn't."""
         child = self._one_off = Child(command, self.console)
         await child.start()
         status = await child.wait()
         self._one_off = None
         if status != 0:
             last = "\n".join(f"    {line}" for line in child.last_lines)
-            raise CannotStart(f"{command.name} failed (exit {status}):\n{last}")
+            what = or_else or f"{command.name} failed (exit {status})"
+            raise CannotStart(f"{what}:\n{last}")
 
     async def stop(self) -> None:
         """The last started first; each gets its time, then is killed."""
@@ -127,12 +129,12 @@ class Supervisor:
         if kept.deaths >= LOOP_DEATHS:
             self.console.say(
                 f"{name} keeps dying: {kept.deaths} times in a row. It said last:\n"
-                f"{self._last_words(kept)}"
+                f"{self.last_words(kept)}"
             )
         await asyncio.sleep(delay)
         kept.restarts += 1
 
-    def _last_words(self, kept: Kept) -> str:
+    def last_words(self, kept: Kept) -> str:
         lines = [f"    {line}" for line in kept.child.last_lines]
         log = f"    (all of it: {self.console.logs}/{kept.child.command.name}.log)"
         return "\n".join([*lines, log])

@@ -50,6 +50,23 @@ class Browser(WebsocketCommunicator):
         await self.until("ready")
         return self
 
+    async def resume(self, before, *, have=None, audio="opus"):
+        """Come back on a new socket, as the page of ``before`` would."""
+        if have is None:
+            have = max((frame[3] for frame in before.frames), default=-1)
+        await self.ask_to_resume(before.event("ready"), have=have, audio=audio)
+        await self.until("ready", timeout=10)
+        return self
+
+    async def ask_to_resume(self, ready, *, have=-1, audio="opus"):
+        await self.open()
+        resume = {
+            "conversation": ready["conversation"],
+            "token": ready["resume"],
+            "have": have,
+        }
+        await self.send_json_to({"type": "start", "audio": audio, "resume": resume})
+
     async def say(self, seq, pcm=None, *, kind=OPUS, flags=0, payload=None):
         pcm = tone(1)[0] if pcm is None else pcm
         if payload is None:
@@ -57,13 +74,13 @@ class Browser(WebsocketCommunicator):
             payload = self._encoder.encode(sound) if kind == OPUS else sound.tobytes()
         await self.send_to(bytes_data=HEADER.pack(kind, flags, 0, seq) + payload)
 
-    async def converse(self, frames, pace=0.0, **how):
-        """Say frames 0 … n−1 and wait for the answer of the last."""
+    async def converse(self, frames, pace=0.0, first=0, **how):
+        """Say frames first … first + n − 1 and wait for the answer of the last."""
         sound = tone(frames)
         for seq in range(frames):
-            await self.say(seq, sound[seq], **how)
+            await self.say(first + seq, sound[seq], **how)
             await asyncio.sleep(pace)
-        await self.until_frame(frames - 1)
+        await self.until_frame(first + frames - 1)
 
     async def take(self, timeout=5.0):
         message = await self.receive_output(timeout)
@@ -75,6 +92,9 @@ class Browser(WebsocketCommunicator):
             data = message["bytes"]
             self.frames.append((*HEADER.unpack_from(data), data[HEADER.size :]))
 
+    def states(self):
+        return [e["state"] for e in self.events if e["type"] == "state"]
+
     def event(self, kind):
         return next((e for e in self.events if e["type"] == kind), None)
 
@@ -85,13 +105,19 @@ class Browser(WebsocketCommunicator):
                 await self.take(timeout)
         return self.event(kind)
 
+    async def until_state(self, state, timeout=20.0):
+        async with asyncio.timeout(timeout):
+            while not self.states() or self.states()[-1] != state:
+                assert self.close_code is None, (self.close_code, self.events)
+                await self.take(timeout)
+
     async def until_frame(self, seq, timeout=5.0):
         async with asyncio.timeout(timeout):
             while not self.frames or self.frames[-1][3] < seq:
                 assert self.close_code is None, (self.close_code, self.events)
                 await self.take(timeout)
 
-    async def until_closed(self, timeout=5.0):
+    async def until_closed(self, timeout=20.0):
         async with asyncio.timeout(timeout):
             while self.close_code is None:
                 await self.take(timeout)

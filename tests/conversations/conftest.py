@@ -61,9 +61,15 @@ async def _register(worker, **fields):
 
 
 @pytest.fixture
-def browser(cast):
+def new_browser(cast):
+    """A browser, or another one, of alice."""
     alice, _, persona = cast
-    return Browser(persona.pk, alice)
+    return lambda: Browser(persona.pk, alice)
+
+
+@pytest.fixture
+def browser(new_browser):
+    return new_browser()
 
 
 @pytest.fixture
@@ -76,3 +82,9 @@ def the_conversation():
         return conversation, list(conversation.chunks.all())
 
     return read
+
+
+@pytest.fixture
+def no_pace(monkeypatch):
+    """Seconds of speech may come in an instant: not what the test is about."""
+    monkeypatch.setattr("conversations.wire.Pace.BURST_FRAMES", 500)

@@ -14,7 +14,7 @@ from django.db import OperationalError
 from conversations.models import Conversation
 from tests.conversations.browser import PCM, Browser
 from tests.conversations.echo_worker import BUSY
-from tests.factories import ConversationFactory, VoiceFactory, WorkerFactory
+from tests.factories import VoiceFactory, WorkerFactory
 
 
 @sync_to_async
@@ -158,17 +158,6 @@ async def test_a_worker_that_died_unnoticed_counts_as_none(browser, cast):
     await browser.send_json_to({"type": "start", "audio": "opus"})
     assert await browser.until_closed() == 4503
     assert browser.event("error")["code"] == "no_worker"
-
-
-async def test_a_full_worker_says_how_long_it_may_take(browser, worker):
-    worker.refuse = BUSY
-    await browser.open()
-    await browser.send_json_to({"type": "start", "audio": "opus"})
-    assert await browser.until_closed() == 4503
-    error = browser.event("error")
-    assert error["code"] == "worker_busy"
-    assert error["retry_after_s"] > 0
-    assert await conversations() == []
 
 
 async def test_the_next_worker_is_asked_when_the_first_is_gone(browser, worker):
@@ -327,17 +316,6 @@ async def test_a_worker_whose_model_fits_the_voice_is_preferred(browser, voice, 
     await browser.start()
     assert len(worker.opened) == 1
     await browser.leave()
-
-
-async def test_the_wait_is_guessed_from_recent_conversations(cast, browser, worker):
-    worker.refuse = BUSY
-    await in_database(
-        lambda: ConversationFactory.create_batch(3, persona_version=cast[2].current)
-    )
-    await browser.open()
-    await browser.send_json_to({"type": "start", "audio": "opus"})
-    await browser.until_closed()
-    assert 50 <= browser.event("error")["retry_after_s"] <= 60
 
 
 async def test_an_absent_database_refuses_politely(browser, worker, monkeypatch):

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from datetime import timedelta
 
 import psutil
 import pytest
@@ -47,10 +46,13 @@ class Site:
             **options,
         )
 
-    async def talk(self, browser, audio="opus"):
-        await browser.send(json.dumps({"type": "start", "audio": audio}))
-        while json.loads(await browser.recv())["type"] != "ready":
-            pass
+    async def talk(self, browser, audio="opus", **fields):
+        """Start, or take up with ``resume``; the ``ready`` event."""
+        start = {"type": "start", "audio": audio, **fields}
+        await browser.send(json.dumps(start))
+        while (event := json.loads(await browser.recv()))["type"] != "ready":
+            assert event["type"] != "error", event
+        return event
 
 
 @pytest.fixture
@@ -67,8 +69,17 @@ def environment():
 
 
 @pytest.fixture
-async def site(cast, worker, environment):
+def server():
+    """Its arguments, up to the number of a listening socket."""
+    daphne = ["-m", "daphne", "--ping-interval", "5"]
+    return [*daphne, "tests.conversations.stuck_asgi:application", "--fd"]
+
+
+@pytest.fixture
+async def new_site(cast, worker, environment, server):
+    """Web processes on one database."""
     alice, _, persona = cast
+    open_ones = []
 
     @sync_to_async
     def signed_in():
@@ -76,28 +87,35 @@ async def site(cast, worker, environment):
         client.force_login(alice, "django.contrib.auth.backends.ModelBackend")
         return client.cookies[django_settings.SESSION_COOKIE_NAME].value
 
-    door = socket.create_server(("127.0.0.1", 0))
-    # Inherited by every connection: a browser that does not read is noticed by the
-    # server after kilobytes, not after the megabytes that the kernel would buffer.
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
-    port = door.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "daphne", "--fd", str(door.fileno()),
-         "--ping-interval", "5", "personaplex_site.asgi:application"],
-        env=environment,
-        pass_fds=[door.fileno()],
-    )  # fmt: skip
-    try:
-        yield Site(process, port, await signed_in(), persona.pk)
-    finally:
+    async def begin():
+        door = socket.create_server(("127.0.0.1", 0))
+        # Inherited by every connection: a browser that does not read is noticed by the
+        # server after kilobytes, not after the megabytes that the kernel would buffer.
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
+        port = door.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, *server, str(door.fileno())],
+            env=environment,
+            pass_fds=[door.fileno()],
+        )
+        open_ones.append((process, door))
+        return Site(process, port, await signed_in(), persona.pk)
+
+    yield begin
+    for process, door in open_ones:
         process.kill()
         await asyncio.to_thread(process.wait)
         door.close()
 
 
-async def speak(browser, frames, pace=0.08):
+@pytest.fixture
+async def site(new_site):
+    return await new_site()
+
+
+async def speak(browser, frames, pace=0.08, first=0):
     encoder = Encoder(32_000)
-    for seq, pcm in enumerate(tone(frames)):
+    for seq, pcm in enumerate(tone(frames), first):
         await browser.send(HEADER.pack(OPUS, 0, 0, seq) + encoder.encode(pcm))
         await asyncio.sleep(pace)
 
@@ -126,46 +144,90 @@ async def ended(seconds=10):
     return conversation
 
 
-async def test_a_stopped_web_process_ends_its_conversations(site, worker):
-    """Two of them: Daphne itself would only wait for the first."""
+async def parked(seconds=10):
+    deadline = time.monotonic() + seconds
+    while not (conversation := await the_only()).parked_reason:
+        assert conversation.is_live
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+    return conversation.parked_reason
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 4412), (signal.SIGINT, 1000)]
+)
+async def test_a_stopped_web_process_leaves_its_conversations_in_order(
+    site, worker, number, code
+):
+    """SIGTERM parks them, SIGINT ends them. Two: Daphne itself would only wait for the
+    first. And for its threads, even where one never ends, as those of requests that it
+    cancelled do."""
     async with site.open() as first, site.open() as second:
         await site.talk(first)
         await site.talk(second)
         await speak(first, 10)
-        site.process.send_signal(signal.SIGTERM)
+        site.process.send_signal(number)
         await asyncio.to_thread(site.process.wait, 15)
+        for browser in (first, second):
+            with suppress(ConnectionClosed):
+                while True:
+                    await browser.recv()
+            assert browser.close_code == code
 
     @sync_to_async
     def reasons():
-        values = Conversation.objects.order_by("started_at")
-        return list(values.values_list("end_reason", "frames"))
+        rows = Conversation.objects.order_by("started_at")
+        return [
+            (c.parked_reason, c.end_reason, sum(k.frames for k in c.chunks.all()))
+            for c in rows
+        ]
 
-    assert await reasons() == [("shutdown", 10), ("shutdown", 0)]
+    left = ("shutdown", "") if number == signal.SIGTERM else ("", "shutdown")
+    assert await reasons() == [(*left, 10), (*left, 0)]
+    assert len(worker.sessions) == (2 if number == signal.SIGTERM else 0)
 
 
-async def test_a_killed_web_process_loses_two_seconds_at_most(site, worker):
+async def test_what_a_killed_web_process_left_goes_on_in_another(
+    site, new_site, worker, capsys
+):
+    """kill -9. The packets that it alone had are missing, nothing else is."""
     async with site.open() as browser:
-        await site.talk(browser)
-        await speak(browser, 60)
+        ready = await site.talk(browser)
+        await speak(browser, 40)
         site.process.kill()
+        with suppress(ConnectionClosed):
+            while True:
+                await browser.recv()
     conversation, seqs = await rows()
     assert conversation.is_live
-    assert 60 - len(seqs) <= 25
-
-    @sync_to_async
-    def sweep():
-        Conversation.objects.update(
-            alive_at=conversation.alive_at - timedelta(seconds=11)
-        )
-        return Conversation.objects.end_abandoned()
-
-    assert await sweep() == 1
+    assert 40 - len(seqs) <= 25
+    other = await new_site()
+    resume = {
+        "conversation": ready["conversation"],
+        "token": ready["resume"],
+        "have": 39,
+    }
+    async with other.open() as browser:
+        began = time.monotonic()
+        again = await other.talk(browser, resume=resume)
+        await speak(browser, 1, first=60)
+        while isinstance(data := await browser.recv(), str):
+            pass
+        took = time.monotonic() - began
+        assert HEADER.unpack_from(data)[3] == 60
+        await speak(browser, 9, first=61)
+        await browser.send(json.dumps({"type": "end"}))
+        with suppress(ConnectionClosed):
+            while True:
+                await browser.recv()
     conversation, seqs = await rows()
-    assert conversation.end_reason == "web_lost"
-    assert conversation.frames == len(seqs)
-    assert conversation.path_p50_ms > 0
-    await asyncio.sleep(0.5)
-    assert not worker.sessions, "the slot is still taken"
+    assert again["resumed"] is True
+    assert seqs == [*range(40), *range(60, 70)]
+    assert conversation.end_reason == "user_ended"
+    assert conversation.missing_frames == 20
+    assert not worker.sessions
+    with capsys.disabled():
+        print(f"taken up by another process in {1000 * took:.0f} ms")  # noqa: T201
 
 
 async def test_a_page_that_is_closed_is_a_user_who_left(site, worker):
@@ -181,7 +243,7 @@ async def test_a_connection_that_breaks_is_a_lost_network(site, worker):
         await site.talk(browser)
         await speak(browser, 5)
         browser.transport.abort()
-    assert (await ended()).end_reason == "network_lost"
+    assert await parked() == "network_lost"
 
 
 async def test_a_stranger_origin_is_refused(site):
@@ -223,7 +285,7 @@ async def test_a_browser_that_never_reads_is_cut_off(site, worker):
         silence = bytes(3_840)
         deadline = time.monotonic() + 60
         seq = 0
-        while (await the_only()).is_live and time.monotonic() < deadline:
+        while not (await the_only()).parked_reason and time.monotonic() < deadline:
             header = struct.pack("<BBHI", 2, 0, 0, seq)
             with suppress(TimeoutError, OSError, ConnectionClosed):
                 async with asyncio.timeout(1):
@@ -233,8 +295,7 @@ async def test_a_browser_that_never_reads_is_cut_off(site, worker):
         grown = memory_mb(site.process) - before
         await dropped(site.process, host)
         browser.transport.abort()
-    conversation = await ended()
-    assert conversation.end_reason == "network_lost"
+    assert await parked() == "network_lost"
     assert seq < 300
     assert grown < 30
     print(f"{seq} frames until cut off, {grown:.1f} MB more")  # noqa: T201

@@ -1,6 +1,7 @@
 """Every end reason, each made to happen."""
 
 import asyncio
+import signal
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from conversations import shutdown
 from conversations.frames import unpack_user_packets
+from conversations.holding import ConversationGone
 from conversations.models import Conversation, EndReason
 from tests.conversations.browser import PCM
 from tests.conversations.echo_worker import MODEL_ERROR, STOPPING
@@ -28,6 +30,39 @@ def reason(the_conversation, worker):
         assert not worker.sessions, "the slot is still taken"
         assert not shutdown._running, "a task was left behind"
         return conversation.end_reason
+
+    return read
+
+
+@pytest.fixture
+def reason_unless_resumed(the_conversation, worker):
+    """What it was parked with, which becomes the reason when nobody comes back."""
+
+    async def read():
+        for _ in range(100):
+            if not shutdown._running:
+                break
+            await asyncio.sleep(0.02)
+        conversation, _ = await the_conversation()
+        assert conversation.is_live
+        assert [session.parked for session in worker.sessions.values()] == [True]
+        parked_at = conversation.parked_at
+
+        @sync_to_async
+        def sweep():
+            rows = Conversation.objects.all()
+            assert rows.end_abandoned() == 0, "it still may come back"
+            rows.update(parked_at=parked_at - timedelta(seconds=31))
+            assert not rows.live().exists(), "nobody talks"
+            assert rows.end_abandoned() == 1
+            assert rows.end_abandoned() == 0
+
+        await sweep()
+        ended, _ = await the_conversation()
+        assert ended.parked_at is None
+        assert ended.ended_at == parked_at - timedelta(seconds=31)
+        assert conversation.parked_reason == ended.end_reason
+        return ended.end_reason
 
     return read
 
@@ -50,15 +85,17 @@ async def test_user_left(browser, worker, reason, code):
     assert await reason() == "user_left"
 
 
-async def test_network_lost(browser, worker, reason):
+async def test_network_lost(browser, worker, reason_unless_resumed):
     await browser.start()
     await browser.leave(1006)
-    assert await reason() == "network_lost"
+    assert await reason_unless_resumed() == "network_lost"
 
 
-async def test_network_lost_when_nothing_is_taken(browser, worker, reason, monkeypatch):
+async def test_network_lost_when_nothing_is_taken(
+    browser, worker, reason_unless_resumed, monkeypatch
+):
     monkeypatch.setattr("conversations.outbox.STALLED_SECONDS", 0.3)
-    monkeypatch.setattr("conversations.live.SEND_SECONDS", 0.1)
+    monkeypatch.setattr("conversations.browser_side.SEND_SECONDS", 0.1)
     await browser.start()
     stuck = asyncio.Event()
 
@@ -66,11 +103,11 @@ async def test_network_lost_when_nothing_is_taken(browser, worker, reason, monke
         await stuck.wait()
 
     live = next(iter(shutdown._running.values()))
-    live._outbox._send = live._send = never
+    live._browser.outbox._send = live._browser._send = never
     await browser.say(0)
     await asyncio.sleep(1)
     await browser.leave()
-    assert await reason() == "network_lost"
+    assert await reason_unless_resumed() == "network_lost"
 
 
 async def test_inactivity(browser, worker, reason, settings):
@@ -91,12 +128,14 @@ async def test_max_duration(browser, worker, reason, settings):
     assert await reason() == "max_duration"
 
 
-async def test_worker_lost(browser, worker, reason):
-    worker.die_at = 5
+async def test_worker_lost(browser, worker, reason, settings):
+    settings.RECOVER_SECONDS = 1
     await browser.start()
-    for seq in range(6):
-        await browser.say(seq)
+    await browser.converse(5)
+    worker.kill()
     assert await browser.until_closed() == 1000
+    states = [e["state"] for e in browser.events if e["type"] == "state"]
+    assert states == ["connecting", "priming", "live", "recovering"]
     assert browser.event("ended")["reason"] == "worker_lost"
     assert await reason() == "worker_lost"
 
@@ -104,24 +143,36 @@ async def test_worker_lost(browser, worker, reason):
 async def test_worker_lost_when_it_hangs(
     browser, worker, reason, monkeypatch, the_conversation
 ):
-    monkeypatch.setattr("conversations.live.WORKER_SILENT_SECONDS", 0.5)
+    """Whichever worker takes it hangs: after the third the conversation ends."""
+    monkeypatch.setattr("conversations.worker_link.WORKER_SILENT_SECONDS", 0.2)
     worker.hang_at = 3
     await browser.start()
     for seq in range(6):
         await browser.say(seq)
+        await asyncio.sleep(0.02)
+    for seq in range(6, 60):
+        if browser.close_code is not None or not shutdown._running:
+            break
+        await browser.say(seq)
+        await asyncio.sleep(0.08)
     assert await browser.until_closed() == 1000
     assert await reason() == "worker_lost"
     conversation, chunks = await the_conversation()
     assert conversation.frames == 3
     kept = unpack_user_packets(bytes(chunks[-1].user_packets))
-    assert [user.seq for user in kept] == list(range(6))  # unanswered ones as well
+    assert [user.seq for user in kept][:3] == [3, 4, 5]  # unanswered ones as well
 
 
 async def test_model_error(browser, worker, reason):
+    """A worker that fails is asked again, once."""
     worker.fail_at = {2: MODEL_ERROR}
     await browser.start()
     for seq in range(3):
         await browser.say(seq)
+    while len(worker.opened) < 2:
+        await asyncio.sleep(0.01)
+    await browser.until("state")
+    await browser.say(3)
     assert await browser.until_closed() == 1000
     assert browser.event("ended")["reason"] == "model_error"
     assert await reason() == "model_error"
@@ -134,35 +185,63 @@ async def test_model_error_when_the_worker_answers_nonsense(
     worker.mistake = lambda result: replace(result, **wrong)
     await browser.start()
     await browser.say(0)
+    while len(worker.attached) < 1:
+        await asyncio.sleep(0.01)
+    await browser.say(1)
     assert await browser.until_closed() == 1000
     assert await reason() == "model_error"
 
 
-async def test_shutdown_of_the_worker(browser, worker, reason):
+async def test_shutdown_of_the_worker(browser, worker, reason, settings):
+    settings.RECOVER_SECONDS = 1
     worker.fail_at = {1: STOPPING}
     await browser.start()
     await browser.say(0)
+    worker.draining = True
     await browser.say(1)
     assert await browser.until_closed() == 1000
     assert await reason() == "shutdown"
 
 
-async def test_shutdown_of_the_web_process(browser, worker, reason):
+async def test_shutdown_of_the_web_process(
+    browser, worker, reason_unless_resumed, the_conversation
+):
+    """SIGTERM: another process may go on with it."""
+    await browser.start()
+    await browser.converse(3)
+    await shutdown.release_all()
+    assert await browser.until_closed() == 4412
+    assert browser.event("ended") is None
+    _, chunks = await the_conversation()
+    assert sum(chunk.frames for chunk in chunks) == 3
+    assert await reason_unless_resumed() == "shutdown"
+
+
+async def test_shutdown_of_the_product(browser, worker, reason, monkeypatch):
+    """SIGINT: nobody will."""
+    monkeypatch.setattr("conversations.shutdown._stopped_by", lambda: signal.SIGINT)
+    monkeypatch.setattr("conversations.shutdown.is_stopping", lambda: False)
     await browser.start()
     await browser.say(0)
-    await shutdown.end_all()
+    await shutdown.release_all()
     assert await browser.until_closed() == 1000
     assert browser.event("ended")["reason"] == "shutdown"
     assert await reason() == "shutdown"
 
 
 async def test_shutdown_when_the_server_cancels_the_application(
-    browser, worker, reason
+    browser, worker, reason_unless_resumed
 ):
     await browser.start()
     browser.future.cancel()
     await asyncio.wait({browser.future}, timeout=5)
-    assert await reason() == "shutdown"
+    assert await reason_unless_resumed() == "shutdown"
+
+
+async def test_a_process_that_stops_takes_nobody(browser, monkeypatch):
+    monkeypatch.setattr("conversations.shutdown._stopped_by", lambda: signal.SIGTERM)
+    await browser.open()
+    assert await browser.until_closed() == 4412
 
 
 async def test_protocol(browser, worker, reason):
@@ -180,7 +259,7 @@ async def test_site_error(browser, worker, reason, monkeypatch, caplog):
     monkeypatch.setattr("conversations.opus.Encoder.encode", broken)
     await browser.start()
     live = next(iter(shutdown._running.values()))
-    live._parts.path._decode = lambda frame: (np.zeros(1920, np.int16), b"x")
+    live._parts.held.path._decode = lambda frame: (np.zeros(1920, np.int16), b"x")
     await browser.say(0, payload=b"anything")
     assert await browser.until_closed() == 1000
     assert await reason() == "site_error"
@@ -203,7 +282,7 @@ def test_web_lost(db):
     stale = ConversationFactory(
         ended_at=None,
         end_reason="",
-        alive_at=timezone.now() - timedelta(seconds=11),
+        alive_at=timezone.now() - timedelta(seconds=26),
     )
     fresh = ConversationFactory(ended_at=None, end_reason="")
     assert Conversation.objects.end_abandoned() == 1
@@ -228,11 +307,23 @@ def test_whoever_held_it_corrects_the_sweep(db):
         ended_at=None, end_reason="", alive_at=timezone.now() - timedelta(minutes=1)
     )
     Conversation.objects.end_abandoned()
-    assert conversation.touch() is True  # the web process is alive after all
+    conversation.touch()  # the web process is alive after all
     conversation.refresh_from_db()
     assert conversation.is_live
     assert conversation.finish(EndReason.MAX_DURATION) is True
-    assert conversation.touch() is False
+    with pytest.raises(ConversationGone):
+        conversation.touch()
+
+
+async def test_context_full(browser, worker, reason, settings):
+    settings.WHEN_FULL = "end"
+    worker.context_frames = 12
+    await browser.start()
+    assert browser.event("ready")["when_full"] == "end"
+    await browser.converse(12)
+    await browser.until_closed(timeout=20)
+    assert browser.event("ended")["reason"] == "context_full"
+    assert await reason() == "context_full"
 
 
 def test_every_reason_has_a_test():

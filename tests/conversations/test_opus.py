@@ -9,6 +9,7 @@ from opuslib import Encoder as AnyEncoder
 
 from conversations import opus
 from tests.conversations.browser import tone
+from tests.e2e import sounds
 
 
 def test_sound_survives():
@@ -67,3 +68,20 @@ def test_it_finds_the_copy_in_av_or_says_what_to_install(own_copy):
         assert done.returncode == 0, done.stderr
     else:
         assert "apt-get install libopus0" in done.stderr
+
+
+def test_a_browsers_packets_are_understood():
+    """Speech as our page sends it is SILK with FEC; what we send is not."""
+    speech = sounds.decoded(sounds.RECORDING)[0][: 25 * 1920].reshape(25, 1920)
+    speech = (speech * 32767).astype(np.int16)
+    encoder, decoder = opus.Encoder(32_000, as_browser=True), opus.Decoder()
+    packets = [encoder.encode(frame) for frame in speech]
+    back = np.stack([decoder.decode(packet) for packet in packets])
+    assert 0.8 < np.std(back) / np.std(speech) < 1.2
+
+    def is_celt(packet):  # by its configuration number, RFC 6716 3.1
+        return packet[0] >> 3 >= 16
+
+    assert not any(map(is_celt, packets[5:]))
+    ours = opus.Encoder(32_000)
+    assert all(is_celt(ours.encode(frame)) for frame in speech)

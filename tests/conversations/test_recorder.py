@@ -3,17 +3,19 @@
 import asyncio
 import time
 from datetime import timedelta
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import DataError, OperationalError
+from django.db import DataError, IntegrityError, OperationalError
 from django.utils import timezone
 
 from conversations import recorder as recorder_module
 from conversations.frames import TIMING, UserPacket, unpack_timings, unpack_user_packets
+from conversations.holding import ConversationGone, Superseded
 from conversations.models import Conversation, FrameChunk
-from conversations.recorder import ConversationGone, Recorder
+from conversations.recorder import Recorder
 from tests.factories import ConversationFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,12 +44,12 @@ def database(monkeypatch):
     state = Database()
     write = Recorder._write
 
-    def slow_or_broken(self, chunk):
+    def slow_or_broken(self, chunk, changes):
         state.writes += 1
         time.sleep(state.delay)
         if state.error is not None:
             raise state.error
-        write(self, chunk)
+        write(self, chunk, changes)
 
     monkeypatch.setattr(Recorder, "_write", slow_or_broken)
     monkeypatch.setattr(recorder_module, "RETRY_SECONDS", (0.01,))
@@ -163,18 +165,41 @@ async def test_an_absent_database_is_not_waited_for_forever(
 
 async def test_a_write_whose_answer_got_lost_is_no_conflict(recorder, monkeypatch):
     monkeypatch.setattr(recorder_module, "RETRY_SECONDS", (0.01,))
-    touch = Recorder._touch
+    append = Conversation.append
     answers = [OperationalError("connection reset")]
 
-    def lost_once(self):
+    def lost_once(self, chunk, **how):
+        append(self, chunk, **how)
         if answers:
             raise answers.pop()
-        touch(self)
 
-    monkeypatch.setattr(Recorder, "_touch", lost_once)
+    monkeypatch.setattr(Conversation, "append", lost_once)
     feed(recorder, range(5))
     await recorder.close()
     assert logged(await chunks()) == list(range(5))
+    assert recorder.unwritten == 0
+
+
+async def test_a_write_that_was_under_way_when_all_was_cancelled_is_no_conflict(
+    recorder, database
+):
+    database.delay = 0.2
+    feed(recorder, range(5))
+    await run_for(recorder, 0.05)  # the thread goes on
+    await recorder.close()
+    assert database.writes == 2
+    assert logged(await chunks()) == list(range(5))
+
+
+async def test_two_chunks_of_the_same_frames_are_never_passed_over(
+    recorder, conversation
+):
+    other = Recorder(conversation)
+    feed(other, range(3))
+    await other.close()
+    feed(recorder, range(5))
+    with pytest.raises(IntegrityError):
+        await recorder.run()
 
 
 async def test_what_can_never_be_written_is_an_error(recorder, database):
@@ -212,7 +237,65 @@ async def test_one_chunk_costs_two_queries(recorder, conversation):
 
     def count():
         with CaptureQueriesContext(connection) as queries:
-            recorder._write(chunk)
+            recorder._write(chunk, {"moves": 1})
         return len([q for q in queries if "SAVEPOINT" not in q["sql"]])
 
-    assert await sync_to_async(count)() <= 4  # BEGIN, INSERT, COMMIT, UPDATE
+    assert await sync_to_async(count)() <= 4  # BEGIN, UPDATE, INSERT, COMMIT
+
+
+@sync_to_async
+def taken_over(conversation):
+    Conversation.objects.filter(pk=conversation.pk).update(holder=uuid4())
+
+
+async def test_whoever_was_taken_over_writes_no_frame_and_hands_over_packets(
+    recorder, conversation
+):
+    feed(recorder, range(5))
+    await run_for(recorder, 0.2)
+    await taken_over(conversation)
+    feed(recorder, range(5, 12))
+    feed(recorder, range(12, 14), answered=False)
+    with pytest.raises(Superseded):
+        await recorder.run()
+    with pytest.raises(Superseded):
+        await recorder.close()
+    await recorder.hand_over()
+    first, late = await chunks()
+    assert (first.frames, late.frames) == (5, 0)
+    packets = unpack_user_packets(bytes(late.user_packets))
+    assert [packet.seq for packet in packets] == list(range(5, 14))
+
+
+async def test_the_next_holder_goes_on_where_the_log_ends(recorder, conversation):
+    """Also where only packets were written at the same place."""
+    feed(recorder, range(5))
+    feed(recorder, range(5, 8), answered=False)
+    await recorder.close()
+    after = Recorder(conversation, first_frame=5)
+    feed(after, range(5, 11))
+    await after.close()
+    assert logged(await chunks()) == list(range(11))
+    assert [c.first_frame for c in await chunks() if c.frames] == [0, 5, 10]
+
+
+async def test_a_change_of_the_row_goes_with_the_next_write(recorder, conversation):
+    task = asyncio.create_task(recorder.run())
+    feed(recorder, range(3))
+    recorder.change(timeline=[[0, 1], [3, None]], moves=2)
+    async with asyncio.timeout(2):
+        await recorder.flush()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await sync_to_async(conversation.refresh_from_db)()
+    assert (conversation.timeline, conversation.moves) == ([[0, 1], [3, None]], 2)
+    assert logged(await chunks()) == [0, 1, 2]
+
+
+async def test_what_the_log_lacks_is_a_hole_that_is_counted(recorder):
+    feed(recorder, range(2))
+    recorder.skip(4)
+    feed(recorder, range(2, 4))
+    await recorder.close()
+    assert [(c.first_frame, c.frames) for c in await chunks()] == [(0, 2), (6, 2)]
+    assert recorder.unwritten == 4

@@ -74,6 +74,7 @@ def test_the_data_is_what_the_page_was_promised(signed_in, conversation, alice):
     assert set(data) == {
         "conversation", "persona", "model", "started_at", "live", "duration_s",
         "end", "counts", "recordings", "transcript", "envelope", "latency",
+        "notes", "page",
     }  # fmt: skip
     assert data["duration_s"] == 4.0
     assert data["end"] == {"reason": "user_ended", "text": "You ended the conversation"}
@@ -216,7 +217,7 @@ def test_the_data_takes_few_queries(
     signed_in, conversation, django_assert_max_num_queries
 ):
     analyse_conversation(str(conversation.pk))
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         signed_in.get(reverse("conversation_data", args=[conversation.pk]))
 
 
@@ -229,7 +230,7 @@ def test_the_talk_page_knows_the_worker(signed_in, persona):
     assert worker["free"] == 4
     assert worker["slots"] == 5
     assert worker["too_slow"] is True
-    assert worker["voice_fits"] is True
+    assert worker["voice_problem"] == ""
 
 
 def test_a_deleted_persona_is_not_talked_with(signed_in, persona):

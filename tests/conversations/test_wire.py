@@ -90,6 +90,17 @@ def test_sampling_is_moved_into_safe_ranges():
     assert wire.clamp_sampling({}) == Sampling()
 
 
+def test_what_a_page_offers_is_what_it_gets():
+    choices = wire.sampling_choices()
+    usual = {name: choice["default"] for name, choice in choices.items()}
+    assert usual.pop("seed") is None
+    assert wire.clamp_sampling(usual) == Sampling()
+    for end in ("least", "most"):
+        wish = {name: choice[end] for name, choice in choices.items()}
+        applied = wire.sampling_event(wire.clamp_sampling(wish))
+        assert applied == wish | {"greedy": False}
+
+
 def test_real_time_with_a_burst_at_the_start_is_fine():
     pace = wire.Pace(100.0)
     now = 100.0

@@ -2,7 +2,8 @@
 
 For what Chromium can't do twice alike: the same packets in the same order, so that a
 greedy conversation gives the same tokens again. Never faster than real time, and never
-more than ``AHEAD`` frames before the answers, so that no frame is dropped.
+more than ``AHEAD`` frames before the answers, so that no frame is dropped. When its
+socket breaks it comes back, as a page does.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from inference.timing import FRAME_SECONDS
 
@@ -97,6 +100,10 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 JSON = {"Accept": "application/json"}
 
 
+FINAL = {1000, 4400, 4401, 4404, 4408, 4409, 4410, 4413, 4429, 4503}
+AGAIN_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)
+
+
 @dataclass
 class Talk:
     """What one conversation gave."""
@@ -108,11 +115,31 @@ class Talk:
     events: list[dict] = field(default_factory=list)
     ended: dict = field(default_factory=dict)
     close_code: int | None = None
+    seqs: list[int] = field(default_factory=list)
+    heard_at: list[float] = field(default_factory=list)  # time.monotonic of each
+    resumes: int = 0
     live: asyncio.Event = field(default_factory=asyncio.Event)
     progress: asyncio.Event = field(default_factory=asyncio.Event)
+    socket: ClientConnection | None = None  # the newest
+    sent_from: int = 0  # seqs from here on were sent to a session that is live
 
     def error(self) -> dict:
         return next((e for e in self.events if e["type"] == "error"), {})
+
+    def ready(self) -> dict:
+        """The newest."""
+        events = (e for e in reversed(self.events) if e["type"] == "ready")
+        return next(events, {})
+
+    @property
+    def unanswered_from(self) -> int:
+        heard = self.seqs[-1] + 1 if self.seqs else 0
+        return max(heard, self.sent_from)
+
+    def longest_pause(self) -> float:
+        """Seconds between two answers, in the conversation's middle."""
+        pairs = zip(self.heard_at, self.heard_at[1:], strict=False)
+        return max(later - earlier for earlier, later in pairs)
 
 
 async def hold(
@@ -125,55 +152,111 @@ async def hold(
 ) -> Talk:
     """Speak all packets, wait for their answers, end; or until the site ends it."""
     talk = talk or Talk()
-    async with site.talk(persona) as socket:
-        start = {"type": "start", "audio": "opus", "sampling": sampling}
-        await socket.send(json.dumps(start))
-        hearing = asyncio.create_task(_hear(socket, talk))
-        speaking = asyncio.create_task(_speak(socket, talk, packets))
-        await asyncio.wait([hearing, speaking], return_when=asyncio.FIRST_COMPLETED)
-        if speaking.done() and not speaking.exception():
-            await asyncio.wait([hearing], timeout=10)
-        for task in (hearing, speaking):
-            task.cancel()
-        await asyncio.gather(hearing, speaking, return_exceptions=True)
-    talk.close_code = socket.close_code
+    speaker = Speaker(talk, packets)
+    speaking = asyncio.create_task(speaker.speak())
+    start: dict[str, object] = {"audio": "opus", "sampling": sampling}
+    try:
+        await _hold_socket(site, persona, start, speaker)
+        lost_at = time.monotonic()
+        for pause in AGAIN_SECONDS * 4:
+            limit = talk.ready().get("resume_seconds", 0)
+            if talk.close_code in FINAL or time.monotonic() - lost_at > limit:
+                break
+            await asyncio.sleep(pause)
+            resume = {
+                "conversation": talk.conversation,
+                "token": talk.ready()["resume"],
+                "have": talk.seqs[-1] if talk.seqs else -1,
+            }
+            resumes = talk.resumes
+            start = {"audio": "opus", "resume": resume}
+            await _hold_socket(site, persona, start, speaker)
+            if talk.resumes > resumes:
+                lost_at = time.monotonic()
+    finally:
+        speaking.cancel()
+        await asyncio.gather(speaking, return_exceptions=True)
     return talk
 
 
-async def _speak(socket: ClientConnection, talk: Talk, packets: list[bytes]) -> None:
-    await talk.live.wait()
-    clock = asyncio.get_running_loop().time
-    due = clock()
-    for seq, packet in enumerate(packets):
-        while talk.answered < seq - AHEAD:
-            talk.progress.clear()
-            await talk.progress.wait()
-        await asyncio.sleep(max(0.0, due - clock()))
-        due = max(due, clock() - FRAME_SECONDS) + FRAME_SECONDS
-        await socket.send(HEADER.pack(OPUS, 0, 0, seq) + packet)
-    async with asyncio.timeout(10):
-        while talk.answered < len(packets):
-            talk.progress.clear()
-            await talk.progress.wait()
-    await socket.send(json.dumps({"type": "end"}))
+async def _hold_socket(
+    site: Site, persona: str, start: dict[str, object], speaker: Speaker
+) -> None:
+    talk = speaker.talk
+    try:
+        async with site.talk(persona) as socket:
+            await socket.send(json.dumps({"type": "start", **start}))
+            speaker.socket = talk.socket = socket
+            await _hear(socket, talk)
+    except (OSError, InvalidHandshake):
+        talk.close_code = None
+        return
+    finally:
+        speaker.socket = None
+        talk.live.clear()
+        talk.progress.set()
+    talk.close_code = socket.close_code
+
+
+class Speaker:
+    """The microphone, which counts its frames whether anybody listens or not."""
+
+    def __init__(self, talk: Talk, packets: list[bytes]) -> None:
+        self.talk = talk
+        self.socket: ClientConnection | None = None
+        self._packets = packets
+
+    async def speak(self) -> None:
+        talk, clock = self.talk, asyncio.get_running_loop().time
+        await talk.live.wait()
+        due = clock()
+        for seq, packet in enumerate(self._packets):
+            while talk.live.is_set() and seq - talk.unanswered_from >= AHEAD:
+                await self._progress()
+            await asyncio.sleep(max(0.0, due - clock()))
+            due = max(due, clock() - FRAME_SECONDS) + FRAME_SECONDS
+            if not talk.live.is_set():
+                talk.sent_from = seq + 1
+            elif self.socket is not None:
+                with suppress(ConnectionClosed):
+                    await self.socket.send(HEADER.pack(OPUS, 0, 0, seq) + packet)
+        async with asyncio.timeout(60):
+            await talk.live.wait()
+            while talk.unanswered_from < len(self._packets):
+                await self._progress()
+        if self.socket is not None:
+            await self.socket.send(json.dumps({"type": "end"}))
+
+    async def _progress(self) -> None:
+        self.talk.progress.clear()
+        await self.talk.progress.wait()
 
 
 async def _hear(socket: ClientConnection, talk: Talk) -> None:
-    try:
+    with suppress(ConnectionClosed):
         async for message in socket:
             if isinstance(message, bytes):
                 talk.answered += 1
+                talk.seqs.append(HEADER.unpack_from(message)[3])
+                talk.heard_at.append(time.monotonic())
                 talk.sound.append(message[HEADER.size :])
                 talk.progress.set()
                 continue
             event = json.loads(message)
             talk.events.append(event)
-            if event["type"] == "ready":
-                talk.conversation = event["conversation"]
-                talk.live.set()
-            elif event["type"] == "text":
-                talk.pieces.append(event["piece"])
-            elif event["type"] == "ended":
-                talk.ended = event
-    except ConnectionClosed:
-        pass
+            _note(event, talk)
+
+
+def _note(event: dict, talk: Talk) -> None:
+    match event:
+        case {"type": "ready"}:
+            talk.conversation = event["conversation"]
+            talk.resumes += event["resumed"]
+        case {"type": "state", "state": state}:
+            # Nobody is waited for that may have got lost before.
+            (talk.live.set if state == "live" else talk.live.clear)()
+            talk.progress.set()
+        case {"type": "text"}:
+            talk.pieces.append(event["piece"])
+        case {"type": "ended"}:
+            talk.ended = event

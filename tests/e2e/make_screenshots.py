@@ -51,6 +51,11 @@ def test_pictures(page, product, password, place):
     page.get_by_role("link", name="Talk", exact=True).click()
     page.wait_for_url("**/talk/**")
     take(page, "talk-before")
+    for panel in ("samples-panel", "sound-panel", "sampling-panel"):
+        page.locator(f"#{panel} summary").click()
+    take(page, "talk-options")
+    for panel in ("samples-panel", "sound-panel", "sampling-panel"):
+        page.locator(f"#{panel} summary").click()
     page.locator("#start").click()
     page.locator("#talk[data-phase=live]").wait_for(timeout=30_000)
     page.wait_for_timeout(25_000)
@@ -60,6 +65,10 @@ def test_pictures(page, product, password, place):
     take(page, "talk-live-phone-dark")
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(DESKTOP)
+    page.get_by_role("button", name="Back 5 seconds").click()
+    page.locator(".mark").wait_for(timeout=20_000)
+    page.wait_for_timeout(6_000)
+    take(page, "talk-back", full=False)
     page.locator("#end").click()
     page.locator("#kept").wait_for(timeout=20_000)
     take(page, "talk-ended")

@@ -12,14 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from inference.engine.api import EngineInfo, PromptCacheStats
-from inference.errors import RolePromptError, VoicePromptError, WorkerBusy
+from inference.engine.api import EngineInfo, MemoryStats, PromptCacheStats
+from inference.errors import (
+    ProtocolError,
+    RolePromptError,
+    VoicePromptError,
+    WorkerBusy,
+)
 from inference.timing import FRAME_SAMPLES, STREAMS
 
 CHUNK_ROWS = 8
 BREAKS_THE_STEP = 13_000  # as a frame's first sample
 BREAKS_THE_DEVICE = 13_001
 BAD_VOICE = b"not a voice prompt"
+BAD_TOKEN = 65_535  # in a log
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,11 @@ class EchoEngine:
             trained=False,
             context_frames=3000,
             tick_ms_at_start=tick_ms_at_start,
+            sound_frames=20,
         )
         self.tick_seconds, self.chunk_seconds = tick_seconds, chunk_seconds
         self.tick_ms = tick_ms_at_start
+        self.memory = MemoryStats()
         self.held = threading.Event()  # cleared: the step hangs
         self.held.set()
         self.rows, self.last, self.steps = {}, {}, {}
@@ -80,7 +88,22 @@ class EchoEngine:
         self.rows[slot] = 10 + len(config.role_prompt)
         self.last[slot] = np.zeros(FRAME_SAMPLES, np.int16)
         self.steps[slot] = 0
+        if config.log is not None:
+            self._follow(slot, config.log)
         return slot
+
+    def extend(self, slot, log, more):
+        self._mine()
+        self._follow(slot, log)
+
+    def _follow(self, slot, log):
+        """Of a log only its last sound and its length are of interest."""
+        if (log.tokens == BAD_TOKEN).any():
+            raise ProtocolError("the token log is of another model")
+        self.rows[slot] += len(log.tokens)
+        self.steps[slot] += len(log.tokens)
+        if len(log.user_pcm):
+            self.last[slot] = log.user_pcm[-1]
 
     def prime(self, slot):
         self._mine()
@@ -93,10 +116,13 @@ class EchoEngine:
         return 10
 
     def context_frames(self, slot):
-        return 2990
+        return 2990 - self.steps[slot]
 
     def prompt_stats(self):
         return PromptCacheStats(misses=1)
+
+    def memory_stats(self):
+        return self.memory
 
     def step(self, pcm):
         self._mine()

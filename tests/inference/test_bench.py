@@ -1,9 +1,7 @@
 """What bench makes of its words; measuring needs a GPU."""
 
-import pytest
-
 from inference.__main__ import build_parser, main
-from inference.commands.bench import TRIES, cases
+from inference.commands.bench import cases
 
 
 def read(*words):
@@ -32,9 +30,3 @@ def test_without_a_gpu_it_says_so(capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["bench"]) == 1
     assert "CUDA GPU" in capsys.readouterr().err
-
-
-@pytest.mark.gpu
-def test_unknown_experiments_are_refused(capsys):
-    assert main(["bench", "--try", "luck"]) == 2
-    assert ", ".join(TRIES) in capsys.readouterr().err

@@ -3,16 +3,31 @@
 import argparse
 
 import pytest
+import torch
 
 from inference.__main__ import build_parser
-from inference.commands._engine import NoFastEngine, fast_engine
+from inference.commands import _engine
+from inference.commands._engine import (
+    NoFastEngine,
+    TooLarge,
+    TooSlow,
+    check_format,
+    check_memory,
+    chosen_engine,
+    engine_loader,
+    fast_engine,
+    fitting,
+)
+from inference.engine import gpu_measure
+from inference.engine.gpu_fit import Card, Sizes
+from inference.network.config import PERSONAPLEX_7B, TINY
 
 
 def options(*words):
     return build_parser().parse_args(["serve", *words])
 
 
-def test_the_plain_engine_is_the_default():
+def test_the_device_chooses_the_default_engine():
     assert (options().weights, options().kv) == ("", "bf16")
 
 
@@ -23,9 +38,149 @@ def test_unknown_formats_are_refused(words, capsys):
     assert "must be one of" in capsys.readouterr().err
 
 
+SMALL = Card("Small GPU", 360e9, 12e9)
+TOO_SMALL = Card("Tiny GPU", 360e9, 6e9)
+
+
+def test_a_gpu_gets_what_fits_it(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: SMALL)
+    found = fitting(Sizes(PERSONAPLEX_7B), torch.device("cuda"), "bf16", 4)
+    assert found == ("int4", "int8", 4)
+    assert "Small GPU has 12.0 GB free: int4 weights, int8 KV, 4 slots" in caplog.text
+
+
+def test_a_gpu_that_is_too_small_is_told_with_the_figures(monkeypatch):
+    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: TOO_SMALL)
+    with pytest.raises(TooLarge, match=r"takes 7\.\d GB.*has 6\.0 GB free") as refused:
+        fitting(Sizes(PERSONAPLEX_7B), torch.device("cuda"), "bf16", 4)
+    assert "smaller --model" in refused.value.text
+
+
+SLOW = Card("Slow GPU", 300e9, 80e9)
+
+
+def test_forced_it_serves_in_the_smallest_format(monkeypatch, caplog):
+    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: TOO_SMALL)
+    sizes, cuda = Sizes(PERSONAPLEX_7B), torch.device("cuda")
+    assert fitting(sizes, cuda, "bf16", 4, force=True) == ("int4", "int8", 1)
+    assert "Forced: personaplex-7b takes" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("card", "weights", "said"),
+    [
+        (SLOW, "bf16", r"6\d ms a frame with bf16 weights and bf16 KV; Slow GPU"),
+        (SMALL, "bf16", r"takes 1\d\.\d GB .*Small GPU has 12\.0 GB free"),
+    ],
+)
+def test_a_format_that_is_no_real_time_here_is_refused(
+    monkeypatch, card, weights, said
+):
+    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: card)
+    with pytest.raises(TooSlow, match=said) as refused:
+        check_format(Sizes(PERSONAPLEX_7B), torch.device("cuda"), weights, "bf16")
+    assert "--force" in refused.value.text and "--weights" in refused.value.text
+
+
+def served(monkeypatch, card, *words):
+    """The slots of the GPU engine that ``serve`` would build; None: it refuses."""
+    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: card)
+    monkeypatch.setattr(_engine, "chosen_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(_engine, "sizes", lambda _: Sizes(PERSONAPLEX_7B))
+    built = []
+
+    def fast_engine(arguments, weights, slots, **options):
+        built.append(slots)
+        raise Built
+
+    monkeypatch.setattr(_engine, "fast_engine", fast_engine)
+    with pytest.raises((Built, TooSlow)):
+        engine_loader(options(*words))()
+    return built[0] if built else None
+
+
+class Built(Exception):
+    pass
+
+
+H100 = Card("H100", 3.11e12, 85e9, 1.24)
+
+
+@pytest.mark.parametrize(
+    ("card", "words", "slots"),
+    [
+        (SLOW, ["--weights", "bf16"], None),
+        (SLOW, ["--weights", "bf16", "--force"], 4),
+        (SLOW, ["--weights", "int4", "--kv", "int8"], 4),
+        (H100, ["--weights", "bf16"], 4),
+        (H100, ["--weights", "bf16", "--slots", "64"], 64),
+        (SMALL, ["--weights", "int4", "--kv", "bf16"], 3),
+    ],
+)
+def test_serve_refuses_a_format_before_it_loads_the_model(
+    monkeypatch, caplog, card, words, slots
+):
+    assert served(monkeypatch, card, *words) == slots
+    assert ("only 42" in caplog.text) is (slots == 64)
+
+
+def test_a_model_beyond_the_memory_is_not_loaded(monkeypatch):
+    free = argparse.Namespace(available=16e9)
+    monkeypatch.setattr(_engine.psutil, "virtual_memory", lambda: free)
+    with pytest.raises(TooLarge, match=r"takes 3\d GB of memory on a CPU, 16 GB are"):
+        check_memory(Sizes(PERSONAPLEX_7B), torch.float32)
+    check_memory(Sizes(TINY), torch.float32)
+
+
 def test_it_says_what_the_fast_engine_needs():
     arguments = options("--weights", "int8", "--device", "cpu")
     assert isinstance(arguments, argparse.Namespace)
     with pytest.raises(NoFastEngine) as refused:
-        fast_engine(arguments)
+        fast_engine(arguments, "int8", 1)
     assert "CUDA GPU" in refused.value.text
+
+
+def chosen(monkeypatch, device, *words, possible=True):
+    """What ``talk`` and ``serve`` would run on such a machine."""
+
+    def fast(weights):
+        if not possible:
+            raise NoFastEngine("no triton")
+        return f"fast {weights}"
+
+    arguments = build_parser().parse_args(
+        ["talk", "--input", "a", "--output", "b", *words]
+    )
+    monkeypatch.setattr(_engine, "chosen_device", lambda _: torch.device(device))
+    return chosen_engine(arguments, lambda dtype: f"plain {dtype}", fast)
+
+
+@pytest.mark.parametrize(
+    ("device", "words", "expected"),
+    [
+        ("cuda", [], "fast bf16"),
+        ("cuda", ["--weights", "int4", "--kv", "int8"], "fast int4"),
+        ("cuda", ["--kv", "int8"], "fast bf16"),
+        ("cuda", ["--weights", "fp32"], "plain torch.float32"),
+        ("cpu", [], "plain None"),
+        ("cpu", ["--weights", "bf16"], "plain torch.bfloat16"),
+    ],
+)
+def test_a_gpu_is_served_by_the_fast_engine(monkeypatch, device, words, expected):
+    assert chosen(monkeypatch, device, *words) == expected
+
+
+def test_a_gpu_without_triton_is_served_slowly_unless_a_format_is_asked_for(
+    monkeypatch, caplog
+):
+    assert chosen(monkeypatch, "cuda", possible=False) == "plain None"
+    assert "no triton" in caplog.text
+    for words in (["--weights", "bf16"], ["--kv", "int8"]):
+        with pytest.raises(NoFastEngine):
+            chosen(monkeypatch, "cuda", *words, possible=False)
+
+
+def test_eight_bits_of_memory_are_for_the_fast_engine(monkeypatch):
+    with pytest.raises(NoFastEngine, match="by the plain engine"):
+        chosen(monkeypatch, "cpu", "--kv", "int8")

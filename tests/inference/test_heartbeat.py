@@ -85,10 +85,19 @@ def test_a_later_beat_changes_the_same_worker(beat):
     beat(BEAT)
     Worker.objects.update(last_seen_at=timezone.now() - timedelta(minutes=5))
     assert not Worker.objects.get().alive
-    beat(dataclasses.replace(BEAT, sessions=4, url="ws://10.0.0.2:8765"))
+    changed = dataclasses.replace(BEAT, sessions=4, parked=3, draining=True)
+    beat(dataclasses.replace(changed, url="ws://10.0.0.2:8765"))
     worker = Worker.objects.get()
     assert (worker.sessions, worker.url) == (4, "ws://10.0.0.2:8765")
+    assert (worker.parked, worker.draining) == (3, True)
     assert worker.alive
+
+
+def test_a_worker_that_is_too_slow_says_the_figure(beat):
+    beat(dataclasses.replace(BEAT, ready=False, why_not="one step takes 912 ms"))
+    assert Worker.objects.why_nobody() == "one step takes 912 ms"
+    beat(BEAT)
+    assert Worker.objects.why_nobody() == ""
 
 
 def test_samples_are_kept_only_every_few_seconds(beat, settings):
@@ -204,8 +213,9 @@ def admin_page(admin_client):
 
 
 def test_an_operator_sees_the_fleet(admin_page, beat):
-    beat(BEAT)
+    beat(dataclasses.replace(BEAT, parked=1))
     page = admin_page("worker/").content.decode()
+    assert "1 of 4, 1 parked" in page
     assert "gpu-1" in page and "1 of 4" in page and "20.5 / 31.2 ms" in page
     assert "3 (0.30%)" in page
     for alive in ("yes", "no"):

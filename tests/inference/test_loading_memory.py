@@ -7,9 +7,10 @@ import sys
 import pytest
 
 
-def measured(folder, size, device):
+def measured(folder, size, device, weights=""):
     """In a process of its own: its peak is not the other tests'."""
     words = ["--size", size, "--device", device, "--to", str(folder)]
+    words += ["--weights", weights]
     ended = subprocess.run(
         [sys.executable, "-m", "tests.inference.measure_loading", *words],
         capture_output=True,
@@ -29,7 +30,8 @@ def test_the_host_holds_little_beside_the_model(tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.timeout(600)
-def test_a_whole_checkpoint_of_16_gb_fits_the_bounds(tmp_path):
-    found = measured(tmp_path, "7b", "cuda")
+@pytest.mark.parametrize("weights", ["", "int8"])
+def test_a_whole_checkpoint_of_16_gb_fits_the_bounds(tmp_path, weights):
+    found = measured(tmp_path, "7b", "cuda", weights)
     assert found["stored"] > 16_742_817_792
     assert found["fits"], found

@@ -80,6 +80,26 @@ def test_another_file_is_refused(tmp_path):
         load_packed(path, CPU)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda model: model.tensors.pop("depth.emb.3"), "missing depth.emb.3"),
+        (lambda model: model.weights.pop("layers.1.out_proj"), "missing layers.1"),
+        (lambda model: model.tensors.update(more=torch.zeros(1)), "unknown more"),
+        (
+            lambda model: model.tensors.update(out_norm=torch.zeros(3)),
+            r"out_norm is \(torch.float32, 3\)",
+        ),
+    ],
+)
+def test_half_a_model_is_refused(tmp_path, spoil, said):
+    model, path = packed(small_config(), "int8"), packed_path(tmp_path, "int8")
+    spoil(model)
+    save_packed(model, path)
+    with pytest.raises(CheckpointError, match=said):
+        load_packed(path, CPU)
+
+
 @pytest.fixture
 def folder(tmp_path):
     config = dataclasses.replace(small_config(), text_cardinality=TINY.text_cardinality)

@@ -116,10 +116,11 @@ def visit(page, stand_in):
     assert not problems
 
 
-def loudest(page, seconds):
+def loudest(page, seconds, enough=0.1):
+    """The loudest level at the loudspeaker; at once when it is more than enough."""
     until = time.monotonic() + seconds
     most = 0
-    while time.monotonic() < until:
+    while most <= enough and time.monotonic() < until:
         most = max(most, page.evaluate("heard()"))
         page.wait_for_timeout(40)
     return most

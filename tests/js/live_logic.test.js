@@ -1,6 +1,10 @@
 import { LatencyMeter } from "../../static/js/live/latency.js";
 import { loudness } from "../../static/js/live/level.js";
-import { memoryLeft, phaseOf } from "../../static/js/live/phases.js";
+import { Mended } from "../../static/js/live/mended.js";
+import { microphoneNotice, siteNotice, words } from "../../static/js/live/notes.js";
+import { joinPackets } from "../../static/js/live/opus_packets.js";
+import { pageStats } from "../../static/js/live/page_stats.js";
+import { BUSY, describe, memoryLeft, phaseOf } from "../../static/js/live/phases.js";
 import {
   browserProblem,
   closeProblem,
@@ -14,7 +18,8 @@ import {
   socketUrl,
   unpackFrame,
 } from "../../static/js/live/protocol.js";
-import { Transcript } from "../../static/js/live/transcript.js";
+import { askedFor, describeSampling } from "../../static/js/live/sampling.js";
+import { Timeline, Transcript } from "../../static/js/live/transcript.js";
 import { equal, near, ok, test } from "./harness.js";
 
 test("a user frame is eight bytes of header and the payload", () => {
@@ -76,20 +81,137 @@ test("a pause inside a word does not tear it", () => {
   equal(transcript.last.text, "extraordinary");
 });
 
+test("after going back the words begin a new line", () => {
+  const transcript = new Transcript();
+  transcript.add(0, " Good");
+  transcript.break();
+  equal(transcript.add(2, "bye"), true);
+});
+
+test("what is forgotten counts the model's time, not what was forgotten before", () => {
+  const timeline = new Timeline();
+  equal(timeline.back(100, 40), [[60, 100]]);
+  // 30 frames since, and 20 of those before the first going back.
+  equal(timeline.back(130, 50), [[100, 130], [40, 60]]);
+  equal(timeline.back(135, 500), [[130, 135], [0, 40]]);
+  equal(timeline.ranges, [[135, null]]);
+});
+
 test("phases follow the site, the microphone and the buttons", () => {
-  const base = { site: "live", microphoneOpen: true, muted: false, ending: false };
+  const base = { site: "live", microphoneAsked: true };
   equal(phaseOf(base), "live");
   equal(phaseOf({ ...base, muted: true }), "muted");
   equal(phaseOf({ ...base, ending: true }), "ending");
-  equal(phaseOf({ ...base, microphoneOpen: false }), "permission");
+  equal(phaseOf({ ...base, microphoneAsked: false }), "permission");
   equal(phaseOf({ ...base, site: "priming" }), "priming");
-  equal(phaseOf({ ...base, site: "connecting", microphoneOpen: false }), "connecting");
+  equal(phaseOf({ ...base, site: "connecting", microphoneAsked: false }), "connecting");
+  equal(phaseOf({ ...base, site: "waiting", microphoneAsked: false }), "waiting");
+  equal(phaseOf({ ...base, site: "recovering", muted: true }), "recovering");
+  equal(phaseOf({ ...base, lost: true }), "resuming");
+  equal(phaseOf({ ...base, lost: true, site: "recovering" }), "recovering");
+});
+
+test("every phase has words for every detail", () => {
+  for (const phase of [...BUSY, "idle", "ended", "problem"]) {
+    ok(describe(phase, "Ada").status, phase);
+    ok(!/undefined|NaN|null/.test(JSON.stringify(describe(phase, "Ada"))), phase);
+  }
+  const place = { position: 3, of: 5, eta_s: 130 };
+  const { status, hint } = describe("waiting", "Ada", { place });
+  equal(status, "Number 3 in the queue");
+  ok(hint.startsWith("Your turn comes in about 2 minutes. 5 people wait."), hint);
+  equal(describe("waiting", "Ada", { place: { position: 1, of: 1, eta_s: null } }).status, "You are next");
+  ok(describe("resuming", "Ada", { seconds: 12.2 }).hint.includes("13 seconds"), "countdown");
 });
 
 test("memory left counts down, then says what happens", () => {
   equal(memoryLeft(240, 61), "2:59");
-  equal(memoryLeft(240, 241), "older parts fade");
+  equal(memoryLeft(240, 241, "slide"), "older parts fade");
+  equal(memoryLeft(240, 241, "end"), "none");
   equal(memoryLeft(0, 5), "–");
+});
+
+const CHOICES = {
+  temperature_text: { least: 0.1, most: 1.5, default: 0.7 },
+  top_k_text: { least: 1, most: 1000, default: 25 },
+  seed: { least: 0, most: 2147483647, default: null },
+};
+
+test("only what differs from the defaults is asked for, within its range", () => {
+  equal(askedFor(CHOICES, {}), {});
+  equal(askedFor(CHOICES, { temperature_text: 0.7, top_k_text: 25 }), {});
+  equal(askedFor(CHOICES, { temperature_text: 9, top_k_text: 12.4, seed: 0 }), {
+    temperature_text: 1.5, top_k_text: 12, seed: 0,
+  });
+  equal(askedFor(CHOICES, { temperature_text: NaN, seed: "7", greedy: true }), {});
+});
+
+test("what was applied is told in a line", () => {
+  const sampling = { temperature_text: 0.7, top_k_text: 25, temperature_audio: 0.8, top_k_audio: 250 };
+  equal(describeSampling(sampling, 7), "words 0.7, top 25 · voice 0.8, top 250 · seed 7");
+  equal(describeSampling({ ...sampling, greedy: true }, 7), "always the likeliest");
+  equal(describeSampling(undefined, 7), "–");
+});
+
+test("a codec that fails is made anew, and given up after 3 times in a minute", () => {
+  let now = 0;
+  let made = 0;
+  let up = 0;
+  const failures = [];
+  const make = (failed) => {
+    made += 1;
+    failures.push(failed);
+    return { encode: (ok) => ok || undefined.broken, close() {} };
+  };
+  const mended = new Mended(make, () => (up += 1), () => now);
+  equal(mended.run("encode", true), true);
+  failures[0]();
+  failures[0](); // the old one again: it is gone already
+  equal([made, up], [2, 0]);
+  equal(mended.run("encode", false), false); // threw
+  equal([made, up], [3, 0]);
+  now = 61_000;
+  failures.at(-1)();
+  equal([made, up], [4, 0]);
+  failures.at(-1)();
+  failures.at(-1)();
+  equal([made, up], [5, 1]);
+  equal(mended.run("encode", true), false);
+});
+
+test("each change of the microphone is told in its own words", () => {
+  const say = words("Ada");
+  const microphone = { label: "Headset" };
+  const problem = { code: "microphone_NotFoundError", text: "None found." };
+  const text = (event) => microphoneNotice(say, event, () => {}).text;
+  equal(microphoneNotice(say, { microphone, problem: null, reason: "first" }, null), null);
+  ok(text({ microphone, problem: null, reason: "lost" }).startsWith("The microphone was disconnected. Now using “Headset”"), "lost");
+  equal(text({ microphone, problem: null, reason: "chosen" }), "Now using “Headset”.");
+  ok(text({ microphone, problem, reason: "chosen" }).endsWith("“Headset” stays in use."), "kept");
+  ok(text({ microphone: null, problem, reason: "lost" }).includes("Ada hears silence"), "none");
+});
+
+test("notices of the site keep their words; those of the context stay", () => {
+  equal(siteNotice({ code: "context_low", text: "A" }), {
+    code: "site-context_low", text: "A", kind: "warning", brief: false,
+  });
+  equal(siteNotice({ code: "moved", text: "B" }).brief, true);
+});
+
+test("the page's figures are finite numbers and truth values", () => {
+  const conversation = {
+    flow: { dropped: 1, late: 2 },
+    playback: { jitterMs: 3.14159, underruns: 1, skippedMs: 9.99, stretchedMs: 0 },
+    echo: { correlation: 0.123 },
+    muted: false,
+    latencyNow: () => null,
+  };
+  equal(pageStats(conversation, true), {
+    jitter_ms: 3.1, underruns: 1, skipped_ms: 10, stretched_ms: 0, dropped: 1, late: 2,
+    echo: 0.12, muted: false, hidden: true,
+  });
+  conversation.latencyNow = () => ({ totalMs: 160.04, bufferMs: 55 });
+  equal([pageStats(conversation, true).latency_ms, pageStats(conversation, true).buffer_ms], [160, 55]);
 });
 
 test("each problem says what to do", () => {
@@ -113,4 +235,16 @@ test("loudness runs from -60 dB to -6 dB", () => {
   equal(loudness(new Float32Array(10)), 0);
   near(loudness(new Float32Array(10).fill(0.5012)), 1, 1e-3);
   near(loudness(new Float32Array(10).fill(0.0224)), 0.5, 1e-2);
+});
+
+test("packets of one frame join to one of several", () => {
+  const toc = 31 << 3;
+  const long = new Uint8Array(300).fill(7);
+  long[0] = toc;
+  const joined = joinPackets([Uint8Array.of(toc, 1, 2), long, Uint8Array.of(toc), Uint8Array.of(toc, 9)]);
+  // 299 bytes are 255 + 4 × 11 in two bytes.
+  equal([...joined.subarray(0, 9)], [toc | 3, 0x84, 2, 255, 11, 0, 1, 2, 7]);
+  equal([joined.length, joined.at(-1)], [6 + 2 + 299 + 1, 9]);
+  equal(joinPackets([Uint8Array.of(toc, 1), Uint8Array.of(toc - 8, 1)]), null);
+  equal(joinPackets([Uint8Array.of(toc | 1, 1)]), null);
 });

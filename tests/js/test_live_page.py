@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from django.template.loader import render_to_string
+from playwright.sync_api import expect
 
+from conversations.opus import Decoder
 from personas.models import Persona, PersonaVersion
 from tests.js.conftest import loudest
 
@@ -18,7 +20,14 @@ WORKER = {
     "context_seconds": 240,
     "tick_ms": 20,
     "too_slow": False,
-    "voice_fits": True,
+    "voice_problem": "",
+}
+
+
+CHOICES = {
+    "temperature_text": {"least": 0.1, "most": 1.5, "default": 0.7},
+    "top_k_text": {"least": 1, "most": 1000, "default": 25},
+    "seed": {"least": 0, "most": 2**31 - 1, "default": None},
 }
 
 
@@ -29,6 +38,7 @@ def talk_page(**worker):
         "version": PersonaVersion(persona=persona, number=2),
         "socket_path": f"/ws/personas/{persona.id}/talk/",
         "max_seconds": 1800,
+        "sampling_choices": CHOICES,
         "worker": None if worker.get("up") is False else WORKER | worker,
         "user": SimpleNamespace(is_authenticated=False),
     }
@@ -62,7 +72,7 @@ def test_frames_come_each_80_ms_and_the_answer_is_heard_without_growing_delay(
     page.wait_for_timeout(4000)
     early = latency(page)
     assert loudest(page, 2.5) > 0.1
-    page.wait_for_timeout(14_000)
+    page.wait_for_timeout(9_000)
     late = latency(page)
     end(page)
     frames = stand_in.frames
@@ -105,13 +115,36 @@ def test_without_webcodecs_it_talks_in_pcm(visit, stand_in):
     assert spectrum.argmax() * 24_000 / len(sound) == pytest.approx(440, abs=3)
 
 
+def test_a_browser_that_encodes_20_ms_joins_its_packets(visit, stand_in):
+    page = visit(
+        """
+        const ask = AudioEncoder.isConfigSupported;
+        AudioEncoder.isConfigSupported = (config) =>
+          config.opus?.frameDuration > 60_000
+            ? Promise.reject(new TypeError("invalid frame duration"))
+            : ask.call(AudioEncoder, config);
+        """
+    )
+    start(page)
+    page.wait_for_timeout(1500)
+    assert loudest(page, 2.2) > 0.1
+    end(page)
+    assert stand_in.starts()[0]["audio"] == "opus"
+    frames = stand_in.frames
+    assert [f.seq for f in frames] == list(range(len(frames)))
+    decoder = Decoder()
+    sound = np.concatenate([decoder.decode(f.payload) for f in frames])
+    spectrum = np.abs(np.fft.rfft(sound.astype(float)))
+    assert spectrum.argmax() * 24_000 / len(sound) == pytest.approx(440, abs=3)
+
+
 def test_a_stall_is_repaid_and_counted(visit, stand_in):
     stand_in.stall_at, stand_in.stall_s = 30, 0.5
     page = visit()
     start(page)
     page.wait_for_timeout(2000)
     before = latency(page)
-    page.wait_for_timeout(7000)
+    page.wait_for_timeout(5000)
     assert latency(page) <= before + 100
     page.get_by_text("What the answer time is made of").click()
     assert int(page.locator("#underruns").inner_text()) >= 1
@@ -187,11 +220,35 @@ def test_waiting_for_a_place_can_be_stopped(visit, stand_in):
     assert page.get_by_role("button", name="Try again").is_visible()
 
 
-def test_a_lost_connection_says_so_and_links_what_was_kept(visit, stand_in):
-    stand_in.cut_at = 20
+def test_a_lost_connection_resumes_the_conversation(visit, stand_in):
+    stand_in.cut_at, stand_in.refuse_s = 30, 0.4
+    page = visit("delete window.AudioEncoder")
+    start(page)
+    page.get_by_text("Reconnecting").wait_for()
+    page.locator("#talk[data-phase=live]").wait_for()
+    page.wait_for_timeout(1200)
+    assert loudest(page, 2.2) > 0.1
+    end(page)
+    first, second = stand_in.starts()
+    assert "resume" not in first
+    assert set(second["resume"]) == {"conversation", "token", "have"}
+    assert 15 <= second["resume"]["have"] <= 30
+    seqs = [frame.seq for frame in stand_in.frames]
+    assert seqs == sorted(set(seqs))
+    after = [frame for frame in stand_in.frames if frame.seq > 30]
+    assert after[0].seq >= 34  # what was said meanwhile is skipped, not sent later
+    span = after[-1].at - after[0].at
+    assert after[-1].seq - after[0].seq == pytest.approx(12.5 * span, abs=4)
+    assert 2 <= len(stand_in.stats) <= 8
+    assert stand_in.stats[-1]["dropped"] >= 3
+    assert stand_in.stats[-1]["latency_ms"] > 0
+
+
+def test_a_connection_that_can_not_come_back_says_so(visit, stand_in):
+    stand_in.cut_at, stand_in.refuse_s, stand_in.resume_seconds = 10, 60, 0.8
     page = visit()
     start(page)
-    page.get_by_text("The connection was lost").wait_for()
+    page.get_by_text("longer than a conversation is kept open").wait_for()
     link = page.get_by_role("link", name="See and hear the conversation")
     assert link.get_attribute("href").endswith(
         "/conversations/5c1b0c0e-0000-4000-8000-000000000000/"
@@ -199,15 +256,161 @@ def test_a_lost_connection_says_so_and_links_what_was_kept(visit, stand_in):
     assert page.get_by_role("button", name="Try again").is_visible()
 
 
+def test_a_place_in_the_queue_is_shown_kept_and_called(visit, stand_in):
+    stand_in.queue = [
+        {"position": 2, "of": 3, "eta_s": 130},
+        {"position": 1, "of": 2, "eta_s": 20},
+    ]
+    page = visit()
+    page.evaluate(
+        """
+        window.phases = [];
+        const talk = document.getElementById("talk");
+        new MutationObserver(() => phases.push(talk.dataset.phase)).observe(
+          talk, { attributeFilter: ["data-phase"] });
+        """
+    )
+    page.get_by_role("button", name="Talk to Ada").click()
+    page.get_by_text("Number 2 in the queue").wait_for()
+    assert page.title().startswith("(2) ")
+    page.get_by_text("You are next").wait_for()
+    page.locator("#talk[data-phase=live]").wait_for()
+    assert not page.title().startswith("(")
+    phases = page.evaluate("phases")
+    assert phases[phases.index("waiting") :] == ["waiting", "live"]
+    end(page)
+
+
+def test_the_queue_can_be_left(visit, stand_in):
+    stand_in.queue, stand_in.queue_s = [{"position": 9, "of": 9, "eta_s": 999}], 20
+    page = visit()
+    page.get_by_role("button", name="Talk to Ada").click()
+    page.get_by_role("button", name="Leave the queue").click()
+    page.locator("#talk[data-phase=idle]").wait_for()
+    page.wait_for_timeout(200)
+    assert stand_in.events[-1] == {"type": "leave"}
+
+
+def test_going_back_marks_the_text_and_goes_on(visit, stand_in):
+    page = visit()
+    page.set_viewport_size({"width": 360, "height": 780})
+    stand_in.at[20] = [{"kind": "notice", "code": "context_low", "text": "Soon full."}]
+    start(page)
+    page.get_by_text("Soon full.").wait_for()
+    page.get_by_role("button", name="Back 5 seconds").click()
+    page.get_by_text("One moment").wait_for()
+    page.locator("#talk[data-phase=live]").wait_for()
+    page.keyboard.press("r")
+    page.locator(".mark").nth(1).wait_for()
+    assert page.locator(".line .undone").count()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    end(page)
+    assert {"type": "rewind", "seconds": 5} in stand_in.events
+    assert {"type": "say_again"} in stand_in.events
+
+
+def test_wishes_for_the_sampling_are_sent_and_remembered(visit, stand_in):
+    page = visit()
+    page.get_by_text("Advanced: how it speaks").click()
+    page.get_by_label("Temperature of the words").fill("0.5")
+    page.get_by_label("Choice of words").fill("5000")
+    page.reload()
+    start(page)
+    end(page)
+    page.get_by_role("button", name="Again with the same seed").click()
+    page.locator("#talk[data-phase=live]").wait_for()
+    end(page)
+    first, second = stand_in.starts()
+    assert first["sampling"] == {"temperature_text": 0.5, "top_k_text": 1000}
+    assert second["sampling"]["seed"] == 7
+
+
+NO_MICROPHONE = (
+    "navigator.mediaDevices.getUserMedia = async () => "
+    "{{ throw new DOMException('', '{}'); }}"
+)
+
+
+def test_without_a_microphone_one_talks_by_sample_questions(visit, stand_in):
+    page = visit(
+        "delete window.AudioEncoder;" + NO_MICROPHONE.format("NotAllowedError")
+    )
+    start(page)
+    assert page.get_by_text("Live, without a microphone").is_visible()
+    assert page.get_by_text("is blocked").is_visible()
+    page.get_by_role("button", name="Where do you work?").click()
+    page.locator(".sample[aria-pressed=true]").wait_for()
+    page.locator(".sample[aria-pressed=true]").wait_for(state="detached")
+    page.wait_for_timeout(400)
+    end(page)
+    loud = [
+        np.abs(np.frombuffer(frame.payload, "<i2")).max() > 500
+        for frame in stand_in.frames
+    ]
+    assert 8 <= sum(loud) <= 18  # 1.1 s of speech
+    assert not loud[0]
+    assert not loud[-1]
+    seqs = [frame.seq for frame in stand_in.frames]
+    assert seqs == list(range(len(seqs)))
+
+
+def test_an_unplugged_microphone_is_replaced_by_the_default_one(visit, stand_in):
+    page = visit(
+        """
+        const ask = MediaDevices.prototype.getUserMedia;
+        MediaDevices.prototype.getUserMedia = async function (wanted) {
+          const stream = await ask.call(this, wanted);
+          window.track = stream.getAudioTracks()[0];
+          return stream;
+        };
+        """
+    )
+    start(page)
+    page.evaluate("track.stop(); track.dispatchEvent(new Event('ended'))")
+    page.get_by_text("The microphone was disconnected. Now using").wait_for()
+    before = len(stand_in.frames)
+    page.wait_for_timeout(800)
+    assert len(stand_in.frames) - before >= 5
+    assert page.evaluate("track.readyState") == "live"
+    end(page)
+
+
+def test_another_microphone_is_taken_in_mid_conversation(visit, stand_in):
+    page = visit()
+    start(page)
+    page.get_by_text("Microphone and loudspeaker").click()
+    names = page.get_by_label("Microphone", exact=True).locator("option")
+    other = names.nth(names.count() - 1).inner_text()
+    page.get_by_label("Microphone", exact=True).select_option(label=other)
+    page.get_by_text(f"Now using “{other}”").wait_for()
+    speakers = page.get_by_label("Loudspeaker").locator("option")
+    page.get_by_label("Loudspeaker").select_option(index=speakers.count() - 1)
+    before = len(stand_in.frames)
+    page.wait_for_timeout(800)
+    assert len(stand_in.frames) - before >= 5
+    end(page)
+    page.reload()
+    expect(page.locator("#microphone option:checked")).to_have_text(other)
+
+
+def test_a_decoder_that_fails_is_made_anew(visit, stand_in):
+    stand_in.broken_at = 15
+    page = visit()
+    start(page)
+    while not any(frame.seq > 25 for frame in stand_in.frames):
+        page.wait_for_timeout(50)
+    assert loudest(page, 2.2) > 0.1
+    assert page.locator("#talk").get_attribute("data-phase") == "live"
+    end(page)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("NotAllowedError", "is blocked"), ("NotFoundError", "No microphone was found")],
 )
 def test_a_refused_or_missing_microphone_says_what_to_do(visit, stand_in, name, words):
-    page = visit(
-        "navigator.mediaDevices.getUserMedia = async () => "
-        f"{{ throw new DOMException('', '{name}'); }}"
-    )
+    stand_in.missing = ("/static/samples/",)
+    page = visit(NO_MICROPHONE.format(name))
     page.get_by_role("button", name="Talk to Ada").click()
     page.get_by_text(words).wait_for()
     assert not stand_in.frames

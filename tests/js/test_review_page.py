@@ -50,6 +50,24 @@ DATA = {
         "stages": {"queue_ms": 8.0, "tick_ms": 21.0},
         "series": {"t": [0.0, 4.0], "p50_ms": [30.1, 31.0], "max_ms": [44.0, 90.1]},
     },
+    "notes": [
+        {
+            "at_s": 3.0,
+            "kind": "resumed",
+            "text": "The browser came back",
+            "pause_s": 2.31,
+        }
+    ],
+    "page": {
+        "latency_p50_ms": 212.0,
+        "latency_p95_ms": 240.5,
+        "buffer_p50_ms": 52.0,
+        "echo_p95": None,
+        "underruns": 3,
+        "skipped_ms": 0,
+        "stretched_ms": 35.0,
+        "series": {"t": [1.04], "latency_ms": [212.0]},
+    },
 }
 
 
@@ -193,9 +211,20 @@ def test_levels_that_are_not_there_yet_are_asked_for_again(review, stand_in):
 
 
 def test_a_conversation_without_words_or_frames_says_so(review):
-    page = review(transcript=[], latency=None)
+    page = review(transcript=[], latency=None, notes=[], page=None)
     assert page.get_by_text("Ada said no words").is_visible()
-    assert page.locator("#latency").is_hidden()
+    for part in ("#latency", "#story", "#heard"):
+        assert page.locator(part).is_hidden()
+
+
+def test_what_befell_it_and_what_was_heard(review):
+    page = review()
+    page.get_by_text("The browser came back, sound again after 2.3 s").wait_for()
+    page.locator("#notes button").click()
+    assert position(page) == 3.0
+    assert page.locator("#page-figures dd").all_inner_texts() == [
+        "212 ms", "241 ms", "52 ms", "3", "0.0 ms", "35 ms",
+    ]  # fmt: skip
 
 
 def test_a_recording_that_cannot_be_played_says_what_to_do(visit, stand_in):

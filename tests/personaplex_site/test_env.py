@@ -1,7 +1,7 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from personaplex_site.env import envbool, envint, envlist, envpath, envstr
+from personaplex_site.env import envbool, envint, envlist, envone, envpath, envstr
 
 
 def test_what_is_not_set_takes_the_default(monkeypatch, tmp_path):
@@ -42,3 +42,13 @@ def test_a_number_below_the_least_is_refused(monkeypatch):
 def test_empty_items_of_a_list_are_dropped(monkeypatch):
     monkeypatch.setenv("X", "a,, b ,")
     assert envlist("X", "") == ["a", "b"]
+
+
+def test_one_of_several(monkeypatch):
+    monkeypatch.delenv("X", raising=False)
+    assert envone("X", "slide", "end") == "slide"
+    monkeypatch.setenv("X", "end")
+    assert envone("X", "slide", "end") == "end"
+    monkeypatch.setenv("X", "End")
+    with pytest.raises(ImproperlyConfigured, match="one of slide, end, not 'End'"):
+        envone("X", "slide", "end")

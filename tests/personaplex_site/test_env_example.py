@@ -43,6 +43,11 @@ def settings_variables(monkeypatch):
 
     needed = ("SECRET_KEY", "WORKER_SECRET", "DATABASE_URL", "REDIS_URL")
     values = {name: os.environ[name] for name in needed}
+    monkeypatch.setattr(
+        env,
+        "envone",
+        lambda name, *choices: asked.setdefault(name, choices[0]),
+    )
     for reader in ("envstr", "envbool", "envint", "envlist", "envpath"):
         monkeypatch.setattr(env, reader, recording(getattr(env, reader)))
     for name in (ROOT / ".env.example").read_text().split():

@@ -3,11 +3,21 @@
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
 
 from personas import encoding
+from personas.decoding import decode
+from personas.models import PresetList
 from personas.uploads import VoiceUpload
 from tests import sounds
-from tests.factories import WorkerFactory
+from tests.factories import VoiceFactory, WorkerFactory
+
+PRESETS = {
+    "VARF0": "Variety, female 0",
+    "NATM1": "Natural, male 1",
+    "NATF1": "Natural, female 1",
+    "NATF0": "Natural, female 0",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +28,14 @@ def media(settings, tmp_path):
         "default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
     }
     return settings.MEDIA_ROOT
+
+
+@pytest.fixture(autouse=True)
+def decoding_here(monkeypatch):
+    """Without a process for each file; test_decoding_apart.py has the real way."""
+    monkeypatch.setattr(
+        "personas.tasks.decode_apart", lambda file, most, megabytes: decode(file, most)
+    )
 
 
 @pytest.fixture
@@ -47,6 +65,17 @@ def enqueued(monkeypatch):
     ids = []
     monkeypatch.setattr("personas.tasks.prepare_voice.delay", ids.append)
     return ids
+
+
+@pytest.fixture
+def presets(db):
+    """Four voices of the model that runs, by their names."""
+    WorkerFactory(fingerprint="model-1")
+    PresetList.objects.create(fingerprint="model-1", fetched_at=timezone.now())
+    return {
+        name: VoiceFactory(owner=None, preset=name, name=label, fingerprint="model-1")
+        for name, label in PRESETS.items()
+    }
 
 
 class StandInEncoder:

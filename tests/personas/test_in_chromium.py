@@ -108,6 +108,34 @@ def test_a_recording_is_made_heard_and_becomes_the_voice(page, live_server, pers
     assert persona.current.number == 2
 
 
+def test_a_voice_of_the_model_is_chosen_and_kept(page, live_server, presets):
+    page.goto(live_server.url + "/personas/new/")
+    page.fill("#id_name", "Nora")
+    page.select_option("#id_voice_choice", label="Natural, male 1 (NATM1)")
+    page.click("[data-submit]")
+    page.wait_for_url("**/personas/*-*/")
+    assert "Natural, male 1" in page.text_content("#voice")
+    page.select_option("#id_voice_choice", label="Variety, female 0 (VARF0)")
+    page.click("text=Save")
+    page.wait_for_selector(".notice.success")
+    assert "Variety, female 0" in page.text_content("#voice")
+
+
+def test_a_voice_that_gets_ready_throws_away_nothing_that_was_written(
+    page, live_server, persona, presets, recording
+):
+    page.goto(f"{live_server.url}/personas/{persona.pk}/")
+    page.set_input_files("#id_voice", file(recording))
+    page.fill("#id_role_prompt", "You sing.")
+    page.click("#voice-form [data-submit]")
+    page.wait_for_selector("#upload-ready:visible", timeout=20_000)
+    assert page.input_value("#id_role_prompt") == "You sing."
+    page.click("text=Save")
+    assert sample_seconds(page) == pytest.approx(12, abs=0.6)
+    assert persona.current.role_prompt == "You sing."
+    assert persona.current.voice.owner == persona.owner
+
+
 def test_a_take_that_is_too_short_cant_be_used(page, live_server, persona):
     page.goto(f"{live_server.url}/personas/{persona.pk}/")
     page.click("[data-record]")

@@ -1,10 +1,17 @@
+import re
+from datetime import timedelta
+
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
 
+from inference.models import Worker
 from personas.models import Persona
 from personas.uploads import VoiceUpload
+from tests.factories import VoiceFactory, WorkerFactory
 
 URL = "/personas/new/"
+LONG_AGO = timezone.now() - timedelta(hours=1)
 JSON = {"headers": {"accept": "application/json"}}
 
 
@@ -27,6 +34,51 @@ def test_it_makes_a_persona(client, alice):
     assert (persona.owner, persona.name) == (alice, "Nora")
     assert persona.current.role_prompt == "You bake.\nAlone."
     assert persona.current.voice is None
+
+
+def test_a_voice_of_the_model_is_chosen_to_begin_with(client, presets):
+    page = client.get(URL).content.decode()
+    chosen, *others = re.findall(r'<option value="(.*?)"( selected)?>(.*?)<', page)
+    assert chosen == (
+        str(presets["NATF0"].pk),
+        " selected",
+        "Natural, female 0 (NATF0)",
+    )
+    assert [(selected, label) for _, selected, label in others] == [
+        ("", "Natural, female 1 (NATF1)"),
+        ("", "Natural, male 1 (NATM1)"),
+        ("", "Variety, female 0 (VARF0)"),
+        ("", "Another voice each time, of the model’s own choice"),
+    ]
+    assert '<optgroup label="Voices that come with the model">' in page
+    assert "not as a recording" in page
+    client.post(URL, {"name": "Nora", "voice_choice": chosen[0]})
+    assert Persona.objects.get().current.voice == presets["NATF0"]
+
+
+def test_presets_of_other_models_are_not_offered(client, presets):
+    VoiceFactory(owner=None, preset="NATF3", fingerprint="older")
+    assert "NATF3" not in client.get(URL).content.decode()
+
+
+def test_while_no_worker_runs_the_last_models_voices_are_offered(client, presets):
+    WorkerFactory(fingerprint="older", last_seen_at=LONG_AGO)
+    Worker.objects.filter(fingerprint="model-1").update(ready=False)
+    assert "NATF0" in client.get(URL).content.decode()
+
+
+def test_without_any_model_the_page_says_when_there_are_voices(client, db):
+    page = client.get(URL).content.decode()
+    assert "appear here once a voice engine runs" in page
+
+
+def test_own_recordings_can_be_chosen_again(client, alice, bob):
+    mine = VoiceFactory(owner=alice, name="Alice", seconds=11.6)
+    VoiceFactory(owner=bob, name="Bob")
+    page = client.get(URL).content.decode()
+    assert re.search(rf'value="{mine.pk}">Alice, 12 s, \d+ \w+ \d+<', page)
+    assert '<optgroup label="Your own recordings">' in page
+    assert "Bob" not in page
 
 
 def test_an_empty_role_prompt_is_allowed(client):

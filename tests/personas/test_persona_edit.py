@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from tests.factories import PersonaVersionFactory, VoiceFactory
@@ -46,10 +48,79 @@ def test_bad_fields_change_nothing(client, alice, persona, url):
     assert persona.versions.count() == 1
 
 
+def save(client, url, persona, **changes):
+    """As the page sends it: with what it showed beside what was chosen."""
+    page = client.get(url).content.decode()
+    hidden = re.search(r'name="initial-voice_choice"(?: value="(.*?)")?', page)
+    shown = hidden[1] or ""
+    fields = {"name": persona.name, "role_prompt": persona.current.role_prompt}
+    fields |= {"voice_choice": shown, "initial-voice_choice": shown}
+    return client.post(url, {**fields, **changes})
+
+
+def test_a_preset_is_chosen_without_an_upload(client, alice, persona, url, presets):
+    client.force_login(alice)
+    save(client, url, persona, voice_choice=presets["NATM1"].pk)
+    assert persona.current.voice == presets["NATM1"]
+    page = client.get(url).content.decode()
+    assert f'value="{presets["NATM1"].pk}" selected' in page
+    assert "a voice that came with the model" in page
+
+
 def test_the_voice_can_be_removed(client, alice, persona, url):
     persona.revise(voice=VoiceFactory(owner=alice))
     client.force_login(alice)
-    client.post(f"{url}voice/remove/")
+    save(client, url, persona, voice_choice="")
+    assert persona.current.voice is None
+
+
+def test_a_voice_that_came_since_the_page_was_opened_stays(client, alice, persona, url):
+    client.force_login(alice)
+    voice = VoiceFactory(owner=alice)
+    persona.revise(voice=voice)
+    fields = {
+        "voice_choice": "",
+        "initial-voice_choice": "",
+        "role_prompt": "You sing.",
+    }
+    client.post(url, {"name": "Ada", **fields})
+    assert (persona.current.voice, persona.current.role_prompt) == (voice, "You sing.")
+
+
+def test_the_preset_of_an_older_model_is_shown_as_that_of_today(
+    client, alice, persona, url, presets
+):
+    old = VoiceFactory(owner=None, preset="NATF1", fingerprint="older")
+    persona.revise(voice=old)
+    client.force_login(alice)
+    page = client.get(url).content.decode()
+    assert f'value="{presets["NATF1"].pk}" selected' in page
+    save(client, url, persona)
+    assert persona.current.voice == old
+    assert persona.versions.count() == 2
+
+
+def test_a_preset_that_the_model_lacks_is_told(client, alice, persona, url, presets):
+    old = VoiceFactory(owner=None, preset="VARF4", fingerprint="older", name="Var F4")
+    persona.revise(voice=old)
+    client.force_login(alice)
+    page = client.get(url).content.decode()
+    assert "The voice “Var F4” came with another model" in page
+    assert f'value="{old.pk}" selected>Var F4 (cannot be used now)' in page
+    assert "Var F4: not in this model" in client.get("/").content.decode()
+
+
+@pytest.mark.parametrize("whose", ["a stranger's", "deleted", "none"])
+def test_what_one_may_not_use_is_refused(client, alice, bob, persona, url, whose):
+    voice = VoiceFactory(owner=bob if whose == "a stranger's" else alice)
+    if whose == "deleted":
+        voice.erase(None)
+    client.force_login(alice)
+    response = save(
+        client, url, persona, voice_choice="x" if whose == "none" else voice.pk
+    )
+    assert response.status_code == 400
+    assert "not there any more" in response.content.decode()
     assert persona.current.voice is None
 
 
@@ -63,7 +134,7 @@ def test_the_last_upload_is_told(client, alice, persona, upload, url, last):
     )
 
 
-@pytest.mark.parametrize("path", ["", "delete/", "voice/", "voice/remove/"])
+@pytest.mark.parametrize("path", ["", "delete/", "voice/"])
 def test_a_stranger_finds_nothing(client, bob, persona, url, path):
     client.force_login(bob)
     assert client.post(url + path, {"name": "Mine"}).status_code == 404

@@ -12,6 +12,7 @@ from django.utils import timezone
 from inference.errors import NoWorker, WorkerLost
 from personas import tasks
 from personas.decoding import decode
+from personas.decoding_apart import decode_apart
 from personas.encoding import Encoded
 from personas.errors import NotPrepared
 from personas.models import Voice
@@ -235,8 +236,9 @@ def test_the_lease_is_extended_while_one_call_takes_long(upload, encoder, monkey
     assert upload.state == State.READY
 
 
-def test_it_is_really_encoded_without_a_worker(upload):
-    """The whole way, with the neural network in its own process."""
+def test_it_is_really_encoded_without_a_worker(upload, monkeypatch):
+    """The whole way, with FFmpeg and the neural network each in its own process."""
+    monkeypatch.setattr(tasks, "decode_apart", decode_apart)
     run(upload)
     assert upload.state == State.READY, upload.error_text
     assert upload.voice.prompt.size > 10_000

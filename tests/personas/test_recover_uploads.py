@@ -7,7 +7,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
-from personas.tasks import delete_failed_uploads, prepare_voice, recover_uploads
+from personas.tasks import clean_up_voices, prepare_voice, recover_uploads
 from personas.uploads import QUEUE_PATIENCE, VoiceUpload
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -67,7 +67,7 @@ def test_what_a_killed_encoder_left_is_deleted(settings):
         folder.mkdir(parents=True)
         (folder / "sample.f32").touch()
     os.utime(old, (0, 0))
-    delete_failed_uploads()
+    clean_up_voices()
     assert fresh.exists()
     assert not old.exists()
 
@@ -76,5 +76,5 @@ def test_failed_uploads_are_forgotten_after_a_day(upload, persona, recording):
     age(upload, state="failed", created_at=timezone.now() - timedelta(hours=25))
     fresh = VoiceUpload.receive(persona, ContentFile(recording, "x"))
     age(fresh, state="failed")
-    delete_failed_uploads()
+    clean_up_voices()
     assert list(VoiceUpload.objects.all()) == [fresh]

@@ -11,54 +11,15 @@
 // with their part of x. The second suits many rows: there x is the larger traffic, and
 // more matrix rows share what a warp reads of it.
 
-typedef unsigned int u32;
-typedef unsigned short u16;
+#include "formats.cuh"
+#include "launch.cuh"
 
 #define WARPS 8
 #define SETS (WARPS / SLICES)
-#define VECTORS (FORMAT == 0 ? 4 : FORMAT == 3 ? 1 : 2)
 #define ROWS (16 * R)
 #define PITCH (ROWS + 8)
 #define COLUMNS (8 * NT)
 #define STAGE_BYTES (R * VECTORS * 512 + COLUMNS * 128)
-
-__device__ __forceinline__ u32 fma2(u32 a, u32 b, u32 c) {
-  u32 d;
-  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
-  return d;
-}
-
-__device__ __forceinline__ u16 to_bf16(float x) {
-  u16 d;
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(d) : "f"(x));
-  return d;
-}
-
-__device__ __forceinline__ float from_bf16(u16 x) {
-  return __uint_as_float((u32)x << 16);
-}
-
-__device__ __forceinline__ float from_half(u16 x) {
-  float d;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(d) : "h"(x));
-  return d;
-}
-
-// Two bytes at bits 0 and 16 to a pair of bf16, exactly.
-__device__ __forceinline__ u32 pair8(u32 w) {
-#if FORMAT == 1
-  u32 low = (w & 0x007F007Fu) | 0x43004300u;   // 128 + the low 7 bits
-  u32 high = (w & 0x00800080u) | 0x43004300u;  // 128, or 256 if negative
-  return fma2(high, 0xBF80BF80u, low);
-#else
-  u32 bits = ((w << 8) & 0x80008000u) | ((w << 4) & 0x07F007F0u);
-  return fma2(bits, 0x7B807B80u, 0x80008000u);  // times 2^120
-#endif
-}
-
-__device__ __forceinline__ u32 pair4(u32 w) {
-  return fma2((w & 0x000F000Fu) | 0x43004300u, 0x3F803F80u, 0xC308C308u);
-}
 
 __device__ __forceinline__ void mma(float* c, const u32* a, u32 b0, u32 b1) {
   asm(
@@ -66,21 +27,6 @@ __device__ __forceinline__ void mma(float* c, const u32* a, u32 b0, u32 b1) {
       "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-// Of a block of 64 columns of 16 rows, the left operand of step j.
-__device__ __forceinline__ void fragment(const uint4* v, int j, u32* a) {
-#if FORMAT == 0
-  a[0] = v[j].x, a[1] = v[j].y, a[2] = v[j].z, a[3] = v[j].w;
-#elif FORMAT == 3
-  const u32 t = (j < 2 ? v[0].x : v[0].y) >> (8 * (j % 2));
-  const u32 b = (j < 2 ? v[0].z : v[0].w) >> (8 * (j % 2));
-  a[0] = pair4(t), a[1] = pair4(b), a[2] = pair4(t >> 4), a[3] = pair4(b >> 4);
-#else
-  const u32 t = j == 0 ? v[0].x : j == 1 ? v[0].y : j == 2 ? v[0].z : v[0].w;
-  const u32 b = j == 0 ? v[1].x : j == 1 ? v[1].y : j == 2 ? v[1].z : v[1].w;
-  a[0] = pair8(t), a[1] = pair8(b), a[2] = pair8(t >> 8), a[3] = pair8(b >> 8);
-#endif
 }
 
 __device__ __forceinline__ void copy16(u32 to, const void* from, int bytes) {
@@ -95,7 +41,7 @@ __device__ __forceinline__ uint4 read16(u32 from) {
   return v;
 }
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS)
+extern "C" __global__ void __launch_bounds__(32 * WARPS, STAGES ? 1 : 2)
 skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* x,
        u16* out, int M, int N, int K) {
   extern __shared__ float sums[];  // [WARPS][COLUMNS][PITCH]
@@ -135,8 +81,7 @@ skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* 
     }
   };
   for (int i = 0; i < STAGES - 1 && i < per_slice; i++) fetch(i);
-  asm volatile("griddepcontrol.launch_dependents;");
-  asm volatile("griddepcontrol.wait;" ::: "memory");
+  after_the_one_before();
   for (int i = 0; i < STAGES - 1; i++) {
     if (i < per_slice) fetch_x(i);
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -218,6 +163,21 @@ skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* 
   }
   __syncthreads();
 #else
+#define X_DEPTH 2  // DEPTH is a multiple of it
+#if FORMAT == 3
+  u32 scale_ahead[X_DEPTH][R];
+  auto fetch_scale = [&](int at, int block) {
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+      const int group = min(group0 + r, groups - 1);
+      scale_ahead[at][r] =
+          ((const u32*)scales)[((long long)group * blocks + first + block) * 8 + g];
+    }
+  };
+#pragma unroll
+  for (int i = 0; i < X_DEPTH; i++)
+    if (i < per_slice) fetch_scale(i, i);
+#endif
   uint4 ahead[DEPTH][R][VECTORS];
   auto fetch = [&](int at, int block) {
 #pragma unroll
@@ -237,8 +197,23 @@ skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* 
 #pragma unroll
   for (int i = 0; i < DEPTH; i++)
     if (i < per_slice) fetch(i, i);
-  asm volatile("griddepcontrol.launch_dependents;");
-  asm volatile("griddepcontrol.wait;" ::: "memory");
+  after_the_one_before();
+
+  // x lies in L2, but even that takes as long as a block of the matrix.
+  uint4 x_ahead[X_DEPTH][NT][2];
+  auto fetch_x = [&](int at, int block) {
+    const u16* from = x + (long long)(m0 + g) * K + (first + block) * 64 + 16 * t;
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+      const uint4 none = {};
+      const uint4* row = (const uint4*)(from + (long long)8 * n * K);
+      const bool there = m0 + 8 * n + g < M && block < per_slice;
+      x_ahead[at][n][0] = there ? row[0] : none;
+      x_ahead[at][n][1] = there ? row[1] : none;
+    }
+  };
+#pragma unroll
+  for (int i = 0; i < X_DEPTH; i++) fetch_x(i, i);
 
   for (int start = 0; start < per_slice; start += DEPTH) {
 #pragma unroll
@@ -255,22 +230,20 @@ skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* 
       float scale[R][2];
 #pragma unroll
       for (int r = 0; r < R; r++) {
-        const int group = min(group0 + r, groups - 1);
-        const u32 both = ((const u32*)scales)[
-            ((long long)group * blocks + first + block) * 8 + g];
-        scale[r][0] = from_half(both & 0xFFFF), scale[r][1] = from_half(both >> 16);
+        scale[r][0] = from_half(scale_ahead[i % X_DEPTH][r] & 0xFFFF);
+        scale[r][1] = from_half(scale_ahead[i % X_DEPTH][r] >> 16);
       }
+      if (block + X_DEPTH < per_slice) fetch_scale(i % X_DEPTH, block + X_DEPTH);
 #endif
-      const u16* from = x + (long long)(m0 + g) * K + (first + block) * 64 + 16 * t;
+      uint4 b[NT][2];
+#pragma unroll
+      for (int n = 0; n < NT; n++)
+        b[n][0] = x_ahead[i % X_DEPTH][n][0], b[n][1] = x_ahead[i % X_DEPTH][n][1];
+      fetch_x(i % X_DEPTH, block + X_DEPTH);
 #pragma unroll
       for (int n = 0; n < NT; n++) {
-        uint4 b[2] = {};
-        if (m0 + 8 * n + g < M) {
-          const uint4* at = (const uint4*)(from + (long long)8 * n * K);
-          b[0] = at[0], b[1] = at[1];
-        }
-        const u32 bs[8] = {b[0].x, b[0].y, b[0].z, b[0].w,
-                           b[1].x, b[1].y, b[1].z, b[1].w};
+        const u32 bs[8] = {b[n][0].x, b[n][0].y, b[n][0].z, b[n][0].w,
+                           b[n][1].x, b[n][1].y, b[n][1].z, b[n][1].w};
 #pragma unroll
         for (int r = 0; r < R; r++) {
 #if FORMAT == 3

@@ -1,8 +1,7 @@
 """The Mimi codec: 80 ms of sound to 8 codes and back, whole or frame by frame.
 
 Owns the order of the parts and their streaming state. Knows no sessions, slots,
-files or devices. All arithmetic is fp32; on CUDA it is the caller who decides
-whether convolutions may use TF32 (``torch.backends.cudnn.allow_tf32``).
+files or devices. All arithmetic is fp32, where ``fp32_convolutions`` was called.
 """
 
 from __future__ import annotations
@@ -21,6 +20,12 @@ from inference.network.mimi.init import init_codec
 from inference.network.mimi.quantizer import Quantizer
 from inference.network.mimi.streaming import Step, StreamingLayer, StreamState
 from inference.network.mimi.transformer import Transformer
+
+
+def fp32_convolutions() -> None:
+    """On CUDA too, where PyTorch's default is TF32. That chose another code in one of
+    600, and not the same ones for every number of sessions in a batch."""
+    torch.backends.cudnn.allow_tf32 = False
 
 
 class Mimi(nn.Module):

@@ -1,8 +1,10 @@
-// Between samples at 48 kHz and payloads on the wire: Opus by WebCodecs, or PCM.
+// Between samples at 48 kHz and payloads on the wire: Opus by WebCodecs (in packets of
+// 80 ms, or of 20 ms that we join), or PCM.
 // Each has an encoder { encode(samples, seq), close() } and a decoder
 // { decode(payload, seq), close() } that hand their results to callbacks in order.
 
-import { CONTEXT_RATE, FRAME_MS, OPUS, PCM } from "./protocol.js";
+import { joinPackets } from "./opus_packets.js";
+import { CONTEXT_RATE, CONTEXT_SAMPLES, FRAME_MS, OPUS, PCM } from "./protocol.js";
 import { DELAY, Doubler, Halver, fromInt16, toInt16 } from "./resample.js";
 
 const FRAME_US = FRAME_MS * 1000;
@@ -23,20 +25,47 @@ const ENCODER = {
     packetlossperc: 0,
   },
 };
+const PIECES = 4; // of 20 ms
+const PIECES_ENCODER = {
+  ...ENCODER,
+  opus: { ...ENCODER.opus, frameDuration: FRAME_US / PIECES },
+};
+const PROBE_MS = 1000;
 const DECODER = { codec: "opus", sampleRate: CONTEXT_RATE, numberOfChannels: 1 };
 
-/** "opus" where this browser can do 80 ms Opus packets both ways, else "pcm". */
+/** The first of "opus", "opusPieces" and "pcm" that this browser can do both ways. */
 export async function supportedAudio(scope = globalThis) {
   if (!scope.AudioEncoder || !scope.AudioDecoder || !scope.AudioData) return "pcm";
   try {
-    const encoder = await scope.AudioEncoder.isConfigSupported(ENCODER);
     const decoder = await scope.AudioDecoder.isConfigSupported(DECODER);
+    if (!decoder.supported) return "pcm";
     // A browser that does not know frameDuration would send 20 ms packets.
-    const framed = encoder.config?.opus?.frameDuration === FRAME_US;
-    return encoder.supported && decoder.supported && framed ? "opus" : "pcm";
+    const encoder = await scope.AudioEncoder.isConfigSupported(ENCODER).catch(() => null);
+    const framed = encoder?.config?.opus?.frameDuration === FRAME_US;
+    if (encoder?.supported && framed) return "opus";
+    return (await piecesWork()) ? "opusPieces" : "pcm";
   } catch {
     return "pcm";
   }
+}
+
+// Only a try tells whether what it encodes can be joined, and whether it decodes that.
+function piecesWork() {
+  return new Promise((resolve) => {
+    const done = (works) => {
+      clearTimeout(limit);
+      encoder?.close();
+      decoder?.close();
+      resolve(works);
+    };
+    const limit = setTimeout(() => done(false), PROBE_MS);
+    const fail = () => done(false);
+    const heard = (samples, seq) => seq === 1 && done(samples.length === CONTEXT_SAMPLES);
+    const decoder = new OpusDecoder(heard, fail);
+    const encoder = new OpusPiecesEncoder((payload, seq) => decoder.decode(payload, seq), fail);
+    const tone = Float32Array.from({ length: CONTEXT_SAMPLES }, (_, i) => 0.1 * Math.sin(i / 20));
+    for (const seq of [0, 1, 2]) encoder.encode(tone, seq);
+  });
 }
 
 // WebCodecs counts time by itself from the first timestamp on: after a gap what comes out
@@ -66,18 +95,23 @@ class Tickets {
 class OpusEncoder {
   kind = OPUS;
 
-  constructor(onPayload, onFailure) {
+  constructor(onPayload, onFailure, config = ENCODER) {
     this.tickets = new Tickets();
+    this.onPayload = onPayload;
     this.encoder = new AudioEncoder({
       output: (chunk) => {
-        const payload = new Uint8Array(chunk.byteLength);
-        chunk.copyTo(payload);
-        const seq = this.tickets.redeem(chunk.timestamp);
-        if (seq !== undefined) onPayload(payload, seq);
+        const packet = new Uint8Array(chunk.byteLength);
+        chunk.copyTo(packet);
+        this.take(packet, chunk.timestamp);
       },
       error: onFailure,
     });
-    this.encoder.configure(ENCODER);
+    this.encoder.configure(config);
+  }
+
+  take(packet, timestamp) {
+    const seq = this.tickets.redeem(timestamp);
+    if (seq !== undefined) this.onPayload(packet, seq);
   }
 
   /** False when the frame had to be dropped. */
@@ -99,6 +133,24 @@ class OpusEncoder {
 
   close() {
     if (this.encoder.state !== "closed") this.encoder.close();
+  }
+}
+
+class OpusPiecesEncoder extends OpusEncoder {
+  constructor(onPayload, onFailure) {
+    super(onPayload, onFailure, PIECES_ENCODER);
+    this.pieces = [];
+  }
+
+  // One frame in, four packets out, in order: the clock of the tickets has no gaps.
+  take(packet, timestamp) {
+    if (!this.pieces.length) this.begins = timestamp;
+    this.pieces.push(packet);
+    if (this.pieces.length < PIECES) return;
+    const joined = joinPackets(this.pieces);
+    this.pieces = [];
+    // Null: the encoder changed its mode within the frame. It counts as missing.
+    if (joined) super.take(joined, this.begins);
   }
 }
 
@@ -163,8 +215,10 @@ class PcmDecoder {
   close() {}
 }
 
-/** `delayMs`: what coding and decoding add on both ways (look-ahead, filters). */
+/** `delayMs`: what coding and decoding add on both ways (look-ahead, filters). The site's
+ * Opus is the low-delay kind. */
 export const AUDIO_KINDS = {
-  opus: { Encoder: OpusEncoder, Decoder: OpusDecoder, delayMs: 2 * 6.5 },
-  pcm: { Encoder: PcmEncoder, Decoder: PcmDecoder, delayMs: (2 * 1000 * DELAY) / CONTEXT_RATE },
+  opus: { wire: "opus", Encoder: OpusEncoder, Decoder: OpusDecoder, delayMs: 6.5 + 2.5 },
+  opusPieces: { wire: "opus", Encoder: OpusPiecesEncoder, Decoder: OpusDecoder, delayMs: 6.5 + 2.5 },
+  pcm: { wire: "pcm", Encoder: PcmEncoder, Decoder: PcmDecoder, delayMs: (2 * 1000 * DELAY) / CONTEXT_RATE },
 };

@@ -1,48 +1,70 @@
-// One live conversation: microphone → socket → loudspeaker. Knows no page: it tells a
+// One live conversation: microphone → link → loudspeaker. Knows no page: it tells a
 // listener what happens.
 
 import { AUDIO_KINDS } from "./audio_kinds.js";
+import { EchoMeter } from "./echo.js";
+import { Envelope } from "./envelope.js";
 import { LatencyMeter } from "./latency.js";
 import { Level } from "./level.js";
-import { Microphone, openMicrophone } from "./microphone.js";
-import { AUDIO_FAILED, MICROPHONE_LOST, closeProblem, microphoneProblem } from "./problems.js";
+import { Link } from "./link.js";
+import { Mended } from "./mended.js";
+import { Microphone, openMicrophone, stopTracks } from "./microphone.js";
+import { pageStats } from "./page_stats.js";
+import { AUDIO_FAILED, microphoneProblem } from "./problems.js";
 import { CONTEXT_RATE } from "./protocol.js";
-import { ConversationSocket } from "./socket.js";
 import { Speaker } from "./speaker.js";
+import { UserInput } from "./user_input.js";
 
 const END_ANSWER_MS = 4000; // how long we wait for `ended` after asking for it
+const SECOND_MS = 1000;
+const STARTED_MS = 3000; // by then the browser should have begun to play
+const FORGET_AFTER = 50; // frames; an encoder gives a frame back long before, or never
 
 export class LiveConversation {
   /**
-   * `listener`: { state(name), microphoneOpen(), ready(event), text(frame, piece),
-   * ended(event), problem(problem) }; exactly one of the last two is called, once, at
-   * the end.
+   * `sampling`: what `start` asks for. `devices`: { microphone, loudspeaker } ids, "" for
+   * the default. `withoutMicrophone`: go on when none can be had. `listener`: { state(event),
+   * waiting(event), microphone(label or null, problem or null, reason), silenced(bool),
+   * ready(event), text(frame, piece), rewound(event), notice(event), lost(untilMs), echo(),
+   * paused(bool), ended(event), problem(problem) }; exactly one of the last two is called,
+   * once, at the end.
    */
-  constructor({ url, worklets, audio, listener }) {
+  constructor({ url, worklets, audio, sampling, devices, withoutMicrophone, listener }) {
     this.audio = AUDIO_KINDS[audio];
-    this.start = { audio };
-    this.url = url;
-    this.worklets = worklets;
-    this.listener = listener;
+    this.start = { audio: this.audio.wire };
+    if (Object.keys(sampling).length) this.start.sampling = sampling;
+    Object.assign(this, { url, worklets, devices, withoutMicrophone, listener });
     this.muted = false;
     this.seq = 0; // of the next microphone frame
+    this.lastPlayed = -1;
     this.flow = { sent: 0, received: 0, late: 0, dropped: 0 };
-    this.playback = { depthMs: 0, targetMs: 0, underruns: 0, droppedMs: 0 };
+    this.playback = { depthMs: 0, jitterMs: 0, underruns: 0, stretchedMs: 0, skippedMs: 0 };
     this.mutedFrames = new Set(); // seqs inside the encoder that were muted
     this.latency = new LatencyMeter(CONTEXT_RATE);
+    this.echo = new EchoMeter();
+    this.heardLevels = new Envelope(CONTEXT_RATE, (bin, power) => this.echo.addHeard(bin, power));
   }
 
   /** Call it from a click: the browser lets sound begin only then. */
   async begin() {
     this.context = new AudioContext({ sampleRate: CONTEXT_RATE, latencyHint: "interactive" });
+    this.context.onstatechange = () => this.#contextChanged();
     this.context.resume();
     // The persona is primed while the browser asks for the microphone.
-    this.socket = new ConversationSocket(this.url, this.start, {
-      event: (event) => this.#event(event),
-      frame: (frame) => this.#frame(frame),
-      closed: (code) => this.#finish("problem", closeProblem(code, this.live)),
+    this.link = new Link({
+      url: this.url,
+      start: this.start,
+      have: () => this.lastPlayed,
+      listener: {
+        event: (event) => this.#event(event),
+        frame: (frame) => this.#frame(frame),
+        lost: (until) => this.listener.lost(until),
+        over: (problem) => this.#finish("problem", problem),
+      },
     });
-    const stream = openMicrophone();
+    this.link.open();
+    setTimeout(() => this.#contextChanged(), STARTED_MS);
+    const stream = openMicrophone(this.devices.microphone);
     stream.catch(() => {}); // handled below; it may fail before the worklets are there
     try {
       await Promise.all(this.worklets.map((path) => this.context.audioWorklet.addModule(path)));
@@ -53,64 +75,95 @@ export class LiveConversation {
     }
     if (this.closed) return stream.then(stopTracks, () => {});
     this.#openSpeaker();
-    await this.#openMicrophone(stream);
+    this.#openInput();
+    await this.#takeMicrophone(stream, "first");
   }
 
   #openSpeaker() {
     this.speaker = new Speaker(this.context, (report) => this.#played(report));
     this.agentLevel = new Level(this.speaker.meter);
     const play = (samples, seq) => this.speaker.play(samples, seq);
-    this.decoder = new this.audio.Decoder(play, () => this.#finish("problem", AUDIO_FAILED));
+    const giveUp = () => this.#finish("problem", AUDIO_FAILED);
+    this.decoder = new Mended((failed) => new this.audio.Decoder(play, failed), giveUp);
+    if (this.devices.loudspeaker) this.setLoudspeaker(this.devices.loudspeaker).catch(() => {});
   }
 
-  async #openMicrophone(opening) {
-    let stream;
+  #openInput() {
+    const send = (payload, seq) => this.#send(payload, seq);
+    const giveUp = () => this.#finish("problem", AUDIO_FAILED);
+    this.encoder = new Mended((failed) => new this.audio.Encoder(send, failed), giveUp);
+    this.input = new UserInput(this.context, (samples, end) => this.#captured(samples, end));
+    this.userLevel = new Level(this.input.meter);
+  }
+
+  // `reason`: "first", "chosen", "lost" or "again". Without a microphone the user is silent.
+  async #takeMicrophone(opening, reason) {
+    let stream = null;
     try {
       stream = await opening;
+      if (this.closed) return stopTracks(stream);
+      const listener = {
+        lost: () => this.findMicrophone("lost"),
+        silenced: (silenced) => this.listener.silenced(silenced),
+      };
+      this.input.set(new Microphone(this.context, stream, listener));
+      this.microphoneAsked = true;
+      this.listener.microphone(this.input.microphone, null, reason);
     } catch (error) {
-      this.#finish("problem", microphoneProblem(error));
-      return;
+      if (stream) stopTracks(stream);
+      if (this.closed) return;
+      const problem = microphoneProblem(error);
+      if (reason === "first" && !this.withoutMicrophone) {
+        this.#finish("problem", problem);
+        return;
+      }
+      this.microphoneAsked = true;
+      this.listener.microphone(this.input.microphone ?? null, problem, reason);
     }
-    if (this.closed) {
-      stopTracks(stream);
-      return;
-    }
-    this.encoder = new this.audio.Encoder(
-      (payload, seq) => this.#send(payload, seq),
-      () => this.#finish("problem", AUDIO_FAILED),
-    );
-    try {
-      this.microphone = new Microphone(
-        this.context,
-        stream,
-        (samples, end) => this.#captured(samples, end),
-        () => this.#finish("problem", MICROPHONE_LOST),
-      );
-    } catch (error) {
-      stopTracks(stream);
-      this.#finish("problem", microphoneProblem(error));
-      return;
-    }
-    this.userLevel = new Level(this.microphone.meter);
-    this.listener.microphoneOpen();
+  }
+
+  /** Another microphone in mid-conversation; the old one stays where it can't be had. */
+  setMicrophone(deviceId) {
+    this.devices.microphone = deviceId;
+    return this.#takeMicrophone(openMicrophone(deviceId), "chosen");
+  }
+
+  /** The default microphone in place of one that went away, or of none. */
+  findMicrophone(reason) {
+    this.input.set(null);
+    return this.#takeMicrophone(openMicrophone(""), reason);
+  }
+
+  /** Rejects where the device can't be had. */
+  async setLoudspeaker(deviceId) {
+    await this.context.setSinkId?.(deviceId);
+    this.devices.loudspeaker = deviceId;
   }
 
   #captured(samples, end) {
-    if (!this.live) return; // what was said before `ready` is dropped, never burst
+    // What was said before `ready` is dropped, never burst; nor does the clock begin
+    // while the browser still asks for the microphone.
+    if (!this.ready || !this.microphoneAsked) return;
     const seq = this.seq;
     this.seq += 1;
-    if (this.muted) {
+    this.heardLevels.add(samples, end - samples.length);
+    if (!this.link.live) {
+      this.flow.dropped += 1; // while it reconnects; never sent later
+      return;
+    }
+    if (this.muted && !this.input.samplePlaying) {
       samples.fill(0);
       this.mutedFrames.add(seq);
     }
+    this.mutedFrames.delete(seq - FORGET_AFTER);
     this.latency.sent(seq, end, performance.now());
-    if (!this.encoder.encode(samples, seq)) this.flow.dropped += 1;
+    if (!this.encoder.run("encode", samples, seq)) this.flow.dropped += 1;
   }
 
   #send(payload, seq) {
     const muted = this.mutedFrames.delete(seq);
     if (this.closed) return;
-    if (this.socket.sendFrame(this.encoder.kind, seq, payload, muted)) this.flow.sent += 1;
+    if (this.link.sendFrame(this.encoder.kind, seq, payload, muted)) this.flow.sent += 1;
     else this.flow.dropped += 1;
   }
 
@@ -119,26 +172,34 @@ export class LiveConversation {
     if (frame.late) this.flow.late += 1;
     if (frame.droppedBefore) this.flow.dropped += 1;
     this.latency.received(frame.seq, frame.pathMs, performance.now());
-    this.decoder?.decode(frame.payload, frame.seq);
+    this.decoder?.run("decode", frame.payload, frame.seq);
   }
 
   #played(report) {
-    for (const { seq, at } of report.played) this.latency.played(seq, at);
+    for (const { seq, at } of report.played) {
+      this.latency.played(seq, at);
+      this.lastPlayed = Math.max(this.lastPlayed, seq);
+    }
+    for (const { bin, power } of report.loudness) this.echo.addPlayed(bin, power);
     this.playback = report;
   }
 
   #event(event) {
     switch (event.type) {
-      case "state":
-        this.listener.state(event.state);
-        break;
       case "ready":
-        this.ready = event;
-        this.live = true;
-        this.listener.ready(event);
+        this.#ready(event);
         break;
       case "text":
         this.listener.text(event.frame, event.piece);
+        break;
+      case "rewound":
+        this.speaker?.reset();
+        this.listener.rewound(event);
+        break;
+      case "state":
+      case "waiting":
+      case "notice":
+        this.listener[event.type](event);
         break;
       case "error":
         this.#finish("problem", event);
@@ -150,23 +211,71 @@ export class LiveConversation {
     }
   }
 
+  #ready(event) {
+    // Seqs go on over a resume; a site that has seen more than we know of says so.
+    this.seq = Math.max(this.seq, event.next_seq ?? 0);
+    if (this.ready) this.speaker?.reset();
+    this.second ??= setInterval(() => this.#everySecond(), SECOND_MS);
+    this.ready = event;
+    this.listener.ready(event);
+  }
+
+  #everySecond() {
+    if (!this.link.live) return;
+    if (this.echo.measure() && this.input?.microphone && !this.muted) this.listener.echo();
+    this.link.send({ type: "stats", ...pageStats(this, document.hidden) });
+  }
+
+  #contextChanged() {
+    if (this.closed) return;
+    this.listener.paused(this.context.state !== "running");
+  }
+
+  /** Lets the sound go on where the browser paused it; best from a click. */
+  wake() {
+    if (this.context?.state !== "running") this.context?.resume();
+  }
+
   setMuted(muted) {
     this.muted = muted;
+  }
+
+  rewind(seconds) {
+    this.link.send({ type: "rewind", seconds });
+  }
+
+  sayAgain() {
+    this.link.send({ type: "say_again" });
+  }
+
+  /** Plays a recorded question into the conversation, in place of the microphone. */
+  async playSample(bytes, onEnd) {
+    const buffer = await this.context.decodeAudioData(bytes);
+    if (this.closed || !this.input) return onEnd();
+    this.input.play(buffer, onEnd);
+  }
+
+  /** Gives up the place in the queue. */
+  leave() {
+    this.link.send({ type: "leave" });
+    this.close();
   }
 
   /** Asks the site to end it; `ended` follows. */
   end() {
     if (this.closed || this.endAsked) return;
-    this.endAsked = setTimeout(
-      () => this.#finish("ended", { reason: "user_ended", text: "You ended the conversation" }),
-      END_ANSWER_MS,
-    );
-    this.socket.send({ type: "end" });
+    const ended = { reason: "user_ended", text: "You ended the conversation" };
+    if (!this.link.live) {
+      this.#finish("ended", ended); // nobody to ask: the site ends it by itself soon
+      return;
+    }
+    this.endAsked = setTimeout(() => this.#finish("ended", ended), END_ANSWER_MS);
+    this.link.send({ type: "end" });
   }
 
   /** Latency now and what it is made of, or null. */
   latencyNow() {
-    const devices = (this.microphone?.delayMs ?? 0) + (this.speaker?.delayMs ?? 0);
+    const devices = (this.input?.delayMs ?? 0) + (this.speaker?.delayMs ?? 0);
     return this.latency.summary(devices + this.audio.delayMs);
   }
 
@@ -180,15 +289,12 @@ export class LiveConversation {
   close() {
     this.closed = true;
     clearTimeout(this.endAsked);
-    this.socket?.close();
-    this.microphone?.close();
+    clearInterval(this.second);
+    this.link?.close();
+    this.input?.close();
     this.speaker?.close();
     this.encoder?.close();
     this.decoder?.close();
     this.context?.close();
   }
-}
-
-function stopTracks(stream) {
-  for (const track of stream.getTracks()) track.stop();
 }

@@ -1,27 +1,51 @@
 // The live page: joins the view to one conversation after another.
 
-import { byId } from "../shared/dom.js";
+import { byId, pageData } from "../shared/dom.js";
 import { supportedAudio } from "./audio_kinds.js";
+import { Title, ring } from "./chime.js";
 import { LiveConversation } from "./conversation.js";
-import { phaseOf } from "./phases.js";
+import { Devices } from "./devices.js";
+import { showFacts } from "./facts.js";
+import { microphoneNotice, siteNotice, words } from "./notes.js";
+import { Notices } from "./notices.js";
+import { SPEAKING, phaseOf } from "./phases.js";
 import { browserProblem } from "./problems.js";
 import { socketUrl } from "./protocol.js";
 import { Retry } from "./retry.js";
+import { SamplesPanel } from "./samples_panel.js";
+import { SamplingPanel } from "./sampling_panel.js";
+import { listenForKeys } from "./shortcuts.js";
 import { LiveView } from "./view.js";
 import { WakeLock } from "./wake_lock.js";
 
+const REWIND_MS = 15_000; // after that the buttons work again, whatever the site did
+const NOT_REWOUND = new Set(["rewind_impossible", "nothing_said", "busy"]); // notices
+const ASKING_MS = 700; // longer than it takes to be told that there is no place yet
+const PAUSED_MS = 500; // a pause of the sound that is worth a word
+
 const page = byId("talk").dataset;
 const view = new LiveView(page.name);
+const say = words(page.name);
+const notices = new Notices();
+const title = new Title();
 const wakeLock = new WakeLock();
-const retry = new Retry((left) => view.countdown(left), begin);
+const retry = new Retry((left) => view.countdown(left), () => begin());
 const supported = supportedAudio();
+const sampling = new SamplingPanel(pageData("sampling-choices"), page.persona);
+const devices = new Devices({ current: () => conversation, notices, say });
+const samples = new SamplesPanel(page.samples, {
+  play: (bytes, onEnd) => conversation.playSample(bytes, onEnd),
+  stop: () => conversation?.input?.stopSample(),
+  failed: () => notices.show({ code: "sample", text: say.sampleFailed, brief: true }),
+});
 
 let conversation = null;
 let progress = {};
-let liveSince = null;
+let applied = null; // the sampling of the last conversation, with its seed
 let factsTimer = null;
+let rewindTimer = null;
 
-async function begin() {
+async function begin(wanted = sampling.asked()) {
   retry.stop();
   if (conversation) return;
   const problem = browserProblem(window);
@@ -30,60 +54,148 @@ async function begin() {
     return;
   }
   view.fresh();
-  progress = { site: "connecting", microphoneOpen: false, muted: false, ending: false };
+  notices.clear();
+  progress = { site: "connecting" };
   view.phase("connecting");
   byId("end").focus();
-  const options = { url: socketUrl(page.socket, location), worklets: [page.capture, page.playback] };
   // Taken already when the click comes: the conversation must begin within it.
   const audio = await supported;
   if (conversation) return;
-  conversation = new LiveConversation({ ...options, audio, listener });
+  conversation = new LiveConversation({
+    url: socketUrl(page.socket, location),
+    worklets: [page.capture, page.playback],
+    sampling: wanted,
+    devices: devices.chosen,
+    withoutMicrophone: samples.available,
+    audio,
+    listener,
+  });
   conversation.begin();
 }
 
+function refresh() {
+  const { place, until, expected, silent, muted, rewinding } = progress;
+  const phase = phaseOf(progress);
+  const seconds = phase === "resuming" ? Math.max(0, (until - Date.now()) / 1000) : expected;
+  view.phase(phase, { place, seconds, silent, muted, rewinding });
+  const speaking = phase === "live" || phase === "muted";
+  view.again(SPEAKING.has(phase) && Boolean(conversation?.ready?.rewinds), !speaking);
+  samples.enable(speaking);
+}
+
 const listener = {
-  state(name) {
-    progress.site = name;
-    view.phase(phaseOf(progress));
+  state({ state, seconds }) {
+    clearTimeout(progress.askingTimer);
+    const now = () => {
+      Object.assign(progress, { site: state, expected: seconds });
+      refresh();
+    };
+    // The site asks for a place now and then: "priming" counts once it lasts.
+    if (state !== "priming" || progress.site !== "waiting") now();
+    else progress.askingTimer = setTimeout(now, ASKING_MS);
   },
-  microphoneOpen() {
-    progress.microphoneOpen = true;
-    view.phase(phaseOf(progress));
+  waiting(event) {
+    clearTimeout(progress.askingTimer);
+    progress.site = "waiting";
+    progress.place = event;
+    title.waiting(event.position);
+    refresh();
+  },
+  microphone(microphone, problem, reason) {
+    progress.microphoneAsked = true;
+    progress.silent = !microphone;
+    devices.microphone(microphone, problem);
+    const again = () => devices.findMicrophone();
+    const note = microphoneNotice(say, { microphone, problem, reason }, again);
+    notices.hide("microphone");
+    if (note) notices.show(note);
+    if (!microphone) samples.open();
+    refresh();
+  },
+  silenced(silenced) {
+    if (silenced) notices.show({ code: "silenced", text: say.silenced });
+    else notices.hide("silenced");
   },
   ready(event) {
-    progress.site = "live";
-    liveSince = performance.now();
-    wakeLock.hold();
+    const first = !factsTimer;
+    clearTimeout(progress.askingTimer);
+    if (first && progress.place) called();
+    applied = { ...event.sampling, seed: event.seed };
+    Object.assign(progress, { site: "live", lost: false });
+    tellContext(event.context_seconds);
     view.ready(event);
-    view.phase(phaseOf(progress));
-    factsTimer = setInterval(showFacts, 250);
-    showFacts();
+    refresh();
+    if (!first) return;
+    progress.liveSince = performance.now();
+    wakeLock.hold();
+    factsTimer = setInterval(tick, 250);
+    tick();
     requestAnimationFrame(showLevels);
   },
   text(frame, piece) {
     view.text(frame, piece);
   },
+  rewound(event) {
+    view.rewound(event.frame, event.seconds);
+    tellContext(event.context_seconds);
+    backAgain();
+  },
+  notice(event) {
+    notices.show(siteNotice(event));
+    if (NOT_REWOUND.has(event.code)) backAgain();
+  },
+  lost(until) {
+    Object.assign(progress, { site: "resuming", lost: true, until, rewinding: false });
+    refresh();
+  },
+  echo() {
+    if (progress.echoTold) return;
+    progress.echoTold = true;
+    notices.show({ code: "echo", text: say.echo });
+  },
+  paused(paused) {
+    notices.hide("paused");
+    clearTimeout(progress.pausedTimer);
+    if (!paused) return;
+    const action = { label: "Go on", run: () => conversation?.wake() };
+    const tell = () => notices.show({ code: "paused", text: say.paused, action });
+    progress.pausedTimer = setTimeout(tell, PAUSED_MS);
+    conversation?.wake();
+  },
   ended({ text, url }) {
     const kept = url ?? keptUrl();
     over();
-    view.ended(text, kept);
+    view.ended(text, kept, applied?.seed);
   },
   problem(problem) {
     const kept = keptUrl();
     over();
     view.problem(problem);
-    view.kept(kept);
+    view.kept(kept, undefined);
     if (problem.retryable && problem.retry_after_s) retry.start(problem.retry_after_s);
   },
 };
 
+// It is one's turn after having waited.
+function called() {
+  ring(conversation.context);
+  title.call(say.yourTurn);
+}
+
 function over() {
-  showFacts();
+  if (factsTimer) tick();
   clearInterval(factsTimer);
+  clearTimeout(rewindTimer);
+  clearTimeout(progress.pausedTimer);
+  clearTimeout(progress.askingTimer);
+  factsTimer = null;
   wakeLock.release();
+  title.clear();
+  notices.clear();
   conversation = null;
-  liveSince = null;
   view.levels(0, 0);
+  view.again(false, true);
+  samples.enable(false);
 }
 
 function keptUrl() {
@@ -91,56 +203,83 @@ function keptUrl() {
   return id ? `${page.conversations}${id}/` : null;
 }
 
+function tellContext(seconds) {
+  progress.context = seconds;
+  progress.contextAt = performance.now();
+}
+
 function showLevels() {
-  if (liveSince === null) return;
-  const user = progress.muted ? 0 : (conversation.userLevel?.read() ?? 0);
+  if (!factsTimer || !conversation) return;
+  const heard = !progress.muted || conversation.input?.samplePlaying;
+  const user = heard ? (conversation.userLevel?.read() ?? 0) : 0;
   view.levels(user, conversation.agentLevel?.read() ?? 0);
   requestAnimationFrame(showLevels);
 }
 
-function showFacts() {
-  if (liveSince === null) return;
-  view.facts({
-    elapsed: (performance.now() - liveSince) / 1000,
-    contextSeconds: conversation.ready.context_seconds,
-    latency: conversation.latencyNow(),
-    flow: conversation.flow,
-    playback: conversation.playback,
+function tick() {
+  const now = performance.now();
+  showFacts({
+    elapsed: (now - progress.liveSince) / 1000,
+    sinceReady: (now - progress.contextAt) / 1000,
+    context: progress.context,
+    conversation,
   });
+  if (progress.lost) refresh(); // the seconds left
 }
 
 function toggleMute() {
-  if (liveSince === null || progress.ending) return;
+  if (!factsTimer || progress.ending) return;
   progress.muted = !progress.muted;
   conversation.setMuted(progress.muted);
-  view.phase(phaseOf(progress));
+  refresh();
+}
+
+function goBack(ask) {
+  if (!["live", "muted"].includes(phaseOf(progress)) || !conversation.ready.rewinds) return;
+  ask();
+  Object.assign(progress, { site: "recovering", rewinding: true });
+  rewindTimer = setTimeout(backAgain, REWIND_MS);
+  refresh();
+}
+
+function backAgain() {
+  clearTimeout(rewindTimer);
+  if (!progress.rewinding) return;
+  Object.assign(progress, { site: "live", rewinding: false });
+  refresh();
 }
 
 function end() {
   if (!conversation) return;
-  if (liveSince === null) {
-    conversation.close();
-    over();
-    view.phase("idle");
-    view.start.focus();
+  if (factsTimer) {
+    progress.ending = true;
+    view.phase("ending");
+    conversation.end();
     return;
   }
-  progress.ending = true;
-  view.phase("ending");
-  conversation.end();
+  conversation.leave();
+  over();
+  view.phase("idle");
+  view.start.focus();
 }
 
-view.start.addEventListener("click", begin);
+view.start.addEventListener("click", () => begin());
 view.mute.addEventListener("click", toggleMute);
 view.end.addEventListener("click", end);
-byId("retry").addEventListener("click", begin);
+byId("retry").addEventListener("click", () => begin());
+byId("same-seed").addEventListener("click", () => begin(applied));
 byId("stop-retry").addEventListener("click", () => retry.stop());
-document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest?.("input, textarea, select");
-  if (event.key.toLowerCase() !== "m" || typing || event.repeat) return;
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  toggleMute();
+byId("say-again").addEventListener("click", () => goBack(() => conversation.sayAgain()));
+for (const button of document.querySelectorAll("[data-rewind]")) {
+  const seconds = Number(button.dataset.rewind);
+  button.addEventListener("click", () => goBack(() => conversation.rewind(seconds)));
+}
+listenForKeys({
+  m: toggleMute,
+  r: () => goBack(() => conversation.sayAgain()),
+  b: () => goBack(() => conversation.rewind(10)),
 });
+document.addEventListener("click", () => conversation?.wake());
 // The server ends the conversation as "the page was closed".
 window.addEventListener("pagehide", () => conversation?.close());
 window.addEventListener("pageshow", (event) => {

@@ -1,37 +1,51 @@
-// The microphone as frames of 80 ms at 48 kHz. Knows no sockets.
+// One opened microphone as a node of the audio graph. Knows no sockets.
 
 const WANTED = {
-  audio: {
-    echoCancellation: true,
-    noiseSuppression: true,
-    autoGainControl: false, // it pumps, and the model hears the room breathe
-    channelCount: 1,
-  },
+  echoCancellation: true,
+  noiseSuppression: true,
+  autoGainControl: false, // it pumps, and the model hears the room breathe
+  channelCount: 1,
 };
 
-/** Asks for the microphone. Rejects as getUserMedia does. */
-export function openMicrophone() {
-  return navigator.mediaDevices.getUserMedia(WANTED);
+/**
+ * Asks for the microphone; `deviceId` is a wish, and the default device is taken where it
+ * can't be had. Rejects as getUserMedia does.
+ */
+export async function openMicrophone(deviceId) {
+  if (!deviceId) return ask({});
+  try {
+    return await ask({ deviceId: { exact: deviceId } });
+  } catch (error) {
+    if (error.name !== "OverconstrainedError" && error.name !== "NotFoundError") throw error;
+    return ask({}); // it was unplugged since it was chosen
+  }
+}
+
+function ask(more) {
+  return navigator.mediaDevices.getUserMedia({ audio: { ...WANTED, ...more } });
+}
+
+export function stopTracks(stream) {
+  for (const track of stream.getTracks()) track.stop();
 }
 
 export class Microphone {
-  /** The context must have the capture worklet. */
-  constructor(context, stream, onFrame, onLost) {
-    this.context = context;
+  /** `listener`: { lost(), silenced(whether the system muted it) } */
+  constructor(context, stream, listener) {
     this.stream = stream;
     this.track = stream.getAudioTracks()[0];
-    this.track.addEventListener("ended", onLost);
-    this.source = context.createMediaStreamSource(stream);
-    this.capture = new AudioWorkletNode(context, "capture", {
-      numberOfOutputs: 0,
-      channelCount: 1,
-      channelCountMode: "explicit",
-    });
-    this.capture.port.onmessage = ({ data }) => onFrame(data.samples, data.end);
-    this.meter = context.createAnalyser();
-    this.meter.fftSize = 1024;
-    this.source.connect(this.capture);
-    this.source.connect(this.meter);
+    this.node = context.createMediaStreamSource(stream);
+    this.track.onended = () => listener.lost();
+    this.track.onmute = () => listener.silenced(true);
+    this.track.onunmute = () => listener.silenced(false);
+  }
+
+  get label() {
+    return this.track.label || "the default microphone";
+  }
+
+  get deviceId() {
+    return this.track.getSettings().deviceId ?? "";
   }
 
   /** What the device says it adds before a sample reaches us. */
@@ -40,8 +54,8 @@ export class Microphone {
   }
 
   close() {
-    this.capture.port.onmessage = null;
-    this.source.disconnect();
-    for (const track of this.stream.getTracks()) track.stop();
+    this.track.onended = this.track.onmute = this.track.onunmute = null;
+    this.node.disconnect();
+    stopTracks(this.stream);
   }
 }

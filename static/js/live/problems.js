@@ -39,16 +39,25 @@ export function microphoneProblem(error) {
   return { code: `microphone_${error.name}`, text, retryable: true };
 }
 
-/** The microphone went away in mid-conversation. */
-export const MICROPHONE_LOST = {
-  code: "microphone_lost",
-  text: "The microphone was disconnected, so the conversation was ended. Connect it and start again.",
+export const AUDIO_FAILED = {
+  code: "audio_failed",
+  text:
+    "The browser failed to encode or decode the sound three times within a minute, so " +
+    "the conversation was ended. Reload the page and start again.",
   retryable: true,
 };
 
-export const AUDIO_FAILED = {
-  code: "audio_failed",
-  text: "The browser could not encode or decode the sound. Reload the page and start again.",
+export const RESUME_TOO_LATE = {
+  code: "resume_too_late",
+  text:
+    "The connection was lost for longer than a conversation is kept open. What was said " +
+    "until then is kept.",
+  retryable: true,
+};
+
+export const NOT_READY = {
+  code: "not_ready",
+  text: "The voice engine did not get ready in time. Please try again.",
   retryable: true,
 };
 
@@ -57,6 +66,8 @@ const CLOSED = {
   4401: "You are no longer signed in. Sign in again, then start again.",
   4404: "This persona no longer exists.",
   4408: "The conversation did not start in time. Please try again.",
+  4409: "This conversation goes on in another tab or window.",
+  4410: "The conversation could not be taken up again. What was said until then is kept.",
   4413: "A sound frame was too large. Reload the page, then try again.",
   4429: "The sound came faster than real time: the computer may have been asleep. Please start again.",
   4503: "No voice engine is free right now. Please try again in a moment.",

@@ -7,12 +7,15 @@ import { packFrame, unpackFrame } from "./protocol.js";
 const MOST_UNSENT_FRAMES = 12;
 
 export class ConversationSocket {
-  /** `listener`: { event(message), frame(frame), closed(code) } */
+  /** `listener`: { opened(), event(message), frame(frame), closed(code) } */
   constructor(url, start, listener) {
     this.socket = new WebSocket(url);
     this.socket.binaryType = "arraybuffer";
     this.unsent = 0;
-    this.socket.onopen = () => this.send({ type: "start", ...start });
+    this.socket.onopen = () => {
+      this.send({ type: "start", ...start });
+      listener.opened();
+    };
     this.socket.onmessage = ({ data }) => receive(data, listener);
     this.socket.onclose = ({ code }) => listener.closed(code);
   }
@@ -33,10 +36,12 @@ export class ConversationSocket {
     return true;
   }
 
-  close() {
+  /** 1000: the page is done with the conversation; anything else leaves it to wait. */
+  close(code) {
+    this.socket.onopen = null;
     this.socket.onmessage = null;
     this.socket.onclose = null;
-    this.socket.close(1000);
+    this.socket.close(code);
   }
 }
 

@@ -1,5 +1,10 @@
 // The agent's frames to the loudspeaker. Knows no sockets.
 
+/** Whether this browser lets a page choose the loudspeaker of an audio context. */
+export function canChooseLoudspeaker(scope = globalThis) {
+  return typeof scope.AudioContext?.prototype.setSinkId === "function";
+}
+
 export class Speaker {
   /** The context must have the playback worklet. */
   constructor(context, onReport) {
@@ -17,6 +22,11 @@ export class Speaker {
 
   play(samples, seq) {
     this.node.port.postMessage({ samples, seq }, [samples.buffer]);
+  }
+
+  /** Forgets what is not yet heard. */
+  reset() {
+    this.node.port.postMessage({ reset: true });
   }
 
   get delayMs() {

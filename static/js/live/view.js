@@ -1,9 +1,10 @@
-// Everything that the live page shows. Knows nothing of sockets and sound: it is told.
+// What the live page shows of a conversation: phase, text, problems. Knows nothing of
+// sockets and sound: it is told.
 
 import { byId, make, setShown, setText } from "../shared/dom.js";
-import { clock, milliseconds, wait } from "../shared/format.js";
-import { BUSY, SPEAKING, describe, memoryLeft } from "./phases.js";
-import { Transcript } from "./transcript.js";
+import { clock, count, wait } from "../shared/format.js";
+import { BUSY, SPEAKING, describe } from "./phases.js";
+import { Timeline, Transcript } from "./transcript.js";
 
 const FRAME_S = 0.08;
 
@@ -18,20 +19,27 @@ export class LiveView {
     this.transcript = new Transcript();
   }
 
-  phase(phase) {
-    const { status, hint } = describe(phase, this.name);
-    this.talk.dataset.phase = phase;
+  phase(phase, detail = {}) {
+    const { status, hint } = describe(phase, this.name, detail);
+    if (this.talk.dataset.phase !== phase) this.talk.dataset.phase = phase;
+    this.talk.toggleAttribute("data-silent", Boolean(detail.silent));
     setText(byId("status"), status);
     setText(byId("status-hint"), hint);
     setShown(this.start, !BUSY.has(phase));
     setShown(byId("orb-face"), BUSY.has(phase));
+    setText(byId("orb-initial"), this.#face(phase, detail));
     setShown(byId("controls"), BUSY.has(phase));
     setShown(byId("before"), phase === "idle");
     setShown(byId("meters"), SPEAKING.has(phase));
     setText(byId("start-label"), phase === "ended" ? "Talk again" : `Talk to ${this.name}`);
-    setText(byId("end-label"), SPEAKING.has(phase) ? "End" : "Cancel");
+    setText(byId("end-label"), phase === "waiting" ? "Leave the queue" : SPEAKING.has(phase) ? "End" : "Cancel");
+    setShown(this.mute, phase !== "waiting");
     this.mute.disabled = !SPEAKING.has(phase);
-    this.#muted(phase === "muted");
+    this.#muted(detail.muted ?? phase === "muted");
+  }
+
+  #face(phase, { place }) {
+    return phase === "waiting" && place ? String(place.position) : this.name.slice(0, 1).toUpperCase();
   }
 
   #muted(muted) {
@@ -39,14 +47,20 @@ export class LiveView {
     setText(byId("mute-label"), muted ? "Unmute" : "Mute");
   }
 
+  /** Going back is offered while live, where the site can do it. */
+  again(shown, busy) {
+    setShown(byId("again"), shown);
+    for (const button of byId("again").querySelectorAll("button")) button.disabled = busy;
+  }
+
   /** Clears what an earlier conversation left. */
   fresh() {
     this.transcript = new Transcript();
+    this.timeline = new Timeline();
     this.log.replaceChildren();
-    setShown(byId("problem"), false);
-    setShown(byId("kept"), false);
-    setShown(byId("facts"), false);
-    setShown(byId("transcript-card"), false);
+    for (const id of ["problem", "kept", "facts", "transcript-card", "same-seed"]) {
+      setShown(byId(id), false);
+    }
   }
 
   ready(event) {
@@ -56,15 +70,35 @@ export class LiveView {
   }
 
   text(frame, piece) {
-    const atBottom = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60;
+    const atBottom = this.#atBottom();
     if (this.transcript.add(frame, piece)) {
       const at = make("time", { textContent: clock(frame * FRAME_S), className: "numbers" });
-      this.words = make("span", { textContent: this.transcript.last.text });
+      this.words = make("span");
       this.log.append(make("p", { className: "line" }, at, this.words));
-    } else {
-      this.words.append(piece);
+      piece = this.transcript.last.text;
     }
+    const said = make("span", { textContent: piece });
+    said.dataset.frame = frame;
+    this.words.append(said);
     if (atBottom) this.log.scrollTop = this.log.scrollHeight;
+  }
+
+  /** What the model no longer remembers is dimmed. `frame`: of the log, now. */
+  rewound(frame, seconds) {
+    const atBottom = this.#atBottom();
+    const forgotten = this.timeline.back(frame, Math.round(seconds / FRAME_S));
+    for (const said of this.log.querySelectorAll("[data-frame]")) {
+      const at = Number(said.dataset.frame);
+      if (forgotten.some(([first, end]) => at >= first && at < end)) said.classList.add("undone");
+    }
+    const back = `Back ${count(Math.max(1, Math.round(seconds)), "second")}`;
+    this.log.append(make("p", { className: "mark muted small", textContent: back }));
+    this.transcript.break();
+    if (atBottom) this.log.scrollTop = this.log.scrollHeight;
+  }
+
+  #atBottom() {
+    return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60;
   }
 
   /** Levels are 0 … 1. */
@@ -73,29 +107,15 @@ export class LiveView {
     this.talk.style.setProperty("--agent-level", agent.toFixed(3));
   }
 
-  facts({ elapsed, contextSeconds, latency, flow, playback }) {
-    setText(byId("elapsed"), clock(elapsed));
-    setText(byId("memory"), memoryLeft(contextSeconds, elapsed));
-    setText(byId("late"), String(flow.late));
-    setText(byId("dropped"), String(flow.dropped));
-    setText(byId("underruns"), String(playback.underruns));
-    setText(byId("skipped"), milliseconds(playback.droppedMs));
-    if (!latency) return;
-    setText(byId("latency"), milliseconds(latency.totalMs));
-    setText(byId("latency-trip"), milliseconds(Math.max(0, latency.tripMs - latency.pathMs)));
-    setText(byId("latency-path"), milliseconds(latency.pathMs));
-    setText(byId("latency-buffer"), milliseconds(latency.bufferMs));
-    setText(byId("latency-device"), milliseconds(latency.deviceMs));
-  }
-
-  ended(text, url) {
+  ended(text, url, seed) {
     this.phase("ended");
     setText(byId("status-hint"), text);
-    this.kept(url);
+    this.kept(url, seed);
     this.start.focus();
   }
 
-  kept(url) {
+  kept(url, seed) {
+    setShown(byId("same-seed"), seed !== undefined);
     if (!url) return;
     byId("kept-link").href = url;
     setShown(byId("kept"), true);

@@ -34,7 +34,7 @@ form.addEventListener("submit", async (event) => {
 /** `errors`: field name → texts. */
 function showErrors(errors) {
   for (const line of form.querySelectorAll(".error:not([data-voice-error])")) line.remove();
-  for (const name of ["role_prompt", "name"]) {
+  for (const name of ["voice_choice", "role_prompt", "name"]) {
     const input = form.elements[name];
     input.setAttribute("aria-invalid", String(Boolean(errors[name])));
     if (!errors[name]) continue;

@@ -10,6 +10,7 @@ const form = byId("voice-form");
 const submit = form.querySelector("[data-submit]");
 const progress = byId("upload");
 const failed = byId("upload-failed");
+const persona = byId("persona-form");
 const voice = new VoiceField(form.querySelector("[data-voice-field]"));
 let stopFollowing = () => {};
 bringRolePromptToLife(document.querySelector("[data-role-prompt]"));
@@ -27,7 +28,7 @@ async function send() {
   }
   if (await voice.check()) return;
   stopFollowing();
-  failed.hidden = true;
+  failed.hidden = byId("upload-ready").hidden = true;
   submit.disabled = true;
   show("Sending the recording …", 0);
   try {
@@ -49,7 +50,7 @@ async function send() {
 function watch(upload) {
   stopFollowing = follow(upload, (payload) => {
     if (payload.type === "progress") show(`${payload.text} …`, payload.percent);
-    else if (payload.type === "ready") location.reload();
+    else if (payload.type === "ready") showReady();
     else showFailure(payload.text);
   });
 }
@@ -58,6 +59,22 @@ function show(text, percent) {
   progress.hidden = false;
   progress.querySelector("[data-text]").textContent = text;
   progress.querySelector("progress").value = percent;
+}
+
+/** Shows the voice, unless that would throw away what is being written. */
+function showReady() {
+  if (![...persona.elements].some(isChanged)) {
+    location.reload();
+    return;
+  }
+  progress.hidden = true;
+  byId("upload-ready").hidden = false;
+}
+
+function isChanged(field) {
+  if (field.type === "hidden") return false;
+  if (field.selectedOptions) return ![...field.selectedOptions].every((option) => option.defaultSelected);
+  return "defaultValue" in field && field.value !== field.defaultValue;
 }
 
 function showFailure(text) {

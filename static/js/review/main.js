@@ -4,6 +4,7 @@ import { byId, make, setShown, setText } from "../shared/dom.js";
 import { clockTenths, milliseconds } from "../shared/format.js";
 import { LatencyChart } from "./latency_chart.js";
 import { Player } from "./player.js";
+import { pageRows, showNotes } from "./story.js";
 import { TranscriptView } from "./transcript.js";
 import { Waveform } from "./waveform.js";
 
@@ -74,6 +75,10 @@ async function begin() {
   }
   showWords(data.transcript);
   if (data.latency) showLatency(data.latency, data.duration_s);
+  showNotes(byId("notes"), data.notes, seek);
+  setShown(byId("story"), data.notes.length > 0);
+  if (data.page) showFacts(byId("page-figures"), pageRows(data.page));
+  setShown(byId("heard"), Boolean(data.page));
   await showEnvelope(data);
 }
 
@@ -101,17 +106,20 @@ function showLatency(latency, duration) {
   for (const name of ["p50", "p95", "p99", "max"]) {
     setText(byId(`path-${name}`), milliseconds(latency[`${name}_ms`]));
   }
-  const rows = Object.entries(latency.stages ?? {}).map(([name, ms]) =>
-    make(
-      "div",
-      {},
-      make("dt", { textContent: STAGES[name] ?? name }),
-      make("dd", { textContent: milliseconds(ms) }),
-    ),
+  const stages = Object.entries(latency.stages ?? {});
+  showFacts(
+    byId("stages"),
+    stages.map(([name, ms]) => [STAGES[name] ?? name, milliseconds(ms)]),
   );
-  byId("stages").replaceChildren(...rows);
   setShown(byId("latency"), true);
   new LatencyChart(byId("latency-chart"), latency.series, duration);
+}
+
+function showFacts(list, rows) {
+  const made = rows.map(([label, value]) =>
+    make("div", {}, make("dt", { textContent: label }), make("dd", { textContent: value })),
+  );
+  list.replaceChildren(...made);
 }
 
 byId("play").addEventListener("click", toggle);

@@ -189,6 +189,9 @@ def test_a_voice_may_be_a_preset_a_file_or_a_recording(tmp_path, model):
         (["--input", "absent.wav"], "absent.wav"),
         (["--input", __file__], "test_talk.py"),
         (["--model", "absent"], "download"),
+        (["--weights", "int8"], "need a CUDA GPU"),
+        (["--weights", "int4", "--kv", "int8"], "need a CUDA GPU"),
+        (["--kv", "int8"], "by the plain engine"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path, model, words, said, caplog):

@@ -6,6 +6,7 @@ import torch
 
 from inference.engine.api import Sampling
 from inference.engine.gpu_bank import GpuBank
+from inference.engine.gpu_prompt import PromptGraphs
 from inference.kernels import plain
 from inference.kernels.packed import pack_model
 from inference.network.lm import LanguageModel
@@ -64,6 +65,8 @@ def test_the_plain_step_is_the_networks():
     ring = lm.temporal.ring(2)
     for each in (ring, bank.lm.ring):
         each.pin(1, 9)
+    for row in range(2):
+        bank.lm.ring.reserve(row, 40)
     active = torch.ones(2, dtype=torch.bool, device=DEVICE)
     with torch.inference_mode():
         for n in range(40):
@@ -82,6 +85,7 @@ def test_a_prompt_in_one_pass_is_a_prompt_in_steps(kv):
     bank = GpuBank(packed(config, "bf16"), codec(), 2, kv, plain)
     rows = torch.randint(0, 32, (40, 17), generator=seeded(1)).to(DEVICE)
     active = torch.tensor([True, False], device=DEVICE)
+    bank.lm.ring.reserve(0, 40)
     with torch.inference_mode():
         for row in rows:
             bank.lm.row[0] = row
@@ -134,3 +138,31 @@ def test_a_session_says_the_same_in_any_company(greedy):
     for other in said[1:]:
         assert [tokens for tokens, _ in other] == [tokens for tokens, _ in said[0]]
     assert len({str(tokens) for tokens, _ in said[0]}) > FRAMES // 2
+
+
+@pytest.mark.parametrize("kv", ["bf16", "int8"])
+@pytest.mark.parametrize(
+    "place", ["plain", pytest.param("fast", marks=pytest.mark.gpu)]
+)
+def test_a_pass_of_fixed_size_feeds_what_a_chunk_feeds(kv, place):
+    ops = plain
+    if place == "fast":
+        from inference.kernels import fast as ops
+    config = small_config(context=300)
+    bank = GpuBank(packed(config, "int8"), codec(), 3, kv, ops)
+    graphs = PromptGraphs(bank.lm)
+    rows = torch.randint(0, 32, (220, 17), generator=seeded(1)).to(DEVICE)
+    with torch.inference_mode():
+        if place == "fast":
+            graphs.capture()
+        embeddings = bank.lm.embed(rows)
+        for start, stop in ((0, 9), (9, 70), (70, 220)):
+            chunk = embeddings[start:stop]
+            bank.lm.prefill(0, chunk, start)
+            bank.lm.ring.reserve(2, stop)
+            graphs.run(graphs.size_for(2, stop, len(chunk)), 2, start, chunk)
+    assert bank.lm.position.tolist() == [220, 0, 220]
+    for layer in range(config.temporal.layers):
+        eager, _, fixed = bank.lm.ring.read(layer, slice(0, 3), 220).unbind(1)
+        assert error(fixed, eager) < 2e-2
+    assert graphs.size_for(2, 300, 80) is None

@@ -27,8 +27,9 @@ def test_a_rebuilt_slot_holds_what_the_running_one_holds(place, pinned):
     lm = bank.lm
     for state in (lm.position, lm.row, lm.carry, lm.ring.pinned):
         assert torch.equal(state[slot], state[again])
-    for ring in lm.ring.layers:
-        was, now = ring[:, slot].float(), ring[:, again].float()
+    for layer in range(len(lm.ring.layers)):
+        both = lm.ring.read(layer, slice(0, 2), lm.ring.context).float()
+        was, now = both[:, slot], both[:, again]
         assert (was - now).abs().max() < 0.05 * was.abs().max()
     for state in (bank._encoder, bank._decoder):
         assert state.position[slot] == state.position[again]

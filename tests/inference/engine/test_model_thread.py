@@ -9,11 +9,13 @@ from inference.engine.model_thread import ModelThread
 from inference.engine.schedule import MAX_VOICE_JOBS
 from inference.errors import (
     ModelError,
+    ProtocolError,
     RolePromptError,
     WorkerBusy,
     WorkerStopping,
 )
 from tests.inference.echo_engine import (
+    BAD_TOKEN,
     BREAKS_THE_DEVICE,
     BREAKS_THE_STEP,
     EchoEngine,
@@ -28,6 +30,7 @@ class Ear:
 
     def __init__(self):
         self.primed_info, self.results, self.error = None, [], None
+        self.caught_up_at = []
         self.threads = set()
         self._changed = threading.Condition()
 
@@ -38,6 +41,11 @@ class Ear:
     def primed(self, info):
         with self._changed:
             self.primed_info = info
+            self._note()
+
+    def caught_up(self, frame):
+        with self._changed:
+            self.caught_up_at.append(frame)
             self._note()
 
     def frame(self, result):
@@ -105,6 +113,71 @@ def test_a_rebuilt_session_counts_on_from_its_log(started):
         session.push(seq, frame_of(seq))
     ear.wait(lambda ear: len(ear.results) == 2)
     assert [(r.frame, r.seq) for r in ear.results] == [(40, 57), (41, 58)]
+
+
+def frames_said(count):
+    sound = np.stack([frame_of(n) for n in range(count)]) if count else frame_of(0)[:0]
+    return FrameLog(np.zeros((count, 17), np.uint16), sound.reshape(count, 1920))
+
+
+def test_a_session_whose_past_grows_is_held_until_it_is_told_the_rest(started):
+    thread = started(EchoEngine())
+    ear = Ear()
+    session = thread.open(config(log=frames_said(40), more=True), ear)
+    ear.wait(lambda ear: ear.caught_up_at == [40])
+    session.push(99, frame_of(99))  # nobody steps it before it is live
+    session.extend(frames_said(5), more=True)
+    ear.wait(lambda ear: ear.caught_up_at == [40, 45])
+    assert not ear.results and ear.primed_info is None
+    session.extend(frames_said(0), more=False)
+    ear.wait(lambda ear: ear.results)
+    assert (ear.results[0].frame, ear.results[0].seq) == (45, 99)
+    assert ear.results[0].pcm[0] == 4  # the last that was said elsewhere
+    assert ear.primed_info.context_frames == 2990 - 45
+
+
+def test_a_held_session_that_is_closed_frees_its_slot(started):
+    thread = started(EchoEngine(slots=1))
+    ear = Ear()
+    session = thread.open(config(more=True), ear)
+    ear.wait(lambda ear: ear.caught_up_at)
+    session.close()
+    session.extend(frames_said(1), more=False)
+    _, ear = opened(thread, "two")
+    assert ear.error is None
+
+
+def test_an_extension_that_the_engine_refuses_ends_that_session(started):
+    thread = started(EchoEngine(slots=1))
+    ear = Ear()
+    session = thread.open(config(more=True), ear)
+    ear.wait(lambda ear: ear.caught_up_at)
+    bad = FrameLog(np.full((1, 17), BAD_TOKEN, np.uint16), frames_said(1).user_pcm)
+    session.extend(bad, more=False)
+    ear.wait(lambda ear: ear.error)
+    assert isinstance(ear.error, ProtocolError) and thread.stats().sessions == 0
+
+
+def test_a_session_is_replaced_in_its_place_and_tells_nothing_more(started):
+    engine = EchoEngine(slots=1)
+    thread = started(engine)
+    session, ear = opened(thread)
+    engine.held.clear()
+    session.push(0, frame_of(0))
+    while not thread.busy_seconds():
+        time.sleep(0.001)
+    after = Ear()
+    new = session.replace(config(log=frames_said(7)), after)
+    with pytest.raises(WorkerBusy):
+        thread.open(config("two"), Ear())
+    engine.held.set()
+    after.wait(lambda ear: ear.primed_info)
+    new.push(1, frame_of(1))
+    after.wait(lambda ear: ear.results)
+    assert after.results[0].frame == 7 and ear.results == []
+    assert thread.stats().sessions == 1
+    new.close()
+    assert thread.stats().sessions == 0
 
 
 def test_only_one_thread_ever_touches_the_engine(started):

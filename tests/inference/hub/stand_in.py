@@ -22,6 +22,7 @@ class StandInHub:
         self.cut, self.stalled = threading.Event(), threading.Event()
         self.stalled.set()  # cleared: what is cut neither goes on nor ends
         self.corrupt = set()  # files whose content differs from their checksum
+        self.revisions = {"main", COMMIT}
         self.ignores_ranges = self.fails = self.no_checksums = False
         hub = self
 
@@ -78,7 +79,7 @@ class StandInHub:
             return 403, "GatedRepo", "You are not in the authorized list"
         if self.gated and token == NARROW:
             return 403, "", "Please enable access to public gated repositories"
-        if found["revision"] not in ("main", COMMIT):
+        if found["revision"] not in self.revisions:
             return 404, "RevisionNotFound", "Invalid rev id"
         if found["file"] not in self.files:
             return 404, "EntryNotFound", "Entry not found"

@@ -15,13 +15,17 @@ from inference.training.__main__ import read_config
 from inference.training.bank import Bank, Entry, ShardReader, write_shard
 from inference.training.codec_quantise import begin_codebooks, quantise, update
 from inference.training.codec_train import save_codec
-from inference.training.dialogues import Index, Planner
+from inference.training.dialogues import Index
 from inference.training.domain import load_domain
+from inference.training.lm_batches import Assembler
+from inference.training.lm_config import LMConfig
+from inference.training.lm_files import load_lm, save_lm
 from inference.training.lm_forward import Forward
 from inference.training.lm_plans import VARIANTS, make_batch
-from inference.training.lm_train import Assembler, LMConfig, load_lm, save_lm
+from inference.training.lm_train import LMTrainer
 from inference.training.mixing import DialoguePool, mix
 from inference.training.personas import draw_persona
+from inference.training.planner import Planner
 from inference.training.ranks import Ranks
 from inference.training.trials import plain
 from inference.training.utterances import (
@@ -132,20 +136,46 @@ def test_the_training_forward_equals_the_streaming_step(model):
     assert torch.allclose(logits.transpose(0, 1), known, atol=1e-4)
 
 
-def test_the_rows_of_training_are_those_of_inference(domain, bank, tmp_path):
-    codec = Mimi(MIMI_TINY)
-    codec.init_weights()
-    codec.eval().requires_grad_(False)
+@pytest.fixture(scope="module")
+def codec():
+    mimi = Mimi(MIMI_TINY)
+    mimi.init_weights(torch.Generator().manual_seed(4))
+    return mimi.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def plans(domain, bank):
     planner = Planner(domain, Index(bank.entries), encode, 5)
     plans = make_batch([planner.draw(40)], planner.index, planner, random.Random(1))
     plans.prompt[..., 20:] = PAD
     plans.prompt_tokens.clip(max=20, out=plans.prompt_tokens)
+    return plans
+
+
+def make_pool(bank, codec, plans):
     pool = DialoguePool(1, 40, torch.device("cpu"))
     generator = torch.Generator().manual_seed(1)
     pool.renew(torch.from_numpy(bank.pcm), codec, plans, generator)
-    config = LMConfig("", "", str(tmp_path), batch=1, length=110, frames=40, varied=0.0)
-    assembler = Assembler(config, codec, torch.device("cpu"))
-    batch = assembler.draw(pool, generator)
+    return pool
+
+
+@pytest.fixture(scope="module")
+def pool(bank, codec, plans):
+    return make_pool(bank, codec, plans)
+
+
+def short(**settings) -> LMConfig:
+    settings = {"batch": 1, "length": 110, "frames": 40, **settings}
+    return LMConfig("", "", "", **settings)
+
+
+def draw(codec, pool, **settings):
+    assembler = Assembler(short(**settings), codec, torch.device("cpu"))
+    return assembler, assembler.draw(pool, torch.Generator().manual_seed(1))
+
+
+def test_the_rows_of_training_are_those_of_inference(codec, plans, pool):
+    assembler, batch = draw(codec, pool, varied=0.0, pinned=0.0, slid=0.0)
     voiced, ids = int(plans.voice_frames[0]), plans.prompt[0, 0, :20]
     quiet = {"agent": assembler.silence, "user": assembler.sine}
     voice = pool.voice[0, :, :voiced].t().long()
@@ -168,6 +198,39 @@ def test_the_rows_of_training_are_those_of_inference(domain, bank, tmp_path):
     rows, _ = rows_of_frames(TINY, frames)
     assert torch.equal(batch.rows[0, : len(rows)], rows[:110])
     assert batch.free[0].tolist().index(True) == voiced + 12 + tokens
+    assert torch.equal(batch.position[0], torch.arange(110))
+
+
+def test_a_pinned_prompt_lies_far_behind_the_window(codec, plans, pool):
+    _, now = draw(codec, pool, varied=0.0, pinned=0.0, slid=0.0)
+    _, late = draw(codec, pool, varied=0.0, pinned=1.0, slid=0.0)
+    begin = now.free[0].tolist().index(True)
+    assert torch.equal(late.rows[0, :begin], now.rows[0, :begin])
+    steps = late.position[0].diff()
+    assert steps[begin - 1] > 1
+    assert (steps.tolist().count(1)) == 108
+
+
+def test_without_its_prompt_a_sequence_does_not_learn_facts(codec, pool):
+    _, late = draw(codec, pool, pinned=0.0, slid=1.0)
+    assert (late.rows[0, 0] < TINY.audio_cardinality).all()
+    assert not (late.free & late.changed).any()
+
+
+def test_training_again_gives_the_same_losses(bank, codec, plans):
+    def first_losses() -> list[float]:
+        config = short(steps=2, warm=1, compiled=False)
+        trainer = LMTrainer(config, codec, torch.device("cpu"))
+        pool = make_pool(bank, codec, plans)
+        losses = []
+        for trainer.step in range(2):
+            found = trainer.train_step(pool)
+            losses += [float(found[name].detach()) for name in ("text", "audio")]
+        return losses
+
+    first = first_losses()
+    assert first == first_losses()
+    assert first[2] < first[0]
 
 
 def test_mixing_puts_a_sound_where_the_plan_says(domain, bank):

@@ -3,20 +3,27 @@ import json
 import numpy as np
 import pytest
 
-from inference.engine.api import FrameResult, Sampling
+from inference.engine.api import MAX_LOG_FRAMES, FrameLog, FrameResult, Sampling
 from inference.errors import (
+    NoSession,
     PersonaplexError,
     ProtocolError,
     RolePromptError,
+    TakenOver,
     WorkerBusy,
     WorkerStopping,
 )
 from inference.worker import protocol
 from inference.worker.protocol import (
+    Attach,
+    CaughtUp,
+    Draining,
     EncodeVoice,
     End,
     Failed,
+    More,
     Open,
+    Park,
     Ready,
     UserFrame,
     VoiceProgress,
@@ -25,8 +32,21 @@ from inference.worker.protocol import (
 
 MESSAGES = [
     Open("c", "Hello.", "d" * 64, Sampling(greedy=True, seed=2**62)),
+    Open(
+        "c",
+        pin_prompt=False,
+        keep_s=30,
+        log_frames=MAX_LOG_FRAMES,
+        log_sound=2048,
+        more=True,
+    ),
+    More(3, 3, True),
+    Attach("c", 2**32, 12.5),
+    Park(),
     VoiceWanted("d" * 64),
-    Ready(1, "tiny", "f", False, 40, 12.5, 2960),
+    Ready(1, "tiny", "f", False, 40, 12.5, 2960, 120, 258),
+    CaughtUp(7),
+    Draining(20.0),
     End(),
     Failed("worker_busy", "Full.", True, "2 of 2", 12.5),
     EncodeVoice(24_000, "f"),
@@ -52,6 +72,23 @@ def test_a_message_survives_the_wire(message):
         {"type": "open", "conversation": None},
         {"type": ["open"]},
         {"type": "voice_progress", "done": "all"},
+        {"type": "open", "conversation": "x", "keep_s": -1},
+        {"type": "open", "conversation": "x", "keep_s": 3601},
+        {"type": "open", "conversation": "x", "keep_s": float("nan")},
+        {"type": "open", "conversation": "x", "log_frames": -1},
+        {"type": "open", "conversation": "x", "log_frames": MAX_LOG_FRAMES + 1},
+        {"type": "open", "conversation": "x", "log_frames": 1, "log_sound": 2},
+        {"type": "open", "conversation": "x", "log_frames": 5000, "log_sound": 2049},
+        {"type": "open", "conversation": "x", "log_frames": 1.5},
+        {"type": "open", "conversation": "x", "more": 1},
+        {"type": "open", "conversation": "x", "pin_prompt": "no"},
+        {"type": "open", "conversation": "x", "more": None},
+        {"type": "more", "log_frames": 2, "log_sound": 1},
+        {"type": "more", "log_frames": 2049, "log_sound": 2049},
+        {"type": "attach", "conversation": "x", "have": -1},
+        {"type": "attach", "conversation": "x", "have": 2**40},
+        {"type": "attach", "conversation": "x", "keep_s": float("inf")},
+        {"type": "attach"},
     ],
 )
 def test_wrong_fields_are_refused(fields):
@@ -92,13 +129,33 @@ def test_what_is_no_frame_is_refused(data):
         UserFrame.decode(data)
 
 
+@pytest.mark.parametrize(("frames", "sound"), [(0, 0), (5, 0), (5, 3), (300, 258)])
+def test_a_log_survives_the_wire_in_pieces(frames, sound):
+    chance = np.random.default_rng(1)
+    tokens = chance.integers(0, 2**16, (frames, 17)).astype(np.uint16)
+    pcm = chance.integers(-(2**15), 2**15, (sound, 1920)).astype(np.int16)
+    pieces = list(protocol.encode_log(FrameLog(tokens, pcm), piece=100_000))
+    assert all(len(piece) <= 100_001 for piece in pieces)
+    data = b"".join(protocol.decode_blob(protocol.LOG, piece) for piece in pieces)
+    assert len(data) == protocol.log_bytes(frames, sound)
+    found = protocol.decode_log(frames, sound, data)
+    assert (found.tokens.dtype, found.user_pcm.dtype) == (np.uint16, np.int16)
+    assert np.array_equal(found.tokens, tokens)
+    assert np.array_equal(found.user_pcm, pcm)
+
+
 def test_an_error_survives_the_wire():
     busy = WorkerBusy("all 2 slots are taken")
     busy.retry_after_s = 30.0
     found = protocol.rebuild(protocol.describe(busy))
     assert isinstance(found, WorkerBusy) and str(found) == "all 2 slots are taken"
     assert found.retryable and found.retry_after_s == 30.0
-    for error in (WorkerStopping(), RolePromptError("long", text="Shorter, please.")):
+    for error in (
+        WorkerStopping(),
+        RolePromptError("long", text="Shorter, please."),
+        TakenOver(),
+        NoSession("unknown"),
+    ):
         found = protocol.rebuild(protocol.describe(error))
         assert type(found) is type(error) and found.text == error.text
 

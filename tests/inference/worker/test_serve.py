@@ -19,6 +19,7 @@ import pytest
 from inference.engine.api import Sampling
 from inference.errors import WorkerLost, WorkerStopping
 from inference.worker.client import WorkerSession, encode_voice
+from inference.worker.fleet import SAME_SIGNAL_SECONDS
 from inference.worker.protocol import Open
 
 SECRET = "a shared secret"
@@ -105,8 +106,18 @@ async def test_a_voice_encoded_by_the_worker_is_spoken_with(worker):
         assert (await anext(talk)).frame == 0
 
 
-async def test_sigterm_tells_the_sessions_and_ends_within_seconds(worker):
+async def test_sigterm_drains_and_a_second_one_ends_it_within_seconds(worker):
     session = await WorkerSession.connect(worker.url, SECRET, Open("one"))
+    worker.process.send_signal(signal.SIGTERM)
+    ending = asyncio.create_task(anext(session))
+    await asyncio.wait_for(session.on_draining.wait(), 5)
+    assert session.drain_seconds == 20
+    session.push(0, sound(1)[0])
+    assert (await ending).frame == 0  # it goes on
+    worker.process.send_signal(signal.SIGTERM)  # as part of the first
+    await asyncio.sleep(SAME_SIGNAL_SECONDS + 0.1)
+    session.push(1, sound(1)[0])
+    assert (await anext(session)).frame == 1
     began = time.monotonic()
     worker.process.send_signal(signal.SIGTERM)
     with pytest.raises(WorkerStopping):

@@ -42,12 +42,30 @@ async def test_it_lives_before_it_is_ready():
         assert (await get(rig, "/readyz")).status_code == 200
 
 
+async def test_it_may_be_stopped_while_it_loads_the_model(caplog):
+    go = threading.Event()
+
+    def load():
+        go.wait(10)
+        return EchoEngine()
+
+    async with running(load=load, ready=False) as rig:
+        rig.server.stop()
+        stopping = asyncio.create_task(rig.stop())
+        await rig.until(lambda: not rig.server.sockets())
+        await asyncio.sleep(0.1)  # what waited for the model has been cancelled
+        go.set()
+        assert await stopping == 0
+    assert "The model thread ended" not in caplog.text
+
+
 async def test_a_model_that_is_too_slow_is_not_served(caplog):
     engine = EchoEngine(tick_ms_at_start=123.4)
     async with running(engine, ready=False) as rig:
         await rig.until(lambda: "123 ms" in rig.server.admission.why_not)
         answer = await get(rig, "/readyz")
         assert answer.status_code == 503 and "takes 123 ms on cpu" in answer.text
+        assert rig.server.describe(None).why_not == answer.text.strip()
         with pytest.raises(NoWorker):
             await WorkerSession.connect(rig.url, SECRET, Open("one"))
     assert "Not serving: one step of echo takes 123 ms" in caplog.text
@@ -137,8 +155,28 @@ async def test_stopping_ends_a_session_that_is_still_priming():
             await opening
 
 
+async def test_a_worker_whose_model_is_stuck_says_so_until_it_is_not(monkeypatch):
+    monkeypatch.setattr(server_module, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(server_module, "WATCH_SECONDS", 0.02)
+    engine = EchoEngine()
+    async with running(engine) as rig:
+        session = await WorkerSession.connect(rig.url, SECRET, Open("one"))
+        engine.held.clear()
+        session.push(0, frame_of(0))
+        await rig.until(lambda: not rig.server.describe(None).ready)
+        answer = await get(rig, "/readyz")
+        assert (answer.status_code, answer.text) == (503, "the model thread is stuck\n")
+        with pytest.raises(NoWorker, match="stuck"):
+            await WorkerSession.connect(rig.url, SECRET, Open("two"))
+        engine.held.set()
+        await rig.until(lambda: rig.server.describe(None).ready)
+        await session.close()
+
+
 async def test_a_hanging_tick_ends_the_process(monkeypatch, caplog):
     monkeypatch.setattr(server_module, "HANG_SECONDS", 0.2)
+    monkeypatch.setattr(server_module, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(server_module, "CLOSE_SECONDS", 0.2)
     exited = asyncio.Event()
     monkeypatch.setattr(server_module.os, "_exit", lambda code: exited.set())
     engine = EchoEngine()

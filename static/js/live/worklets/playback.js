@@ -1,6 +1,8 @@
 // Plays agent frames through the jitter buffer, in the audio thread.
-// Takes { samples, seq }; posts which frames began to play, and every 100 ms its state.
+// Takes { samples, seq } and { reset: true }; posts which frames began to play, and every
+// 100 ms its state and how loud it was.
 
+import { Envelope } from "../envelope.js";
 import { JitterBuffer } from "../jitter_buffer.js";
 
 const FRAME = 3840;
@@ -9,14 +11,18 @@ class Playback extends AudioWorkletProcessor {
   constructor() {
     super();
     this.buffer = new JitterBuffer(sampleRate, FRAME);
+    this.loudness = [];
+    this.envelope = new Envelope(sampleRate, (bin, power) => this.loudness.push({ bin, power }));
     this.nextReport = 0;
     this.port.onmessage = ({ data }) => {
-      this.buffer.push(data.samples, data.seq, currentFrame);
+      if (data.reset) this.buffer.reset();
+      else this.buffer.push(data.samples, data.seq, currentFrame);
     };
   }
 
   process(_inputs, [output]) {
     const played = this.buffer.pull(output[0], currentFrame);
+    this.envelope.add(output[0], currentFrame);
     for (let c = 1; c < output.length; c += 1) output[c].set(output[0]);
     if (played.length || currentFrame >= this.nextReport) this.report(played);
     return true;
@@ -24,14 +30,21 @@ class Playback extends AudioWorkletProcessor {
 
   report(played) {
     this.nextReport = currentFrame + sampleRate / 10;
-    const { depth, target, underruns, droppedSamples } = this.buffer;
+    const { depth, target, jitter, underruns } = this.buffer;
+    const { stretchedSamples, compressedSamples, cutSamples } = this.buffer;
+    const ms = (samples) => (1000 * samples) / sampleRate;
     this.port.postMessage({
       played,
-      depthMs: (1000 * depth) / sampleRate,
-      targetMs: (1000 * target) / sampleRate,
+      loudness: this.loudness,
+      depthMs: ms(depth),
+      targetMs: ms(target),
+      jitterMs: ms(jitter),
       underruns,
-      droppedMs: (1000 * droppedSamples) / sampleRate,
+      stretchedMs: ms(stretchedSamples),
+      skippedMs: ms(compressedSamples + cutSamples),
+      cutMs: ms(cutSamples),
     });
+    this.loudness = [];
   }
 }
 

@@ -1,0 +1,65 @@
+"""One chunk into the frame log by one statement: the quick way of Conversation.append.
+
+Owns that statement. The plain way (lock the row, insert, commit) is in
+``conversations.models``; a test holds the two against each other. Through Django it
+cost five round trips and 1.2 ms of CPU a chunk, most of it spent on turning 17 kB into
+hexadecimal text; this costs one and 0.25 ms. Live conversations share the interpreter
+with that.
+"""
+
+from __future__ import annotations
+
+import functools
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import connection, models
+
+_APPEND = """
+WITH mine AS (
+  UPDATE {conversations} SET alive_at = %s, ended_at = NULL, end_reason = ''
+  WHERE id = %s AND holder = %s AND (ended_at IS NULL OR end_reason = %s)
+  RETURNING id
+)
+INSERT INTO {chunks} (conversation_id, {columns})
+SELECT id, {values} FROM mine
+"""
+
+
+def append_at_once(
+    conversation: UUID, holder: UUID | None, guess: str, at: datetime, chunk: Any
+) -> bool:
+    """Insert a FrameChunk if ``holder`` still holds the conversation and it has not
+    ended, or as ``guess`` only; False if nothing was done."""
+    kind: Any = type(chunk)
+    values = [
+        field.get_db_prep_save(getattr(chunk, field.attname), connection)
+        for field in _fields(kind)
+    ]
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        # Django's own cursor writes the values into the text of the query.
+        done = psycopg.Cursor(connection.connection).execute(
+            _statement(kind), [at, conversation, holder, guess, *values]
+        )
+    return done.rowcount == 1
+
+
+def _fields(kind: Any) -> list[models.Field[Any, Any]]:
+    fields = kind._meta.concrete_fields
+    return [f for f in fields if not f.primary_key and f.name != "conversation"]
+
+
+@functools.cache
+def _statement(kind: Any) -> Any:
+    quote, fields = connection.ops.quote_name, _fields(kind)
+    parent = kind._meta.get_field("conversation").related_model
+    return _APPEND.format(
+        conversations=quote(parent._meta.db_table),
+        chunks=quote(kind._meta.db_table),
+        columns=", ".join(quote(str(field.column)) for field in fields),
+        # Parameters of a SELECT have no column to take their type from.
+        values=", ".join(f"%s::{field.db_type(connection)}" for field in fields),
+    )

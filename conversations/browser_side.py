@@ -1,0 +1,51 @@
+"""What goes to one browser: events, agent frames, the close of its socket.
+
+Owns how long a message is tried to be sent. Knows only a send function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from conversations import wire
+from conversations.backpressure import report_fullness
+from conversations.outbox import Outbox, Send
+
+log = logging.getLogger(__name__)
+
+SEND_SECONDS = 3.0
+
+
+class BrowserSide:
+    """Before and after the talk: ``event`` and ``close``, which wait. While it lasts
+    everything goes by way of ``outbox``, which does not."""
+
+    def __init__(self, send: Send) -> None:
+        self.outbox = Outbox(send)
+        self.early = 0  # frames that came before anybody listened
+        self.after = 0  # frames that came after the end
+        self._send = send
+
+    def watch_transport(self, send: Send) -> None:
+        """Let the server's transport say when the browser does not read."""
+        report_fullness(send, self.outbox)
+
+    def say(self, kind: str, **fields: object) -> None:
+        self.outbox.put_event(wire.event(kind, **fields))
+
+    async def event(self, kind: str, **fields: object) -> None:
+        await self._transmit(
+            {"type": "websocket.send", "text": wire.event(kind, **fields)}
+        )
+
+    async def close(self, code: int) -> None:
+        await self._transmit({"type": "websocket.close", "code": code})
+
+    async def _transmit(self, message: dict[str, object]) -> None:
+        """Send unless the browser doesn't take it: its absence is no failure here."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send(message)
+        except (TimeoutError, OSError) as error:
+            log.info("not sent: %s", error)

@@ -1,0 +1,48 @@
+"""A conversation in the hands of its holder: the row, the log's writer, the audio path.
+
+Owns nothing but that they belong together, and the notes of what befell it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from conversations.admission import Wanted
+from conversations.audio_path import AudioPath
+from conversations.models import Conversation
+from conversations.page_figures import PageFigures
+from conversations.recorder import Recorder
+
+MOST_NOTES = 200
+
+
+class Say(Protocol):
+    """Tell the browser: an event of docs/protocol.md."""
+
+    def __call__(self, kind: str, **fields: object) -> None: ...
+
+
+@dataclass
+class Held:
+    row: Conversation
+    wanted: Wanted
+    recorder: Recorder
+    path: AudioPath
+    say: Say
+    # Something that is to be noted with the next answer, given its pause in ms.
+    resounds: Callable[[int], None] | None = None
+    page: PageFigures = field(default_factory=PageFigures)
+
+    def note(self, kind: str, ms: int = 0, detail: str = "") -> None:
+        note = {"frame": self.path.frame, "kind": kind, "ms": ms, "detail": detail}
+        self.row.notes = [*self.row.notes, note][-MOST_NOTES:]
+        self.recorder.change(notes=self.row.notes)
+
+    def keep_page_figures(self, fields: dict[str, Any]) -> None:
+        if (kept := self.page.take(fields)) is not None:
+            self.recorder.add_page(kept)
+
+    def notice(self, code: str, text: str, **fields: object) -> None:
+        self.say("notice", code=code, text=text, **fields)

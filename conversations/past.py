@@ -1,0 +1,69 @@
+"""What the model has behind it, in frames of the log.
+
+The log only grows: it is the record of what was heard. The model may be taken back to
+an earlier frame (rewind) or lack some (the log had a hole when it was rebuilt), so what
+it has behind it is a list of ranges of log frames, the last of them open. The model
+counts its own frames without holes; this is where the two counts meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+Ranges = tuple[tuple[int, int], ...]  # [start, end) of log frames
+
+
+@dataclass(frozen=True)
+class Past:
+    closed: Ranges = ()
+    start: int = 0  # of the open range
+
+    @classmethod
+    def parse(cls, stored: Sequence[Sequence[int | None]]) -> Past:
+        """Of ``Conversation.timeline``; an empty list is one that was never rewound."""
+        if not stored:
+            return cls()
+        *closed, (start, _) = stored
+        return cls(
+            tuple((int(a or 0), int(b or 0)) for a, b in closed), int(start or 0)
+        )
+
+    def dump(self) -> list[list[int | None]]:
+        ranges: list[list[int | None]] = [[start, end] for start, end in self.closed]
+        return [*ranges, [self.start, None]]
+
+    @property
+    def _before(self) -> int:
+        return sum(end - start for start, end in self.closed)
+
+    def model_frame(self, log_frame: int) -> int:
+        """The model's number of a log frame in the open range."""
+        return self._before + log_frame - self.start
+
+    def until(self, end: int) -> Ranges:
+        """All of it, with the log ending before frame ``end``."""
+        return (*self.closed, (self.start, end)) if end > self.start else self.closed
+
+    def back_to(self, model_frame: int, end: int) -> Past:
+        """Rewound: the model keeps its first frames, the log goes on at ``end``."""
+        kept, left = [], model_frame
+        for start, stop in self.until(end):
+            taken = min(stop - start, left)
+            if taken > 0:
+                kept.append((start, start + taken))
+            left -= taken
+        return Past(tuple(kept), end)
+
+    @classmethod
+    def of_frames(cls, frames: Iterable[int], end: int) -> Past:
+        """Of exactly these log frames, ascending; the log goes on at ``end``."""
+        ranges: list[tuple[int, int]] = []
+        for frame in frames:
+            if ranges and ranges[-1][1] == frame:
+                ranges[-1] = (ranges[-1][0], frame + 1)
+            else:
+                ranges.append((frame, frame + 1))
+        if ranges and ranges[-1][1] == end:
+            return cls(tuple(ranges[:-1]), ranges[-1][0])
+        return cls(tuple(ranges), end)

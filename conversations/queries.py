@@ -1,0 +1,52 @@
+"""Which conversations there are: whose, live, parked, left behind.
+
+Owns the clocks by which a conversation counts as live or as abandoned.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db import models
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from conversations.models import Conversation  # noqa: F401 - named in a string
+
+# A live conversation is touched at least every 3 s.
+SILENT = timedelta(seconds=10)
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def of(self, user: AbstractBaseUser | AnonymousUser) -> ConversationQuerySet:
+        return self.filter(owner=user.pk)
+
+    def visible_to(
+        self, user: AbstractBaseUser | AnonymousUser
+    ) -> ConversationQuerySet:
+        """Their own; staff may look at everybody's."""
+        return self if getattr(user, "is_staff", False) else self.of(user)
+
+    def live(self) -> ConversationQuerySet:
+        """Somebody talks: not parked, and its web process was heard of lately."""
+        since = timezone.now() - SILENT
+        return self.filter(ended_at=None, parked_at=None, alive_at__gte=since)
+
+    def abandoned(self) -> ConversationQuerySet:
+        """Nobody came back to it in time, or its web process died."""
+        now = timezone.now()
+        parked_too_long = models.Q(
+            parked_at__lt=now - timedelta(seconds=settings.RESUME_SECONDS)
+        )
+        untouched = models.Q(
+            parked_at=None,
+            alive_at__lt=now - timedelta(seconds=settings.WEB_LOST_SECONDS),
+        )
+        return self.filter(parked_too_long | untouched, ended_at=None)
+
+    def end_abandoned(self) -> int:
+        """Give what was left behind its end reason; how many there were."""
+        return sum(conversation.give_up() for conversation in self.abandoned())

@@ -1,0 +1,83 @@
+"""Waiting in the line until a slot is free, for one conversation.
+
+Owns how often somebody looks, and when they try. The order is Postgres's
+(:mod:`conversations.places`); whether a slot is free is the worker's word alone, what
+heartbeats say only decides who asks. The first in line asks now and then in any case,
+in case a heartbeat got lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+
+from conversations.places import Place, Standing, line_is_free
+from conversations.recorder import in_thread
+from inference.errors import NoWorker, WorkerBusy
+
+LOOK_SECONDS = 0.5  # how soon a free slot is seen by those in front
+LOOK_BEHIND_SECONDS = 2.0  # by all others: they only want to know where they stand
+IN_FRONT = 4
+ASK_ANYWAY_SECONDS = 5.0
+TELL_SECONDS = 5.0  # a place that does not move is told this often all the same
+
+T = TypeVar("T")
+Tell = Callable[[Standing, str], Awaitable[None]]  # the second: the ticket
+
+
+async def in_turn(
+    user: AbstractBaseUser,
+    holder: uuid.UUID,
+    attempt: Callable[[], Awaitable[T]],
+    tell: Tell,
+    *,
+    ticket: str = "",
+    comes_back: Callable[[], bool] = lambda: False,
+) -> T:
+    """What ``attempt`` opens, as soon as it is this user's turn.
+
+    ``attempt`` raises WorkerBusy when all slots are taken. ``tell`` is called whenever
+    the standing changes. Raises AlreadyWaiting, WorkerBusy (the line is full, or
+    QUEUE_SECONDS are over) and whatever else ``attempt`` raises. Then, and when it is
+    cancelled, the place is given up, unless whoever stood there ``comes_back``.
+    """
+    if not ticket and await in_thread(line_is_free):
+        try:
+            return await attempt()
+        except WorkerBusy:
+            pass  # somebody was faster: wait like everybody else
+    place = await in_thread(lambda: Place.join(user, holder, ticket))
+    try:
+        return await _wait(place, attempt, tell)
+    finally:
+        if not comes_back():
+            await asyncio.shield(in_thread(place.leave))
+
+
+async def _wait(place: Place, attempt: Callable[[], Awaitable[T]], tell: Tell) -> T:
+    began = told_at = asked_at = time.monotonic()
+    told: tuple[int, int] | None = None
+    while True:
+        standing = await in_thread(place.stand)
+        now = time.monotonic()
+        if now - began > settings.QUEUE_SECONDS:
+            raise WorkerBusy("waited for too long")
+        overdue = standing.position == 1 and now - asked_at > ASK_ANYWAY_SECONDS
+        if standing.may_try or overdue:
+            asked_at = now
+            try:
+                return await attempt()
+            except (WorkerBusy, NoWorker):
+                told = None  # not yet, or the worker is being restarted: stay in line
+        where = (standing.position, standing.of)
+        if where != told or now - told_at > TELL_SECONDS:
+            await tell(standing, str(place.pk))
+            told, told_at = where, now
+        in_front = standing.position <= IN_FRONT
+        await asyncio.sleep(LOOK_SECONDS if in_front else LOOK_BEHIND_SECONDS)

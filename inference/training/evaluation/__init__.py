@@ -1,0 +1,1 @@
+"""Measures a small model on conversations that it was not trained on."""

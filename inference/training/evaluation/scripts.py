@@ -1,0 +1,181 @@
+"""Scripted users: what is asked when, with pauses, backchannels and interruptions.
+
+Owns the fixed times of an evaluation's conversation and what a right answer is. Knows
+the domain's text and the bank's index; no sound, no model.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from inference.training.bank import Entry
+from inference.training.dialogues import Placement
+from inference.training.domain import Domain, Intent
+from inference.training.personas import Persona, draw_persona
+
+PAUSE = 1.0  # seconds inside a question
+REACTION = 1.0  # from a question's end to the user's "mm-hm" or interruption
+LONG_ANSWER = 7  # words, so that it still goes on when the user is heard
+# Kind of each turn and where it begins, seconds; the greeting is over by the first.
+TURNS = (
+    ("plain", 5.0),
+    ("plain", 11.0),
+    ("pause", 17.0),
+    ("backchannel", 24.5),
+    ("interruption", 32.0),
+)
+SECONDS = 42.0
+# With recordings that are longer than a question.
+HUMAN_TURNS = (("plain", 5.0), ("plain", 15.0), ("plain", 25.0))
+HUMAN_SECONDS = 35.0
+
+
+@dataclass
+class Question:
+    """Seconds from the conversation's beginning."""
+
+    kind: str  # of TURNS, or "interrupting"
+    intent: str
+    text: str
+    voice: str
+    wording: str  # "trained" or "unheard"
+    about: str  # "fact", "talk", "unknown"
+    expected: list[str]  # any of these in the answer is right
+    begin: float
+    end: float
+    until: float  # what the agent says before that is the answer
+    gap: tuple[float, float] = (0.0, 0.0)  # the pause inside it
+    extra: tuple[float, float] = (0.0, 0.0)  # the backchannel, or what interrupts
+
+
+@dataclass
+class Script:
+    group: str  # of user voices
+    persona: Persona
+    voice: str  # of the agent
+    questions: list[Question] = field(default_factory=list)
+    placements: list[Placement] = field(default_factory=list)
+
+
+class Writer:
+    """Draws scripts whose user's utterances are in a bank."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        entries: list[Entry],
+        group: str,
+        rng: random.Random,
+        turns: Sequence[tuple[str, float]] = TURNS,
+        seconds: float = SECONDS,
+    ) -> None:
+        self.domain, self.entries, self.group, self.rng = domain, entries, group, rng
+        self.turns, self.seconds = turns, seconds
+        self.intents: dict[str, tuple[Intent, str]] = {}
+        for intent in [*domain.intents, domain.unknown]:
+            for text in intent.ask:
+                held = text == intent.held_out
+                self.intents[text] = (intent, "unheard" if held else "trained")
+        self.said: dict[str, list[int]] = defaultdict(list)
+        for number, entry in enumerate(entries):
+            self.said[entry.text].append(number)
+        # Of anything else the model should say that it doesn't know.
+        other = {*domain.backchannels, *domain.pauses, *domain.interrupts}
+        self.asked = [n for n, e in enumerate(entries) if e.text not in other]
+        self.short = [n for t in domain.backchannels for n in self.said.get(t, [])]
+        if not self.asked or (turns is TURNS and not self.short):
+            raise SystemExit(f"{group}: the bank holds no questions or backchannels")
+
+    def draw(self, voice: str) -> Script:
+        rng = self.rng
+        name = rng.choice(self.domain.facts["name"].values)[0]
+        self.script = Script(self.group, draw_persona(self.domain, rng, name), voice)
+        ends = [begin for _, begin in self.turns[1:]] + [self.seconds]
+        for (kind, begin), until in zip(self.turns, ends, strict=True):
+            self._ask(kind, begin, until)
+        return self.script
+
+    def _ask(self, kind: str, begin: float, until: float) -> None:
+        rng = self.rng
+        number = self._choice(kind in ("backchannel", "interruption"))
+        entry = self.entries[number]
+        question = self._question(kind, entry, begin, begin + entry.seconds, until)
+        self.script.questions.append(question)
+        if kind == "pause" and len(entry.words) >= 4:
+            cut = len(entry.words) // 2
+            edge = (entry.words[cut - 1][1] + entry.words[cut][0]) / 2
+            self._place(number, begin, 0, edge)
+            self._place(number, begin + edge + PAUSE, edge, entry.seconds)
+            question.gap = (begin + edge, begin + edge + PAUSE)
+            question.end += PAUSE
+            return
+        self._place(number, begin, 0, entry.seconds)
+        at = question.end + REACTION
+        if kind == "backchannel":
+            other = rng.choice(self.short)
+            question.extra = (at, at + self.entries[other].seconds)
+            self._place(other, at, 0, self.entries[other].seconds)
+        if kind == "interruption":
+            other = self._choice(False)
+            said = self.entries[other]
+            question.extra = (at, at + said.seconds)
+            question.until = at
+            self._place(other, at, 0, said.seconds)
+            self.script.questions.append(
+                self._question("interrupting", said, at, at + said.seconds, until)
+            )
+
+    def _choice(self, long_answer: bool) -> int:
+        """Half of the questions are on facts that the persona has."""
+        facts = self.script.persona.facts
+        numbers = self.asked
+        if long_answer:
+            numbers = [n for n in numbers if self._is_long(n)]
+        elif self.rng.random() < 0.5:
+            numbers = [
+                n for n in numbers if self._intent(self.entries[n].text)[0].key in facts
+            ]
+        return self.rng.choice(numbers or self.asked)
+
+    def _intent(self, text: str) -> tuple[Intent, str]:
+        return self.intents.get(text, (self.domain.unknown, "unheard"))
+
+    def _is_long(self, number: int) -> bool:
+        intent, _ = self._intent(self.entries[number].text)
+        answers = intent.say if intent.key in self.domain.talk else ()
+        return min((len(a.split()) for a in answers), default=0) >= LONG_ANSWER
+
+    def _question(
+        self, kind: str, entry: Entry, begin: float, end: float, until: float
+    ) -> Question:
+        intent, wording = self._intent(entry.text)
+        about, expected = right_answers(self.domain, intent, self.script.persona)
+        return Question(
+            kind,
+            intent.key,
+            entry.text,
+            entry.voice,
+            wording,
+            about,
+            expected,
+            begin,
+            end,
+            until,
+        )
+
+    def _place(self, number: int, at: float, begin: float, end: float) -> None:
+        self.script.placements.append(Placement(number, True, at, begin, end, 0.01))
+
+
+def right_answers(
+    domain: Domain, intent: Intent, persona: Persona
+) -> tuple[str, list[str]]:
+    """What the question is about, and texts of which one must be in the answer."""
+    if intent.key in persona.facts:
+        return "fact", [persona.facts[intent.key]]
+    if intent.key in domain.talk:
+        return "talk", list(intent.say)
+    return "unknown", list(domain.unknown.say)

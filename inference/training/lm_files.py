@@ -1,0 +1,64 @@
+"""Weights and speech between files and memory, for trainings.
+
+Knows the stored names of the language model and the speech archive's folders.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from inference.network.lm import LanguageModel
+from inference.network.mimi import MIMI_TINY, Mimi
+from inference.training.bank import Bank, ShardReader, read_archive
+
+
+def load_folders(archives: str, shards: str) -> Bank:
+    """Speech of folders of archives and of shards, both by commas."""
+    bank = Bank()
+    for folder in filter(None, archives.split(",")):
+        read = read_archive(sorted(Path(folder).glob("speech-*.bin")))
+        bank = bank.extended(read.entries, read.pcm)
+    for folder in filter(None, shards.split(",")):
+        bank = ShardReader(Path(folder)).update(bank)
+    return bank
+
+
+def load_codec_file(path: str, device: torch.device) -> Mimi:
+    from safetensors.torch import load_file
+
+    codec = Mimi(MIMI_TINY)
+    codec.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    return codec.to(device).eval().requires_grad_(False)
+
+
+def save_lm(model: LanguageModel, folder: Path, shards: int = 3) -> None:
+    """bf16, under the stored names, in files small enough to travel."""
+    from safetensors.torch import save_file
+
+    from inference.checkpoints import state_to_store
+
+    state = {n: t.to(torch.bfloat16).cpu() for n, t in state_to_store(model).items()}
+    names = sorted(state, key=lambda n: -state[n].numel())
+    parts: list[dict[str, Tensor]] = [{} for _ in range(shards)]
+    for name in names:
+        smallest = min(parts, key=lambda part: sum(t.numel() for t in part.values()))
+        smallest[name] = state[name].contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, part in enumerate(parts):
+        save_file(part, str(folder / f"lm-{number}.safetensors"))
+
+
+@torch.no_grad()
+def load_lm(model: LanguageModel, files: list[Path]) -> None:
+    """What ``save_lm`` wrote, whatever the number of files."""
+    from safetensors.torch import load_file
+
+    from inference.network.stored import stored_tensors
+
+    stored = {name: t for file in files for name, t in load_file(str(file)).items()}
+    for tensor in stored_tensors(model):
+        assert tensor.target is not None
+        tensor.target.copy_(stored[tensor.name].reshape(tensor.target.shape))

@@ -1,0 +1,95 @@
+"""The site under uvicorn, for those who prefer it to Daphne.
+
+    python -m personaplex_site.uvicorn_server --host 127.0.0.1 --port 8000
+
+What Daphne had to be taught uvicorn does by itself: its ``send`` waits for a browser
+that does not read, and bodies are streamed, so that ``BodyLimit`` bounds them. Three
+things are ours: on a signal conversations are released before sockets are closed, a
+connection that broke is told from one that was closed, and a browser that reads nothing
+is let go of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from personaplex_site.asgi import application  # before the rest: it sets Django up
+
+from conversations import shutdown  # isort: skip
+from conversations.wire import MAX_MESSAGE  # isort: skip
+
+PING_SECONDS, PONG_SECONDS = 20, 30  # as Daphne's
+CLOSE_SECONDS = 10
+BROKEN = 1006
+
+
+class Socket(WebSocketsSansIOProtocol):
+    async def send(self, message: Any) -> None:
+        """Whoever does not read would not read the closing either: uvicorn waits for
+        that without end, and keeps the socket."""
+        if message["type"] == "websocket.close" and not self.writable.is_set():
+            self.transport.abort()
+            return
+        await super().send(message)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """uvicorn 0.54 says 1005 here, which is what a page sends that closes. The
+        first code that the application hears is the one that counts."""
+        if self.handshake_complete and self.conn.close_rcvd is None:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": BROKEN})
+        super().connection_lost(exc)
+
+
+class SiteServer(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        shutdown.note_signal(sig)
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await shutdown.release_all()
+        await super().shutdown(sockets)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--fd", type=int, help="of a listening socket, instead")
+    given = parser.parse_args()
+    config = uvicorn.Config(
+        application,
+        host=given.host,
+        port=given.port,
+        ws=Socket,
+        # Twice what is allowed: what is a little too large gets our own close code.
+        ws_max_size=2 * MAX_MESSAGE,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PONG_SECONDS,
+        ws_per_message_deflate=False,  # Opus does not get smaller
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        log_config=None,  # Django's, set by the application
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+    )
+    # uvicorn's own --fd takes every socket for one of the file system.
+    sockets = [socket.socket(fileno=given.fd)] if given.fd is not None else None
+    with suppress(KeyboardInterrupt):
+        SiteServer(config).run(sockets)
+
+
+if __name__ == "__main__":
+    main()

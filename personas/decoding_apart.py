@@ -1,0 +1,127 @@
+"""Decoding in a process of its own, which has little and can take nothing along.
+
+Owns the bounds that FFmpeg does not keep by itself: memory, processor time, files, and
+what may be lost when it crashes on a file that was made for that. The child knows no
+secret: its environment is empty. What is decoded how is personas.decoding's business.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from io import UnsupportedOperation
+from pathlib import Path
+from typing import IO, BinaryIO
+
+import numpy as np
+
+from inference.timing import SAMPLE_RATE
+from personas.decoding import Sound, decode
+from personas.errors import NotAudio, TooDemanding, VoiceError
+
+log = logging.getLogger(__name__)
+
+REFUSED = 3  # exit status: of a file that was refused, for the reason in the answer
+CPU_SECONDS, WALL_SECONDS = 60, 120  # a minute of sound takes a second or two
+OUTPUT_BYTES = 4  # of a sample
+MOST_SAID = 2000  # bytes of what libraries say besides
+ROOT = Path(__file__).resolve().parent.parent
+# One thread: each further one of a mathematical library takes address space.
+ENVIRONMENT = {"PATH": os.defpath, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def decode_apart(file: BinaryIO, limit: int, megabytes: int) -> Sound:
+    """As ``decode``, with at most so much memory for the file. Raises as it does, and
+    TooDemanding where the bounds are met."""
+    with (
+        tempfile.TemporaryFile() as copy,
+        tempfile.TemporaryFile() as answer,
+        tempfile.TemporaryFile() as said,
+    ):
+        command = [sys.executable, "-m", "personas.decoding_apart"]
+        try:
+            done = subprocess.run(
+                [*command, str(limit), str(megabytes)],
+                stdin=_with_descriptor(file, copy),
+                stdout=answer,
+                stderr=said,
+                cwd=ROOT,
+                env=ENVIRONMENT,
+                timeout=WALL_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise TooDemanding(f"more than {WALL_SECONDS} s") from error
+        answer.seek(0)
+        if done.returncode == 0:
+            return np.frombuffer(answer.read(), "<f4").astype(np.float32)
+        said.seek(0)
+        raise _refusal(done.returncode, answer.read(), said.read(MOST_SAID))
+
+
+def _with_descriptor(file: BinaryIO, copy: IO[bytes]) -> IO[bytes]:
+    """``file`` itself, or a copy of what has no file of this machine behind it."""
+    try:
+        file.fileno()
+    except (AttributeError, UnsupportedOperation):
+        file.seek(0)
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+        return copy
+    return file
+
+
+def _refusal(status: int, answer: bytes, said: bytes) -> VoiceError:
+    if status == REFUSED:
+        told = json.loads(answer)
+        error = VoiceError(told["detail"], text=told["text"])
+        error.code = told["code"]
+        return error
+    if status in (-signal.SIGXCPU, -signal.SIGKILL):
+        return TooDemanding(f"killed by signal {-status}")
+    if status < 0:
+        log.warning("decoding a voice sample ended by signal %d", -status)
+        return NotAudio(f"the decoder ended by signal {-status}")
+    raise RuntimeError(f"decoding ended with {status}: {said.decode(errors='replace')}")
+
+
+def main() -> int:
+    limit, megabytes = int(sys.argv[1]), int(sys.argv[2])
+    _bound(megabytes * 2**20, (limit + 2) * SAMPLE_RATE * OUTPUT_BYTES)
+    try:
+        with open(0, "rb", buffering=0) as file:
+            sound = decode(file, limit)
+    except MemoryError:
+        error: VoiceError = TooDemanding(f"more than {megabytes} MB")
+    except VoiceError as refused:
+        error = refused
+    else:
+        sys.stdout.buffer.write(sound.astype("<f4", copy=False).tobytes())
+        return 0
+    told = {"code": error.code, "text": error.text, "detail": str(error)}
+    sys.stdout.write(json.dumps(told))
+    return REFUSED
+
+
+def _bound(memory: int, output: int) -> None:
+    """From here on; what is loaded already is not counted."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    bounds = {
+        resource.RLIMIT_AS: pages * resource.getpagesize() + memory,
+        resource.RLIMIT_CPU: CPU_SECONDS,
+        resource.RLIMIT_FSIZE: output,
+        resource.RLIMIT_NPROC: 0,  # root is not bound by this one
+        resource.RLIMIT_CORE: 0,
+    }
+    for bound, most in bounds.items():
+        resource.setrlimit(bound, (most, most))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,134 @@
+"""Fetching the voices that a model brings along from a worker that runs it.
+
+Owns the HTTP exchange and its bounds: what comes is believed by its digest, its size
+and its shape only. A ``.pt`` is kept as opaque bytes and never opened here; the worker
+that is asked to speak with it reads it without trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from django.conf import settings
+
+from inference.errors import NoWorker, ProtocolError
+from inference.models import Worker
+from inference.worker.protocol import FINGERPRINT_HEADER, MAX_VOICE
+from personas.models import Voice
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS, SILENT_SECONDS = 5.0, 15.0
+MOST_VOICES = 256
+MOST_LIST_BYTES = 128 * 1024
+MOST_BYTES = 256 * 1024 * 1024  # of all voices of one listing; 18 of 7B have 25 MB
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+LABEL = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,120}")
+MOST_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Offered:
+    name: str
+    label: str
+    digest: str
+    seconds: float
+
+
+def fetch_from(worker: Worker) -> int:
+    """Keep the voices of the worker's model; how many were new. NoWorker or
+    ProtocolError: some or none were kept, ask again later."""
+    known = dict(
+        Voice.objects.presets()
+        .filter(fingerprint=worker.fingerprint)
+        .values_list("preset", "digest")
+    )
+    taken = size = 0
+    with _client(worker) as client:
+        for offered in _listing(client, worker):
+            if known.get(offered.name) == offered.digest:
+                continue
+            prompt = _get(client, worker, f"/presets/{offered.name}", MAX_VOICE)
+            if hashlib.sha256(prompt).hexdigest() != offered.digest:
+                raise ProtocolError(f"{offered.name} is not what its digest says")
+            size += len(prompt)
+            if size > MOST_BYTES:
+                raise ProtocolError(f"the voices have more than {MOST_BYTES} bytes")
+            Voice.take_preset(
+                worker.fingerprint, offered.name, offered.label, offered.seconds, prompt
+            )
+            taken += 1
+    return taken
+
+
+@contextmanager
+def _client(worker: Worker) -> Iterator[httpx.Client]:
+    """Every way in which the exchange fails, as one of two errors."""
+    # The environment's proxies are not for the site's own network.
+    client = httpx.Client(
+        base_url=re.sub(r"\Aws", "http", worker.url),
+        headers={"Authorization": f"Bearer {settings.WORKER_SECRET}"},
+        timeout=httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
+        trust_env=False,
+    )
+    try:
+        with client:
+            yield client
+    except httpx.HTTPError as error:
+        raise NoWorker(f"{worker.url}: {type(error).__name__} {error}") from error
+
+
+def _get(client: httpx.Client, worker: Worker, path: str, most: int) -> bytes:
+    """At most so many bytes, about the model that the worker said it runs."""
+    with client.stream("GET", path) as response:
+        if response.status_code != 200:
+            raise NoWorker(f"{worker.url}{path}: status {response.status_code}")
+        if response.headers.get(FINGERPRINT_HEADER) != worker.fingerprint:
+            raise NoWorker(f"{worker.url} runs another model by now")
+        content = bytearray()
+        for piece in response.iter_raw():
+            content += piece
+            if len(content) > most:
+                raise ProtocolError(f"{path} has more than {most} bytes")
+    return bytes(content)
+
+
+def _listing(client: httpx.Client, worker: Worker) -> list[Offered]:
+    try:
+        listed = json.loads(_get(client, worker, "/presets", MOST_LIST_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("the list of voices is not JSON") from error
+    if not isinstance(listed, list) or len(listed) > MOST_VOICES:
+        raise ProtocolError(f"the list of voices is no list of at most {MOST_VOICES}")
+    return [_offered(item) for item in listed]
+
+
+def _offered(item: Any) -> Offered:
+    if not isinstance(item, dict):
+        raise ProtocolError("a voice in the list is no object")
+    seconds: Any = item.get("seconds")
+    good = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not good or not 0 < seconds <= MOST_SECONDS:
+        raise ProtocolError(f"seconds of a voice are {seconds!r:.60}")
+    return Offered(
+        _text(item, "name", NAME),
+        _text(item, "label", LABEL),
+        _text(item, "digest", DIGEST),
+        float(seconds),
+    )
+
+
+def _text(item: dict[str, Any], key: str, pattern: re.Pattern[str]) -> str:
+    value = item.get(key)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ProtocolError(f"{key} of a voice is {value!r:.60}")
+    return value

@@ -1,0 +1,208 @@
+// The connection of one conversation over as many sockets as it takes. Resumes by token
+// when the site falls silent or the socket closes, as docs/protocol.md says; keeps the
+// place in the queue by ticket. Knows no audio and no page.
+//
+// opening ─> live ──lost──> returning ─> live … ; `over` from everywhere. Times are those
+// of the wall clock: a sleeping computer's other clocks may stand still.
+
+import { NOT_READY, RESUME_TOO_LATE, closeProblem } from "./problems.js";
+import { ConversationSocket } from "./socket.js";
+
+const SILENT_MS = 4000; // from a live site there is a frame every 80 ms
+const BUSY_MS = 30_000; // a live one that said "one moment"
+const GLANCE_MS = 1000; // the same, when we have reason to doubt
+const WATCH_MS = 500;
+const ASLEEP_MS = 3000; // timers that stood still for so long
+// How long a socket may take to open, the site to say its first word, and to say the
+// next one while it makes ready. A token is single use, so an opened socket gets time.
+const PATIENCE_MS = {
+  opening: { open: 15_000, first: 15_000, next: 60_000 },
+  returning: { open: 4000, first: 15_000, next: 20_000 },
+};
+const DELAYS_MS = [0, 500, 1000, 2000, 4000];
+const QUEUE_MS = 60_000; // how long we try to come back to our place in the queue
+const DONE = 1000; // ends the conversation, however late the site hears of it
+const GIVEN_UP = 4001; // we come back over another socket
+const COME_BACK = new Set([1012, 4412]); // the process that held us lets go
+
+export class Link {
+  /**
+   * `listener`: { event(message), frame(frame), lost(untilMs), over(problem) }; `over` is
+   * not called for what an `error` or `ended` event announced. `have()`: the last agent
+   * seq played, or -1.
+   */
+  constructor({ url, start, have, listener, Socket = ConversationSocket }) {
+    Object.assign(this, { url, start, have, listener, Socket });
+    this.phase = "opening";
+    this.attempts = 0;
+    this.deadline = Infinity;
+    this.resumes = 0;
+  }
+
+  open() {
+    this.lastWatch = Date.now();
+    this.watch = setInterval(() => this.#watch(), WATCH_MS);
+    this.doubt = () => this.#glance();
+    this.seen = () => document.visibilityState === "visible" && this.#glance();
+    addEventListener("online", this.doubt);
+    addEventListener("pageshow", this.doubt);
+    document.addEventListener("visibilitychange", this.seen);
+    this.#connect();
+  }
+
+  get live() {
+    return this.phase === "live";
+  }
+
+  send(event) {
+    this.socket?.send(event);
+  }
+
+  /** False when the frame had to be dropped. */
+  sendFrame(kind, seq, payload, muted) {
+    if (!this.live) return false;
+    this.sendingSince ??= Date.now();
+    return this.socket.sendFrame(kind, seq, payload, muted);
+  }
+
+  close() {
+    this.phase = "over";
+    clearInterval(this.watch);
+    clearTimeout(this.timer);
+    removeEventListener("online", this.doubt);
+    removeEventListener("pageshow", this.doubt);
+    document.removeEventListener("visibilitychange", this.seen);
+    this.#drop(DONE);
+  }
+
+  #connect() {
+    const start = { ...this.start };
+    if (this.resume) start.resume = { ...this.resume, have: this.have() };
+    else if (this.ticket) start.ticket = this.ticket;
+    this.heardAt = this.connectedAt = Date.now();
+    this.progress = "open"; // what is waited for
+    this.socket = new this.Socket(this.url, start, {
+      opened: () => this.#opened(),
+      event: (event) => this.#event(event),
+      frame: (frame) => this.#frame(frame),
+      closed: (code) => this.#closed(code),
+    });
+  }
+
+  #drop(code = GIVEN_UP) {
+    this.socket?.close(code);
+    this.socket = null;
+  }
+
+  #opened() {
+    this.heardAt = Date.now();
+    this.progress = "first";
+  }
+
+  #frame(frame) {
+    this.heardAt = Date.now();
+    this.listener.frame(frame);
+  }
+
+  #event(event) {
+    this.heardAt = Date.now();
+    this.progress = "next";
+    if (event.type === "waiting") this.ticket = event.ticket;
+    // While the site makes something ready it need not send a frame each 80 ms.
+    if (event.type === "state") this.busy = event.state !== "live";
+    if (event.type === "ready") this.#ready(event);
+    if (event.type === "error" || event.type === "ended") this.phase = "told";
+    this.listener.event(event);
+  }
+
+  #ready(event) {
+    if (this.phase === "returning") this.resumes += 1;
+    this.phase = "live";
+    this.sendingSince = null;
+    this.attempts = 0;
+    this.deadline = Infinity;
+    this.ticket = null;
+    // Single use: this one is for the next loss.
+    this.resume = event.resume && { conversation: event.conversation, token: event.resume };
+    this.keptMs = 1000 * (event.resume_seconds ?? 0);
+  }
+
+  #closed(code) {
+    this.socket = null;
+    if (this.phase === "over" || this.phase === "told") return;
+    if (!this.#mayReturn(code)) this.#end(closeProblem(code, this.phase !== "opening"));
+    else this.#return(code);
+  }
+
+  #mayReturn(code) {
+    const asked = COME_BACK.has(code);
+    if (!asked && (code === 1000 || code >= 4000)) return false; // the site meant it
+    if (this.phase === "opening") return asked || Boolean(this.ticket);
+    return Boolean(this.resume) && this.keptMs > 0;
+  }
+
+  #return(code) {
+    const now = Date.now();
+    if (this.phase === "live") {
+      this.deadline = this.heardAt + this.keptMs;
+      this.attempts = 0;
+      this.phase = "returning";
+      this.listener.lost(this.deadline);
+    } else if (this.deadline === Infinity) this.deadline = now + QUEUE_MS;
+    const delay = DELAYS_MS[Math.min(this.attempts, DELAYS_MS.length - 1)];
+    this.attempts += 1;
+    if (now + delay > this.deadline) {
+      this.#end(this.resume ? RESUME_TOO_LATE : closeProblem(code, false));
+      return;
+    }
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.#connect(), delay);
+  }
+
+  #end(problem) {
+    this.close();
+    this.listener.over(problem);
+  }
+
+  // A socket that says nothing is given up; it need not ever close by itself.
+  #watch() {
+    const now = Date.now();
+    const slept = now - this.lastWatch > ASLEEP_MS;
+    this.lastWatch = now;
+    if (slept) return; // what came meanwhile is delivered first; the next look counts
+    if (now > this.deadline && this.progress === "open") {
+      this.#drop();
+      this.#return(1006);
+    } else if (this.socket && this.#silentMs(now) > this.#patience()) this.#lose();
+  }
+
+  #silentMs(now) {
+    return now - Math.max(this.heardAt, this.sendingSince ?? 0);
+  }
+
+  #patience() {
+    if (this.phase !== "live") return PATIENCE_MS[this.phase]?.[this.progress] ?? Infinity;
+    if (!this.#mayReturn(1006) || !this.sendingSince) return Infinity;
+    return this.busy ? BUSY_MS : SILENT_MS;
+  }
+
+  #lose() {
+    this.#drop();
+    if (this.#mayReturn(1006)) this.#return(1006);
+    else this.#end(this.progress === "next" ? NOT_READY : closeProblem(1006, false));
+  }
+
+  // Another network, or awake again: don't wait for the usual times.
+  #glance() {
+    const now = Date.now();
+    if (this.phase === "live" && this.#patience() === SILENT_MS) {
+      if (this.#silentMs(now) > GLANCE_MS) this.#lose();
+    } else if (this.phase === "returning" && this.progress === "open") {
+      if (this.socket && now - this.connectedAt < GLANCE_MS) return;
+      clearTimeout(this.timer);
+      this.#drop();
+      this.attempts = 0;
+      this.#return(1006);
+    }
+  }
+}

@@ -1,0 +1,55 @@
+"""What the review is told of a conversation's accidents, and of its page."""
+
+import pytest
+
+from conversations import story
+from conversations.readings import Timeline
+from tests.conversations.logged import write_log
+from tests.factories import ConversationFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def note(frame, kind, ms=0, detail=""):
+    return {"frame": frame, "kind": kind, "ms": ms, "detail": detail}
+
+
+def test_notes_stand_where_they_happened():
+    happened = [
+        note(0, "moved", 120, "draining"),
+        note(10, "parked", detail="network_lost"),
+        note(10, "resumed", 2_340, "kept"),
+        note(15, "rewound", detail="5 s"),
+        note(20, "context_full"),
+        note(20, "of_a_later_version", 1),
+    ]
+    # The microphone ran on for 25 frames while nobody listened.
+    log = write_log(ConversationFactory(notes=happened), [*range(10), *range(35, 45)])
+    told = story.notes(log, story.Places(log, Timeline.of(log)))
+    assert [(n["at_s"], n["text"], n["pause_s"]) for n in told] == [
+        (0.0, "Another voice engine took over", 0.12),
+        (2.8, "The connection to the browser was lost", None),
+        (2.8, "The browser came back", 2.34),
+        (3.2, "Went back 5 s", None),
+        (3.52, "The model's memory was full", None),
+        (3.52, "of_a_later_version", 0.0),
+    ]
+
+
+def test_the_pages_counters_add_up_over_a_reload():
+    log = write_log(ConversationFactory(), range(50))
+    chunks = list(log.chunks.all())
+    chunks[0].page = [[1, {"latency_ms": 200, "underruns": 1}], [13, {"underruns": 3}]]
+    chunks[1].page = [[25, {"latency_ms": 300, "underruns": 2, "echo": 0.5}]]
+    for chunk in chunks:
+        chunk.save()
+    figures = story.page_figures(log, story.Places(log, Timeline.of(log)))
+    assert figures["underruns"] == 5
+    assert (figures["latency_p50_ms"], figures["echo_p95"]) == (250, 0.5)
+    assert figures["series"] == {"t": [0.08, 2.0], "latency_ms": [200, 300]}
+    assert figures["skipped_ms"] is None
+
+
+def test_a_page_that_said_nothing_is_no_page():
+    log = write_log(ConversationFactory(), range(3))
+    assert story.page_figures(log, story.Places(log, Timeline.of(log))) is None

@@ -1,0 +1,146 @@
+"""The evaluation's figures, on conversations made by hand."""
+
+import json
+import random
+
+import pytest
+import torch
+
+from inference.network.config import TINY
+from inference.network.lm import LanguageModel
+from inference.training.bank import Entry
+from inference.training.domain import load_domain
+from inference.training.evaluation.formats import (
+    compare,
+    read,
+    round_cache,
+    rounded,
+    with_weights,
+)
+from inference.training.evaluation.judges import Word
+from inference.training.evaluation.measures import Heard, Table, measure, takes_turn
+from inference.training.evaluation.report import figures_of, markdown
+from inference.training.evaluation.scripts import PAUSE, TURNS, Writer
+from inference.training.evaluation.words import errors, plain
+from inference.training.utterances import further_texts, held_out_texts, user_texts
+
+
+@pytest.fixture(scope="module")
+def domain():
+    return load_domain()
+
+
+@pytest.fixture(scope="module")
+def script(domain):
+    entries = []
+    for text in [*user_texts(domain), *held_out_texts(domain)]:
+        count = len(text.split())
+        words = [(0.3 * i, 0.3 * i + 0.25) for i in range(count)]
+        entries.append(Entry(text, "somebody", "test", 7200 * count, words, []))
+    return Writer(domain, entries, "made", random.Random(3)).draw("NATF0")
+
+
+def spoken(text: str, begin: float) -> list[Word]:
+    words = text.split()
+    begins = [begin + 0.2 * number for number in range(len(words))]
+    return [Word(word, at, at + 0.15) for word, at in zip(words, begins, strict=True)]
+
+
+def perfect(script) -> Heard:
+    """Answers everything rightly, 0.3 s after the question, and stops at once."""
+    heard = Heard(script, [], [], [])
+    for question in script.questions:
+        begin = question.end + 0.3
+        words = spoken(f"I can say that {question.expected[0]}", begin)
+        if question.kind == "interruption":
+            words = [w for w in words if w.begin < question.extra[0]]
+            end = question.extra[0] + 0.2
+        else:
+            end = words[-1].end
+        heard.tokens += [(w.begin, " " + w.text) for w in words]
+        heard.words += words
+        heard.agent.append((begin, end))
+    return heard
+
+
+def figures(heard: Heard) -> dict[str, float]:
+    table = Table()
+    measure(heard, table)
+    return {name: figure["value"] for name, figure in figures_of(table).items()}
+
+
+def test_numbers_are_spelled_as_they_are_said():
+    assert plain("It's $25, 9 to 5!") == "its twenty five dollars nine to five"
+    assert (
+        plain("15% off, on the 2nd floor") == "fifteen percent off on the second floor"
+    )
+    assert errors("We are open from nine to five.", "We're open from 9 to 5") == (2, 7)
+
+
+def test_a_short_word_takes_no_turn():
+    assert not takes_turn([])
+    assert not takes_turn(spoken("Mm hm", 1.0))
+    assert takes_turn(spoken("I am glad to hear that", 1.0))
+
+
+def test_a_script_pauses_backchannels_and_interrupts(script):
+    kinds = [question.kind for question in script.questions]
+    assert kinds == [*(kind for kind, _ in TURNS), "interrupting"]
+    paused = script.questions[2]
+    if paused.gap != (0.0, 0.0):
+        assert paused.gap[1] - paused.gap[0] == pytest.approx(PAUSE)
+    assert all(
+        q.expected and q.until > q.end for q in script.questions if q.extra == (0, 0)
+    )
+
+
+def test_a_perfect_agent_gets_perfect_figures(script):
+    found = figures(perfect(script))
+    assert found["right: all"] == found["turn-taking: takeover"] == 1
+    assert found["turn-taking: latency, median s"] == pytest.approx(0.3)
+    assert found["interruption: silent within 0.5 s"] == 1
+    assert found["backchannel: goes on"] == 1
+    assert found["words: errors against its own text"] == 0
+
+
+def test_an_agent_that_talks_on_gets_others(script):
+    heard = perfect(script)
+    heard.tokens = [(at, " nonsense") for at, _ in heard.tokens]
+    heard.agent = [(0.0, 42.0)]
+    found = figures(heard)
+    assert found["right: all"] == 0
+    assert found["interruption: silent within 0.5 s"] == 0
+    assert found["words: errors against its own text"] > 0.9
+
+
+def test_the_table_names_every_n(script):
+    table = Table()
+    measure(perfect(script), table)
+    told = markdown({"all": figures_of(table), "nobody": {}})
+    assert "| right: all | 1 (n = 5) | – |" in told
+    assert json.dumps(figures_of(table))
+
+
+def test_more_wordings_are_none_of_the_held_out_ones(domain):
+    more = further_texts(domain)
+    assert len(more) > 500
+    assert not set(more) & set(held_out_texts(domain))
+
+
+def test_fewer_bits_cost_more(domain):
+    lm = LanguageModel(TINY, torch.float32, "cpu", torch.float32)
+    lm.init_weights(torch.Generator().manual_seed(3))
+    matrix = lm.temporal.layers[0].linear_out.detach()
+    far = {
+        f: float((rounded(matrix, f) - matrix).norm()) for f in ("bf16", "int8", "int4")
+    }
+    assert 0 < far["bf16"] < far["int8"] < far["int4"] < float(matrix.norm()) / 5
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randint(4, 400, (30, 17), generator=generator)
+    prompt = lm.embed(rows[:10])
+    truth = read(lm, prompt, rows[10:])
+    assert compare(truth, read(lm, prompt, rows[10:]), rows[10:])["same code"] == 1
+    other = with_weights(lm, "int4")
+    round_cache(other, "int8")
+    found = compare(truth, read(other, prompt, rows[10:]), rows[10:])
+    assert 0.2 < found["same code"] < 1
