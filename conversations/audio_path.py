@@ -74,9 +74,9 @@ class AudioPath:
         self._recorder = recorder
         self._kind = wire.OPUS if audio == "opus" else wire.PCM
         self._decoder = decoder or opus.Decoder()
-        self._agent_encoder = opus.Encoder(settings.OPUS_BITRATE)
+        self._agent_encoder = _encoder()
         # Without WebCodecs in the browser the log's packets are made here.
-        self._user_encoder = opus.Encoder(settings.OPUS_BITRATE)
+        self._user_encoder = _encoder()
         now_ns = time.perf_counter_ns()
         self._began_ns = now_ns - int(elapsed_s * 1e9)
         self.heard_ns = now_ns  # when the last user frame came
@@ -258,3 +258,7 @@ class AudioPath:
 def _inherited(now_ns: int) -> InFlight:
     """A frame that an earlier holder of the conversation pushed."""
     return InFlight(now_ns, now_ns, 0, frames.RESENT, SILENCE)
+
+
+def _encoder() -> opus.Encoder:
+    return opus.Encoder(settings.OPUS_BITRATE, complexity=settings.OPUS_COMPLEXITY)

@@ -4,7 +4,8 @@ Only translates: messages to calls of LiveConversation, its sends to Channels.
 
 Channels awaits a clean-up of database connections, in one thread of the process,
 before every message: 0.6 ms a frame when idle, and frames once waited 490 ms behind
-somebody's query. So binary messages bypass ``dispatch``.
+somebody's query. So binary messages bypass ``dispatch``. It also makes a task for every
+message, to wait for a channel layer beside the socket; here there is none.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import logging
 from typing import Any
 
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from conversations import shutdown, wire
@@ -31,8 +33,7 @@ LEAVE_SECONDS = 8.0
 
 
 class ConversationConsumer(AsyncWebsocketConsumer):
-    # No channel layer: a conversation works without Redis.
-    channel_layer_alias = "none"
+    """Has no channel layer: a conversation works without Redis."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -43,8 +44,12 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self._start_limit: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope, self.base_send = scope, send
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
         except asyncio.CancelledError:  # the server is stopping
             if self._live is not None and self._talk is not None:
                 shutdown.release(self._live)

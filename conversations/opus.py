@@ -2,24 +2,33 @@
 
 Owns finding libopus and the codec settings. Knows no sockets and no database.
 
-What libopus would choose for speech (SILK, and FEC beside it) costs 1.1 ms for 80 ms of
-real speech, most of a core at 64 conversations; its low-delay mode (CELT) costs 0.2 ms,
-and decoding 0.1 ms, which is why both may run on the event loop. Measured, two
-recordings, read and synthetic (PESQ-WB; delay of the codec; bytes a packet):
+What libopus would choose for speech (SILK, and FEC beside it) takes most of a core at
+64 conversations. Its low-delay mode (CELT) at a low complexity costs a sixteenth,
+and a few more bits make up for the complexity; so both codecs may run on the event
+loop. Two recordings, read and synthetic (PESQ-WB; delay of the codec; bytes a packet;
+time for the 80 ms, in that of the first row):
 
-=====================  ============  ======  =====  =======
-SILK with FEC, 32,000  4.34 / 3.66   6.5 ms  318 B  1.14 ms
-SILK, 32,000           4.46 / 3.93   6.5 ms  318 B  0.80 ms
-CELT, 32,000           4.30 / 3.01   2.5 ms  325 B  0.20 ms
-CELT, 48,000 (ours)    4.42 / 3.82   2.5 ms  485 B  0.20 ms
-CELT, 64,000           4.52 / 4.17   2.5 ms  645 B  0.21 ms
-=====================  ============  ======  =====  =======
+=====================  =============  ===========  ======  =====  ====
+mode, bit/s            complexity     PESQ         delay   bytes  time
+=====================  =============  ===========  ======  =====  ====
+SILK with FEC, 32,000  9              4.34 / 3.66  6.5 ms  318    1
+SILK, 32,000           9              4.46 / 3.93  6.5 ms  318    0.70
+CELT, 48,000           9              4.45 / 3.75  2.5 ms  485    0.17
+CELT, 48,000           3              4.42 / 3.38  2.5 ms  485    0.08
+CELT, 64,000           9              4.52 / 4.05  2.5 ms  645    0.17
+CELT, 64,000           3              4.51 / 3.90  2.5 ms  645    0.08
+CELT, 64,000 (ours)    0              4.51 / 3.83  2.5 ms  645    0.06
+=====================  =============  ===========  ======  =====  ====
 
 FEC would be for packets that are lost, and a WebSocket loses none.
+
+opuslib's own ``encode`` and ``decode`` carry every sample through a Python list, which
+takes as long as decoding; here its bindings are called with buffers instead.
 """
 
 from __future__ import annotations
 
+import ctypes
 import ctypes.util
 import functools
 import importlib.util
@@ -77,49 +86,61 @@ class Decoder:
     """Packets of one side, in order, to PCM."""
 
     def __init__(self) -> None:
-        self._error = _opuslib().OpusError
-        self._decoder = _opuslib().Decoder(SAMPLE_RATE, 1)
+        opuslib = _opuslib()
+        self._decoder = opuslib.Decoder(SAMPLE_RATE, 1)
+        self._call = opuslib.api.decoder.libopus_decode
+        self._pcm = (ctypes.c_int16 * FRAME_SAMPLES)()
+        self._sound = np.ctypeslib.as_array(self._pcm)
 
     def decode(self, packet: bytes) -> NDArray[np.int16]:
         """int16 [1920]; OpusPacketError unless the packet lasts exactly one frame."""
         if not packet or len(packet) > MAX_PACKET:
             raise OpusPacketError(f"a packet of {len(packet)} bytes")
-        try:
-            pcm = self._decoder.decode(packet, FRAME_SAMPLES)
-        except self._error as error:
-            raise OpusPacketError(str(error)) from error
-        if len(pcm) != 2 * FRAME_SAMPLES:
-            raise OpusPacketError(f"a packet of {len(pcm) // 2} samples")
-        return np.frombuffer(pcm, np.int16)
+        state = self._decoder.decoder_state
+        done = self._call(state, packet, len(packet), self._pcm, FRAME_SAMPLES, 0)
+        if done < 0:
+            raise OpusPacketError(str(_opuslib().OpusError(done)))
+        if done != FRAME_SAMPLES:
+            raise OpusPacketError(f"a packet of {done} samples")
+        return self._sound.copy()
 
 
 class Encoder:
     """PCM of one side, in order, to packets. ``as_browser``: as our page encodes, with
     SILK and in-band FEC, for whoever plays a browser."""
 
-    def __init__(self, bitrate: int, *, as_browser: bool = False) -> None:
+    def __init__(
+        self, bitrate: int, *, complexity: int = 9, as_browser: bool = False
+    ) -> None:
         opuslib = _opuslib()
+        set_option, ctl = opuslib.api.encoder.encoder_ctl, opuslib.api.ctl
         mode = (
             opuslib.APPLICATION_VOIP
             if as_browser
             else opuslib.APPLICATION_RESTRICTED_LOWDELAY
         )
         self._encoder = opuslib.Encoder(SAMPLE_RATE, 1, mode)
+        self._call = opuslib.api.encoder.libopus_encode
+        self._pcm = (ctypes.c_int16 * FRAME_SAMPLES)()
+        self._sound = np.ctypeslib.as_array(self._pcm)
+        self._packet = (ctypes.c_char * MAX_PACKET)()
         self._encoder.bitrate = bitrate
+        # Some attributes of these names raise in opuslib 3.0.1.
+        state = self._encoder.encoder_state
+        set_option(state, ctl.set_complexity, complexity)
         if as_browser:
-            # The attributes of the same names raise in opuslib 3.0.1.
-            ctl, state = opuslib.api.ctl, self._encoder.encoder_state
-            set_option = opuslib.api.encoder.encoder_ctl
             set_option(state, ctl.set_inband_fec, 1)
             set_option(state, ctl.set_packet_loss_perc, BROWSERS_LOSS_PERCENT)
 
     def encode(self, pcm: NDArray[np.int16]) -> bytes:
         if pcm.shape != (FRAME_SAMPLES,):
             raise ValueError(f"one frame is {FRAME_SAMPLES} samples, not {pcm.shape}")
-        data: bytes = self._encoder.encode(
-            pcm.astype("<i2", copy=False).tobytes(), FRAME_SAMPLES
-        )
-        return data
+        self._sound[:] = pcm
+        state = self._encoder.encoder_state
+        length = self._call(state, self._pcm, FRAME_SAMPLES, self._packet, MAX_PACKET)
+        if length < 0:
+            raise RuntimeError(str(_opuslib().OpusError(length)))
+        return ctypes.string_at(self._packet, length)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from django.conf import settings  # noqa: E402
 
 from conversations import shutdown  # noqa: E402
 from conversations.routing import websocket_urlpatterns as conversation_sockets  # noqa: E402
+from personaplex_site import interpreter  # noqa: E402
 from personaplex_site.body_limit import BodyLimit, limit_daphne  # noqa: E402
 from personas.routing import websocket_urlpatterns as persona_sockets  # noqa: E402
 
@@ -29,3 +30,4 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+interpreter.settle()

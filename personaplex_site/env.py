@@ -1,5 +1,6 @@
 """Readers of environment variables that refuse odd values."""
 
+import math
 import os
 import re
 from pathlib import Path
@@ -21,11 +22,12 @@ def envbool(name: str, default: bool) -> bool:
     return value == "True"
 
 
-def envint(name: str, default: int, *, least: int = 0) -> int:
+def envint(name: str, default: int, *, least: int = 0, most: float = math.inf) -> int:
     value = os.environ.get(name, str(default))
-    if not re.fullmatch("-?[0-9]+", value) or int(value) < least:
+    if not re.fullmatch("-?[0-9]+", value) or not least <= int(value) <= most:
+        allowed = f"of at least {least}" if most == math.inf else f"{least} to {most}"
         raise ImproperlyConfigured(
-            f"{name} must be a whole number of at least {least}, not {value!r}."
+            f"{name} must be a whole number {allowed}, not {value!r}."
         )
     return int(value)
 

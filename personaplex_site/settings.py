@@ -207,7 +207,8 @@ QUEUE_SECONDS = envint("QUEUE_SECONDS", 900, least=1)
 WHEN_FULL = envone("WHEN_FULL", "slide", "end")
 # 1.6 s: what a killed web process may lose, with time to spare for the write.
 CHUNK_FRAMES = envint("CHUNK_FRAMES", 20, least=1)
-OPUS_BITRATE = envint("OPUS_BITRATE", 48_000)
+OPUS_BITRATE = envint("OPUS_BITRATE", 64_000)
+OPUS_COMPLEXITY = envint("OPUS_COMPLEXITY", 0, most=10)
 
 # Inference workers.
 WORKER_STALE_SECONDS = envint("WORKER_STALE_SECONDS", 15)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from conversations.load.tally import Tally
 from inference.timing import FRAME_SECONDS
 
 OPENING = 8  # connections being opened at once
+SWITCH_SECONDS = 0.0005  # that another thread may hold the interpreter
+SAMPLES = 60  # of every process' memory, in the whole time
 SETTLE_SECONDS = 2.0  # from the last one live to the first measurement
 LAST_ANSWER_SECONDS = 3.0
 CLOSE_SECONDS = 60.0
@@ -61,9 +64,12 @@ class LoadTest:
         gc.collect()
         gc.freeze()
         gc.disable()
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)
         try:
             return await self._run()
         finally:
+            sys.setswitchinterval(interval)
             gc.enable()
             gc.unfreeze()
 
@@ -102,10 +108,19 @@ class LoadTest:
         if faults.stall_seconds:
             for talker in self.talkers:
                 loop.call_later(faults.stall_at, talker.stall, faults.stall_seconds)
+        every = max(1.0, seconds / SAMPLES)
+        sampling = asyncio.create_task(self._sample(every))
         while (passed := perf_counter() - begun) < seconds:
-            self._processes.sample()
             self._progress("talking", passed / seconds, self.tally)
             await asyncio.sleep(min(1.0, seconds - passed))
+        sampling.cancel()
+
+    async def _sample(self, every: float) -> None:
+        """In a thread: finding all those processes takes tens of milliseconds, which
+        every figure would feel."""
+        while True:
+            await asyncio.to_thread(self._processes.sample)
+            await asyncio.sleep(every)
 
     async def _close(self, holding: list[asyncio.Task[None]]) -> None:
         self._progress("ending", 1, self.tally)

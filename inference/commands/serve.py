@@ -38,6 +38,7 @@ from inference.commands._options import (
     whole,
 )
 from inference.engine.schedule import MOST_TICK_MS, QUEUE_FRAMES
+from inference.worker import event_loop
 from inference.worker.fleet import SAME_SIGNAL_SECONDS, Fleet, Place
 
 log = logging.getLogger(__name__)
@@ -262,7 +263,7 @@ def _run_worker(arguments: argparse.Namespace, secret: str) -> int:
         return await server.run()
 
     try:
-        return asyncio.run(serve())
+        return event_loop.run(serve())
     except OSError as error:
         log.error("Can't listen on %s:%d: %s", options.host, options.port, error)
         return 1

@@ -122,12 +122,10 @@ class Product:
 
     def web(self) -> Command:
         host, port = self.options.host, str(self.options.port)
-        daphne = [
-            *("-m", "daphne", "-b", host, "-p", port),
-            # Its access log would have a line per heartbeat, and no bound.
-            *("--no-server-name", "--verbosity", "0"),
-            "personaplex_site.asgi:application",
-        ]
+        daphne = ["-m", "personaplex_site.daphne_server", "-b", host, "-p", port]
+        # Its access log would have a line per heartbeat, and no bound.
+        daphne += ["--no-server-name", "--verbosity", "0"]
+        daphne += ["personaplex_site.asgi:application"]
         uvicorn = ["-m", "personaplex_site.uvicorn_server"]
         uvicorn += ["--host", host, "--port", port]
         return self._python(

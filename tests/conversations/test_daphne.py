@@ -71,7 +71,7 @@ def environment():
 @pytest.fixture
 def server():
     """Its arguments, up to the number of a listening socket."""
-    daphne = ["-m", "daphne", "--ping-interval", "5"]
+    daphne = ["-m", "personaplex_site.daphne_server", "--ping-interval", "5"]
     return [*daphne, "tests.conversations.stuck_asgi:application", "--fd"]
 
 

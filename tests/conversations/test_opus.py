@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from opuslib import Decoder as AnyDecoder
 from opuslib import Encoder as AnyEncoder
 
 from conversations import opus
@@ -18,6 +19,26 @@ def test_sound_survives():
     back = np.stack([decoder.decode(encoder.encode(frame)) for frame in sound])
     assert back.shape == sound.shape
     assert 0.5 < np.abs(back[5]).max() / np.abs(sound[5]).max() < 1.5
+
+
+def test_it_is_what_opuslib_gives_by_its_own_way():
+    """Ours calls the same functions with buffers."""
+    ours, theirs = opus.Encoder(64_000), AnyEncoder(24_000, 1, "restricted_lowdelay")
+    theirs.bitrate = 64_000
+    decoder, plain = opus.Decoder(), AnyDecoder(24_000, 1)
+    for frame in tone(25):
+        packet = ours.encode(frame)
+        assert packet == theirs.encode(frame.tobytes(), 1920)
+        assert decoder.decode(packet).tobytes() == plain.decode(packet, 1920)
+
+
+def test_what_was_decoded_stays():
+    """A frame is still needed when the next one has come."""
+    decoder, packets = opus.Decoder(), sounds.packets(0.4)
+    frames = [decoder.decode(packet) for packet in packets]
+    again = opus.Decoder()
+    for frame, packet in zip(frames, packets, strict=True):
+        np.testing.assert_array_equal(frame, again.decode(packet).copy())
 
 
 def test_silence_is_silent_and_small():

@@ -59,7 +59,9 @@ def test_a_drained_worker_and_a_killed_one_are_not_heard_in_the_words(
     packets = sounds.packets(MOST * 0.08)
     unmoved = run(hold(site, persona, packets[:UNMOVED], greedy=True, seed=1))
     # Else the first looks as full as the second, and either may be asked first.
-    wait_until(lambda: rows("SELECT 1 FROM inference_worker WHERE slots - sessions > 1"))
+    wait_until(
+        lambda: rows("SELECT 1 FROM inference_worker WHERE slots - sessions > 1")
+    )
 
     async def moving():
         talk = Talk()

@@ -17,6 +17,7 @@ import signal
 from collections import deque
 
 from inference.engine.model_thread import ModelThread
+from inference.worker import event_loop
 from inference.worker.options import WorkerOptions
 from inference.worker.server import WorkerServer
 from tests.inference.echo_engine import EchoEngine
@@ -56,7 +57,7 @@ def main() -> int:
         force=True,
     )
     thread = ModelThread(lambda: LoadEngine(given.slots, given.tick_ms), batches=False)
-    return asyncio.run(serve(WorkerServer(thread, options)))
+    return event_loop.run(serve(WorkerServer(thread, options)))
 
 
 async def serve(server: WorkerServer) -> int:

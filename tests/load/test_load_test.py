@@ -54,8 +54,11 @@ def web(environment):  # noqa: F811
     with socket.create_server(("127.0.0.1", 0)) as door:
         fd, port = door.fileno(), door.getsockname()[1]
         process = subprocess.Popen(
-            [sys.executable, "-m", "daphne", "--verbosity", "0"]  # noqa: RUF005
-            + ["--fd", str(fd), "personaplex_site.asgi:application"],
+            [
+                *(sys.executable, "-m", "personaplex_site.daphne_server"),
+                *("--verbosity", "0", "--fd", str(fd)),
+                "personaplex_site.asgi:application",
+            ],
             env=environment,
             pass_fds=[fd],
         )

@@ -90,9 +90,10 @@ def daphne(tmp_path_factory):
         port = free.getsockname()[1]
     data = tmp_path_factory.mktemp("data")
     limits = {"VOICE_MAX_BYTES": "1000000", "DATA_DIR": str(data), "DEBUG": "True"}
-    command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "personaplex_site.daphne_server"]
+    address = ["-b", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(
-        [*command, "personaplex_site.asgi:application"],
+        [*command, *address, "personaplex_site.asgi:application"],
         cwd=ROOT,
         env={**os.environ, **limits},
         stderr=subprocess.DEVNULL,
