@@ -25,7 +25,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.utils import Error as DatabaseProblem
 
-from conversations import context, opening, places, waiting, wire
+from conversations import context, headroom, opening, places, waiting, wire
 from conversations.admission import Plan, Wanted, make_plan, open_session, retry_after_s
 from conversations.browser_side import BrowserSide
 from conversations.departing import depart
@@ -176,6 +176,7 @@ class LiveConversation:
         return self._ending.done() and self._ending.result().how is Leaving.PARK
 
     async def _open_session(self, sampling: Sampling) -> Session:
+        headroom.of_this_process.check()
         plan = await in_thread(lambda: make_plan(self._user, self._persona))
         await self._browser.event("state", state="priming")
         wanted = Wanted.by(self.id, plan, sampling)
@@ -270,9 +271,12 @@ class LiveConversation:
         path = parts.held.path
         full = context.ContextWatch(parts.held)
         unconfirmed = parts.opened.session is None
+        looked = time.monotonic()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             now = time.monotonic()
+            headroom.of_this_process.note(now - looked - WATCH_SECONDS)
+            looked = now
             self._browser.outbox.check(now)
             silent_s = (time.perf_counter_ns() - path.heard_ns) / 1e9
             if now >= parts.ends_at:

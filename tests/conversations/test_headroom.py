@@ -1,0 +1,94 @@
+"""A web process that does not keep up: nobody new is let in, and nothing gets old."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from asgiref.sync import sync_to_async
+
+from conversations import audio_path, headroom, waiting
+from conversations.frames import DROPPED, unpack_timings, unpack_user_packets
+from conversations.headroom import Headroom
+from conversations.models import Conversation
+from conversations.places import Place
+from inference.errors import WorkerBusy
+
+
+@pytest.fixture
+def process(monkeypatch):
+    fresh = Headroom()
+    monkeypatch.setattr(headroom, "of_this_process", fresh)
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.03)
+    return fresh
+
+
+def late(process, *ms):
+    for each in ms:
+        process.note(each / 1000)
+
+
+def test_a_late_look_now_and_then_is_an_accident(process, settings):
+    settings.WEB_MOST_LATE_MS = 25
+    process.check()
+    late(process, 1, 2, 400, 3, 1, 2, 300, 2)
+    process.check()
+    late(process, *[40] * 20)
+    with pytest.raises(WorkerBusy, match="40 ms late"):
+        process.check()
+
+
+def test_it_forgets_what_was(process, monkeypatch):
+    late(process, *[90] * 20)
+    now = headroom.time.monotonic()
+    monkeypatch.setattr(headroom.time, "monotonic", lambda: now + 2.1)
+    assert process.late_ms() == 0
+    process.check()
+
+
+async def test_a_newcomer_waits_until_the_others_are_heard_in_time(
+    process, worker, browser
+):
+    late(process, *[90] * 20)
+    await browser.open()
+    await browser.send_json_to({"type": "start", "audio": "opus"})
+    await browser.until_state("waiting")
+    assert await sync_to_async(Place.objects.count)() == 1
+    await browser.until("ready", timeout=10)  # nobody is late any more
+    assert not await sync_to_async(Place.objects.count)()
+    await browser.leave()
+
+
+async def test_who_comes_back_does_not_wait(process, worker, new_browser):
+    browser = new_browser()
+    await browser.start()
+    await browser.converse(3)
+    await browser.leave(1006)
+    late(process, *[90] * 20)
+    again = await new_browser().resume(browser)
+    assert "waiting" not in again.states()
+    await again.leave()
+
+
+async def test_what_is_too_old_is_logged_but_not_answered(
+    browser, worker, monkeypatch, the_conversation
+):
+    monkeypatch.setattr(audio_path, "LATEST_SECONDS", 0.3)
+    await browser.start()
+    await browser.converse(5, pace=0.08)
+    await asyncio.sleep(1.0)
+    await browser.converse(12, first=5)
+    await browser.send_json_to({"type": "end"})
+    await browser.until_closed()
+    answered = [frame[3] for frame in browser.frames]
+    first_after = next(seq for seq in answered if seq > 4)
+    lost = first_after - 5
+    assert 7 <= lost <= 11
+    assert answered == [*range(5), *range(first_after, 17)]
+    conversation, chunks = await the_conversation()
+    assert conversation.dropped_frames == lost
+    timings = np.concatenate([unpack_timings(bytes(c.timings)) for c in chunks])
+    assert timings["dropped"][5] == lost
+    assert timings["flags"][5] & DROPPED
+    users = [u for c in chunks for u in unpack_user_packets(bytes(c.user_packets))]
+    assert [user.seq for user in users] == list(range(17))
+    assert await sync_to_async(Conversation.objects.count)() == 1
