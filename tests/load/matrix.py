@@ -22,6 +22,7 @@ CONVERSATIONS = 64
 STEP = 16
 SEARCH_SECONDS = 60
 P99_MS = 80.0
+MOST_WARNINGS = 20
 HEAD = (
     "server   webs talks  secs   frames lost order wrong   p50   p95   p99   max"
     "  lag99   web%  work%  driver%  web MB/min"
@@ -88,6 +89,8 @@ def run(
     say(row(figures))
     for problem in figures["problems"]:
         say(f"    {problem}")
+        for warning in stack.warnings()[-MOST_WARNINGS:]:
+            say(f"      {warning:.160}")
     return figures
 
 

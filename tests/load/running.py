@@ -62,6 +62,12 @@ class RunningStack:
         path = self.data / "logs" / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def warnings(self) -> list[str]:
+        """What every process has logged, but for information."""
+        logs = sorted((self.data / "logs").glob("*.log"))
+        lines = [line for log in logs for line in self.log(log.stem).splitlines()]
+        return [line for line in lines if " INFO " not in line]
+
     def set_up_django(self) -> None:
         """From here on this process may import the site's models. Once only."""
         # Playwright's own loop would have Django refuse queries in this thread.
