@@ -87,6 +87,12 @@ class EchoWorker:
         self.draining = False
         self.pin_prompt = False
 
+    async def until_free(self):
+        """The browser may hear of the end before the worker does."""
+        async with asyncio.timeout(5):
+            while self.sessions:
+                await asyncio.sleep(0.01)
+
     async def __aenter__(self):
         self._server = await serve(
             self._serve, "127.0.0.1", 0, compression=None, max_size=2**24

@@ -212,7 +212,7 @@ async def test_two_at_the_same_moment_cannot_both_take_the_last_place(
     assert sorted(outcomes) == ["ready", "too_many"]
     await browser.leave()
     await second.leave()
-    assert not worker.sessions
+    await worker.until_free()
 
 
 async def test_a_stranger_leaves_no_trace_in_a_live_conversation(

@@ -97,7 +97,7 @@ async def test_a_dropped_socket_goes_on_where_it_was(
     assert [note["kind"] for note in conversation.notes] == ["parked", "resumed"]
     assert conversation.notes[1]["detail"] == "kept"
     assert len(worker.opened) == len(worker.attached) == 1
-    assert not worker.sessions
+    await worker.until_free()
 
 
 async def test_a_socket_that_still_lives_is_taken_over(
@@ -398,7 +398,7 @@ async def test_leaving_while_it_is_taken_up_parks_it_again(
     again = await new_browser().resume(browser)
     await again.converse(3, first=3)
     await again.leave()
-    assert not worker.sessions
+    await worker.until_free()
 
 
 async def test_without_webcodecs_it_is_the_same(browser, new_browser, worker):
