@@ -100,6 +100,11 @@ class AudioPath:
         return self._pace.missing
 
     @property
+    def late_s(self) -> float:
+        """Of the newest user frame, as ``wire.Pace`` has it."""
+        return self._pace.late_s
+
+    @property
     def next_seq(self) -> int:
         return self._pace.next_seq
 

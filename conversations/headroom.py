@@ -3,6 +3,10 @@
 Owns how late its event loop is, which is what everybody in it hears. A worker that is
 full says so; a web process that took everyone would make all of them late instead.
 
+A loop that has more to do than it can is late in two ways: what sleeps on it wakes
+late, and what comes to it waits in the sockets. Of a bad network only the second is
+seen, and only by those who have one: three of four have to be late.
+
 Whoever is told that there is no room waits in the line, as for a slot. A conversation
 that comes back is never asked: its place is its own.
 """
@@ -21,7 +25,7 @@ SHARE = 0.75  # of the looks, which may find it in time; the rest are accidents
 
 
 class Headroom:
-    """Told now and then, by whoever slept on the loop, how much too late it woke."""
+    """Told now and then by every conversation how late it is."""
 
     def __init__(self) -> None:
         self._looks: deque[tuple[float, float]] = deque()

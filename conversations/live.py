@@ -275,7 +275,8 @@ class LiveConversation:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             now = time.monotonic()
-            headroom.of_this_process.note(now - looked - WATCH_SECONDS)
+            overslept = now - looked - WATCH_SECONDS
+            headroom.of_this_process.note(max(overslept, path.late_s))
             looked = now
             self._browser.outbox.check(now)
             silent_s = (time.perf_counter_ns() - path.heard_ns) / 1e9

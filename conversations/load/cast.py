@@ -37,18 +37,16 @@ class Seat:
 
 
 class Cast:
-    """As many accounts as it takes: one may hold CONVERSATIONS_PER_USER at once."""
+    """An account for each conversation: in the line a person has one place only."""
 
     def __init__(self, conversations: int, role_prompt: str = ROLE_PROMPT) -> None:
         self._name = f"load-test-{secrets.token_hex(4)}"
         self._sessions: list[str] = []
         self.seats: list[Seat] = []
-        each = settings.CONVERSATIONS_PER_USER
-        for first in range(0, conversations, each):
-            user = get_user_model().objects.create_user(f"{self._name}-{first}")
+        for number in range(conversations):
+            user = get_user_model().objects.create_user(f"{self._name}-{number}")
             persona = Persona.begin(user, "Load test", role_prompt)
-            seat = Seat(str(persona.pk), self._sign_in(user))
-            self.seats += [seat] * min(each, conversations - first)
+            self.seats.append(Seat(str(persona.pk), self._sign_in(user)))
 
     def _sign_in(self, user: AbstractBaseUser) -> str:
         session = import_module(settings.SESSION_ENGINE).SessionStore()

@@ -28,7 +28,7 @@ def late(process, *ms):
 
 
 def test_a_late_look_now_and_then_is_an_accident(process, settings):
-    settings.WEB_MOST_LATE_MS = 25
+    settings.WEB_MOST_LATE_MS = 20
     process.check()
     late(process, 1, 2, 400, 3, 1, 2, 300, 2)
     process.check()
