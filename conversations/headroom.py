@@ -1,11 +1,12 @@
 """Whether this web process has room for one more conversation.
 
-Owns how late its event loop is, which is what everybody in it hears. A worker that is
-full says so; a web process that took everyone would make all of them late instead.
+Owns how late and how busy its event loop is, which everybody in it hears. A worker that
+is full says so; a web process that took everyone would make all of them late instead.
 
 A loop that has more to do than it can is late in two ways: what sleeps on it wakes
 late, and what comes to it waits in the sockets. Of a bad network only the second is
-seen, and only by those who have one: three of four have to be late.
+seen, and only by those who have one: three of four have to be late. Both are seen when
+it is too late for whoever is in, so it is also asked how busy the loop is.
 
 Whoever is told that there is no room waits in the line, as for a slot. A conversation
 that comes back is never asked: its place is its own.
@@ -21,18 +22,26 @@ from django.conf import settings
 from inference.errors import WorkerBusy
 
 WINDOW_SECONDS = 2.0
+MARK_SECONDS = 0.2
+# From this share of either limit on people come in one by one, so that what each adds
+# is seen before the next one asks.
+CROWDED, APART_SECONDS = 0.6, 1.0
 SHARE = 0.75  # of the looks, which may find it in time; the rest are accidents
 
 
 class Headroom:
-    """Told now and then by every conversation how late it is."""
+    """Told now and then by every conversation how late it is, on the event loop."""
 
     def __init__(self) -> None:
         self._looks: deque[tuple[float, float]] = deque()
+        self._work: deque[tuple[float, float]] = deque()  # CPU seconds of the loop
+        self._let_in_at = 0.0
 
     def note(self, late_s: float) -> None:
         now = time.monotonic()
         self._looks.append((now, late_s))
+        if not self._work or now - self._work[-1][0] >= MARK_SECONDS:
+            self._work.append((now, time.thread_time()))
         self._forget(now)
 
     def late_ms(self) -> float:
@@ -44,14 +53,30 @@ class Headroom:
         ranked = sorted(late for _, late in self._looks)
         return 1000 * ranked[int(SHARE * (len(ranked) - 1))]
 
+    def busy_percent(self) -> float:
+        """Of the last two seconds, how much of a core the loop's thread used."""
+        self._forget(time.monotonic())
+        if len(self._work) < 2:
+            return 0.0
+        (began, cpu), (end, more) = self._work[0], self._work[-1]
+        return 100 * (more - cpu) / (end - began)
+
     def check(self) -> None:
-        """Raises WorkerBusy."""
-        if (late := self.late_ms()) > settings.WEB_MOST_LATE_MS:
-            raise WorkerBusy(f"this web process is {late:.0f} ms late")
+        """Whoever asks is let in; raises WorkerBusy otherwise."""
+        late, busy, now = self.late_ms(), self.busy_percent(), time.monotonic()
+        full = max(
+            late / settings.WEB_MOST_LATE_MS, busy / settings.WEB_MOST_BUSY_PERCENT
+        )
+        if full > 1 or (full > CROWDED and now - self._let_in_at < APART_SECONDS):
+            raise WorkerBusy(
+                f"this web process is {late:.0f} ms late, {busy:.0f} % busy"
+            )
+        self._let_in_at = now
 
     def _forget(self, now: float) -> None:
-        while self._looks and self._looks[0][0] < now - WINDOW_SECONDS:
-            self._looks.popleft()
+        for marks in (self._looks, self._work):
+            while marks and marks[0][0] < now - WINDOW_SECONDS:
+                marks.popleft()
 
 
 of_this_process = Headroom()

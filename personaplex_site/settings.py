@@ -205,6 +205,7 @@ WEB_LOST_SECONDS = envint("WEB_LOST_SECONDS", 25, least=5)
 QUEUE_PLACES = envint("QUEUE_PLACES", 200, least=1)
 QUEUE_SECONDS = envint("QUEUE_SECONDS", 900, least=1)
 WEB_MOST_LATE_MS = envint("WEB_MOST_LATE_MS", 20, least=1)
+WEB_MOST_BUSY_PERCENT = envint("WEB_MOST_BUSY_PERCENT", 85, least=1)
 WHEN_FULL = envone("WHEN_FULL", "slide", "end")
 # 1.6 s: what a killed web process may lose, with time to spare for the write.
 CHUNK_FRAMES = envint("CHUNK_FRAMES", 20, least=1)

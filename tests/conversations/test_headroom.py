@@ -45,6 +45,32 @@ def test_it_forgets_what_was(process, monkeypatch):
     process.check()
 
 
+def test_a_busy_loop_takes_nobody_before_it_is_late(process, monkeypatch, settings):
+    settings.WEB_MOST_BUSY_PERCENT = 85
+    clock = {"monotonic": 100.0, "thread_time": 5.0}
+    for name in clock:
+        monkeypatch.setattr(headroom.time, name, lambda name=name: clock[name])
+
+    def talk(share):
+        for _ in range(10):
+            clock["monotonic"] += 0.2
+            clock["thread_time"] += 0.2 * share
+            process.note(0.001)
+
+    talk(0.40)
+    process.check()
+    process.check()
+    talk(0.80)
+    process.check()
+    with pytest.raises(WorkerBusy, match="80 % busy"):
+        process.check()  # one by one
+    talk(0.80)
+    process.check()
+    talk(0.90)
+    with pytest.raises(WorkerBusy, match="90 % busy"):
+        process.check()
+
+
 async def test_a_newcomer_waits_until_the_others_are_heard_in_time(
     process, worker, browser
 ):
