@@ -29,9 +29,6 @@ from inference.timing import FRAME_SAMPLES
 
 # While there is no worker: as many as a worker lets wait. Older ones are dropped.
 HELD_FRAMES = 6
-# A frame that was on its way for longer than this is not worth its answer: the worker
-# never gets it. What users said is logged all the same, and it counts as dropped.
-LATEST_SECONDS = 2.0
 SILENCE = np.zeros(FRAME_SAMPLES, np.int16)
 
 
@@ -100,11 +97,6 @@ class AudioPath:
         return self._pace.missing
 
     @property
-    def late_s(self) -> float:
-        """Of the newest user frame, as ``wire.Pace`` has it."""
-        return self._pace.late_s
-
-    @property
     def next_seq(self) -> int:
         return self._pace.next_seq
 
@@ -151,9 +143,7 @@ class AudioPath:
         flags = frames.MUTED if frame.flags & wire.MUTED else 0
         if gap:
             flags |= frames.GAP
-        if self._pace.late_s > LATEST_SECONDS:
-            pass  # this process has not kept up: be done with it, and quickly
-        elif self._worker is None:
+        if self._worker is None:
             self._held.append((frame.seq, pcm))
         else:
             self._worker.push(frame.seq, pcm)

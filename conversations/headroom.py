@@ -3,10 +3,8 @@
 Owns how late and how busy its event loop is, which everybody in it hears. A worker that
 is full says so; a web process that took everyone would make all of them late instead.
 
-A loop that has more to do than it can is late in two ways: what sleeps on it wakes
-late, and what comes to it waits in the sockets. Of a bad network only the second is
-seen, and only by those who have one: three of four have to be late. Both are seen when
-it is too late for whoever is in, so it is also asked how busy the loop is.
+How late what sleeps on the loop wakes is seen when it is too late for whoever is in, so
+it is also asked how busy the loop is.
 
 Whoever is told that there is no room waits in the line, as for a slot. A conversation
 that comes back is never asked: its place is its own.
@@ -30,7 +28,7 @@ SHARE = 0.75  # of the looks, which may find it in time; the rest are accidents
 
 
 class Headroom:
-    """Told now and then by every conversation how late it is, on the event loop."""
+    """Told now and then, by what slept on the event loop, how much too late it woke."""
 
     def __init__(self) -> None:
         self._looks: deque[tuple[float, float]] = deque()

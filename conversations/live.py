@@ -275,8 +275,7 @@ class LiveConversation:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             now = time.monotonic()
-            overslept = now - looked - WATCH_SECONDS
-            headroom.of_this_process.note(max(overslept, path.late_s))
+            headroom.of_this_process.note(now - looked - WATCH_SECONDS)
             looked = now
             self._browser.outbox.check(now)
             silent_s = (time.perf_counter_ns() - path.heard_ns) / 1e9

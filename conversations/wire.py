@@ -7,7 +7,6 @@ Channels and no database.
 from __future__ import annotations
 
 import json
-import math
 import struct
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -237,16 +236,12 @@ class Pace:
 
     A conversation that is taken up again goes on after ``last_seq``, which was
     ``silent_s`` ago.
-
-    ``late_s``: how much longer than the quickest of this connection the newest frame
-    was on its way, whether it waited in the network or for this process.
     """
 
     BURST_FRAMES = 25  # 2 s
     CATCH_UP_FRAMES = 125  # 10 s
     DRIFT = 1.01  # a microphone's clock is never this wrong
     SLACK_S = 10.0  # but the clocks of two web processes may be
-    FORGET = 0.001  # lateness per second: a slow microphone's clock is no delay
 
     def __init__(self, now: float, last_seq: int = -1, silent_s: float = 0.0) -> None:
         self._start = self._last = now
@@ -257,8 +252,6 @@ class Pace:
             self._start = now - silent_s - self.SLACK_S
             self._first_seq = last_seq
         self.missing = 0
-        self.late_s = 0.0
-        self._quickest = math.inf
 
     @property
     def next_seq(self) -> int:
@@ -273,10 +266,6 @@ class Pace:
         rate = FRAME_RATE * self.DRIFT
         ahead = seq - self._first_seq - (now - self._start) * rate
         earned = (now - self._last) * rate
-        spoken = seq / FRAME_RATE
-        self._quickest += (now - self._last) * self.FORGET
-        self._quickest = min(self._quickest, now - spoken)
-        self.late_s = now - spoken - self._quickest
         self._credit = min(self._credit + earned, self.CATCH_UP_FRAMES) - 1
         self._last = now
         if ahead > self.BURST_FRAMES or self._credit < 0:

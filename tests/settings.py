@@ -5,3 +5,7 @@ from tests.embedded import ensure
 ensure()
 
 from personaplex_site.settings import *  # noqa: E402, F403
+
+# Here the site shares its process and its machine with the tests.
+WEB_MOST_LATE_MS = 10_000
+WEB_MOST_BUSY_PERCENT = 1_000
