@@ -7,6 +7,7 @@ they hold, so a window that is not full costs it the same. Eight depth steps, as
 
 from __future__ import annotations
 
+import gc
 from statistics import median
 from typing import Any
 
@@ -56,6 +57,8 @@ def moshi_row(
     shapes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"engine": "moshi", "sessions": sessions}
+    gc.collect()  # its streaming state refers to itself, and holds an earlier row
+    torch.cuda.empty_cache()
     try:
         theirs = Moshi(sessions, device, shapes)
         generator = np.random.default_rng(1)
