@@ -10,12 +10,30 @@ import asyncio
 
 import uvloop
 
+CLOSE_SECONDS = 10  # that a browser has to answer a close frame
+
 
 def main() -> None:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     from daphne.cli import CommandLineInterface
 
+    wait_for_closing_browsers()
     CommandLineInterface.entrypoint()
+
+
+def wait_for_closing_browsers() -> None:
+    """Autobahn gives a browser one second to answer a close frame, then drops the
+    connection with all that was not yet sent. Where a hundred conversations end at
+    once, the loop is late by more: a browser lost the word that its conversation had
+    ended, and took it for a broken connection."""
+    from daphne import server
+
+    class Patient(server.WebSocketFactory):
+        def resetProtocolOptions(self) -> None:
+            super().resetProtocolOptions()
+            self.closeHandshakeTimeout = CLOSE_SECONDS
+
+    server.WebSocketFactory = Patient
 
 
 if __name__ == "__main__":

@@ -74,6 +74,16 @@ test("pieces join to words, and a pause begins a new line", () => {
   equal(transcript.lines.map((line) => line.text), ["Hello, there", "Bye"]);
 });
 
+test("a line that has grown long ends with its word", () => {
+  const transcript = new Transcript();
+  for (let frame = 0; frame < 300; frame += 1) {
+    transcript.add(frame, " wo");
+    transcript.add(frame, "rd");
+  }
+  equal(transcript.lines.length, 4); // of 400 characters
+  ok(transcript.lines.every(({ text }) => /^word( word)*$/.test(text)), "torn");
+});
+
 test("a pause inside a word does not tear it", () => {
   const transcript = new Transcript();
   transcript.add(0, " extra");

@@ -2,9 +2,12 @@
 // Knows no page.
 //
 // A leading space starts a new word. Pieces that come after a long silence, or after
-// going back, start a new line, so that what was said can be read as turns.
+// going back, start a new line, so that what was said can be read as turns. So does what
+// follows a long line: the browser lays a line out anew for every piece, and one that goes
+// on for minutes would take the time in which frames arrive.
 
 const LINE_AFTER_FRAMES = 25; // 2 s without text
+const LINE_CHARACTERS = 400;
 
 export class Transcript {
   constructor() {
@@ -15,7 +18,9 @@ export class Transcript {
   /** Returns whether a new line began. */
   add(frame, piece) {
     const silent = this.lastFrame !== null && frame - this.lastFrame > LINE_AFTER_FRAMES;
-    const begins = !this.lines.length || this.broken || (silent && piece.startsWith(" "));
+    const long = this.last?.text.length >= LINE_CHARACTERS;
+    const between = (silent || long) && piece.startsWith(" "); // words
+    const begins = !this.lines.length || this.broken || between;
     this.lastFrame = frame;
     this.broken = false;
     if (begins) this.lines.push({ frame, text: piece.trimStart() });
