@@ -68,7 +68,7 @@ def _evaluate(config: Any) -> None:
 
 def _steps() -> dict[str, tuple[Callable[[Any], None], Callable[[], type]]]:
     def codec() -> type:
-        from inference.training.codec_train import CodecConfig
+        from inference.training.codec_config import CodecConfig
 
         return CodecConfig
 

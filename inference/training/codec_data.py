@@ -45,6 +45,7 @@ class SpeechPool:
             samples // LABEL_SAMPLES + 1, dtype=torch.uint8, device=device
         )
         self.samples = 0
+        self.still = threading.Lock()  # whoever holds it keeps the pool from growing
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -72,7 +73,8 @@ class SpeechPool:
             while not self._stop.wait(POLL_SECONDS):
                 fresh = reader.update(Bank())
                 if fresh.entries:
-                    self.append(fresh.entries, fresh.pcm)
+                    with self.still:
+                        self.append(fresh.entries, fresh.pcm)
 
         self._thread = threading.Thread(target=poll, daemon=True)
         self._thread.start()
@@ -86,9 +88,14 @@ class SpeechPool:
 
 
 def draw_clips(
-    pool: SpeechPool, batch: int, frames: int, generator: torch.Generator
+    pool: SpeechPool,
+    batch: int,
+    frames: int,
+    generator: torch.Generator,
+    changed: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Sound [B, 1, T] and the phonemes of each frame [B, F, 8]."""
+    """Sound [B, 1, T] and the phonemes of each frame [B, F, 8]. Not ``changed``: as it
+    was recorded, but for its level."""
     device = pool.pcm.device
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -96,7 +103,7 @@ def draw_clips(
         return low + (high - low) * drawn
 
     def chance(p: float) -> Tensor:
-        return uniform(0, 1, 1) < p
+        return uniform(0, 1, 1) < (p if changed else 0.0)
 
     samples = frames * FRAME_SAMPLES
     rate = torch.where(
@@ -112,7 +119,7 @@ def draw_clips(
     sound = (left + part * (right - left)) / 32768
     labels = pool.labels[index[:, :: FRAME_SAMPLES // 8] // LABEL_SAMPLES]
     sound = sound * 10 ** (
-        torch.where(chance(0.7), uniform(-12, 6, 1), uniform(0, 1, 1)) / 20
+        torch.where(uniform(0, 1, 1) < 0.7, uniform(-12, 6, 1), uniform(0, 1, 1)) / 20
     )
     # A pause somewhere in some clips: silence has to be coded well, too.
     time_line = torch.arange(samples, device=device)[None] / samples

@@ -1,6 +1,7 @@
-"""What a reconstruction is judged by: mel spectra of many sizes, and a discriminator.
+"""What a codec is measured by: mel spectra of many sizes, and the phonemes that its
+first codebook tells.
 
-Knows sound [B, 1, T] only.
+Knows sound [B, 1, T] and labels only.
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
 
 from inference.timing import SAMPLE_RATE
+from inference.training.codec_data import SYMBOLS
 
 # Window in samples and number of mel bands.
 MELS = ((2048, 160), (1024, 80), (512, 48), (256, 24), (128, 12), (64, 6))
-STFTS = (2048, 1024, 512)
-FLOOR = 1e-5
-LAYERS = 5  # of each part of the discriminator
+FLOOR = 1e-3  # about -85 dBFS of noise: what is quieter is silence
 
 
 def mel_filters(window: int, bands: int) -> Tensor:
@@ -61,77 +60,16 @@ class MelLoss(nn.Module):
         return total
 
 
-class StftDiscriminator(nn.Module):
-    """Looks at one spectrogram's real and imaginary parts (as in EnCodec)."""
+class PhonemeHead(nn.Module):
+    """Says from the first codebook which phonemes a frame holds: makes it semantic.
+    Trained beside the codec, not part of it."""
 
-    def __init__(self, window: int, width: int) -> None:
+    def __init__(self, inner: int) -> None:
         super().__init__()
-        self.window = window
-        self.register_buffer("hann", torch.hann_window(window))
-
-        def conv(
-            n_in: int, kernel: tuple[int, int], stride: int, dilation: int
-        ) -> nn.Conv2d:
-            padding = (dilation * (kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
-            layer = nn.Conv2d(
-                n_in, width, kernel, (1, stride), padding, dilation=(dilation, 1)
-            )
-            return weight_norm(layer)
-
-        self.layers = nn.ModuleList(
-            [
-                conv(2, (3, 9), 1, 1),
-                conv(width, (3, 9), 2, 1),
-                conv(width, (3, 9), 2, 2),
-                conv(width, (3, 9), 2, 4),
-                conv(width, (3, 3), 1, 1),
-            ]
+        self.layers = nn.Sequential(
+            nn.Linear(inner, 256), nn.GELU(), nn.Linear(256, SYMBOLS)
         )
-        self.last = weight_norm(nn.Conv2d(width, 1, 3, padding=1))
 
-    def forward(self, sound: Tensor) -> tuple[Tensor, list[Tensor]]:
-        with torch.autocast(sound.device.type, enabled=False):
-            spectrum = torch.stft(
-                sound.squeeze(1).float(),
-                self.window,
-                self.window // 4,
-                window=self.get_buffer("hann"),
-                normalized=True,
-                return_complex=True,
-            )
-            x = torch.view_as_real(spectrum).permute(0, 3, 2, 1)  # [B, 2, T, bins]
-        x = x.contiguous(memory_format=torch.channels_last)
-        features = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
-            features.append(x)
-        return self.last(x), features
-
-
-class Discriminator(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(StftDiscriminator(w, width) for w in STFTS)
-
-    def judge(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Hinge loss of the discriminator itself."""
-        total = real.new_zeros(())
-        for part in self.parts:
-            score, _ = part(torch.cat([real, fake]))
-            a, b = score.float().chunk(2)
-            total = total + F.relu(1 - a).mean() + F.relu(1 + b).mean()
-        return total / len(self.parts)
-
-    def persuade(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """What the codec is to lower: (adversarial, feature distance)."""
-        adversarial, distance = real.new_zeros(()), real.new_zeros(())
-        for part in self.parts:
-            score, features = part(torch.cat([real, fake]))
-            _, b = score.float().chunk(2)
-            adversarial = adversarial - b.mean()
-            for feature in features:
-                wanted, heard = feature.float().chunk(2)
-                scale = wanted.detach().abs().mean().clamp(min=1e-3)
-                distance = distance + (wanted.detach() - heard).abs().mean() / scale
-        count = len(self.parts)
-        return adversarial / count, distance / count / LAYERS
+    def forward(self, semantic: Tensor, labels: Tensor) -> Tensor:
+        logits = self.layers(semantic.transpose(1, 2)).float().log_softmax(-1)
+        return -logits.gather(2, labels.long()).mean()

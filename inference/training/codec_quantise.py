@@ -90,7 +90,7 @@ def update(
         codebook.embedding_sum.copy_(
             torch.where(dead[:, None], row[:, 1 + dim :], sums)
         )
-        codebook.refresh()
+        codebook.refresh_in_place()
         dead_total += dead.sum()
     return dead_total
 

@@ -7,7 +7,6 @@ or of the steps that is used up. Knows the Mimi network and the clips.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,60 +16,17 @@ from torch import Tensor, nn
 
 from inference.network.mimi import MIMI_TINY, Mimi
 from inference.network.mimi.quantizer import Codebook
-from inference.training.bank import Bank, ShardReader, read_archive
-from inference.training.codec_data import SYMBOLS, SpeechPool, draw_clips
-from inference.training.codec_losses import Discriminator, MelLoss
+from inference.training.codec_config import CodecConfig
+from inference.training.codec_data import SpeechPool, draw_clips
+from inference.training.codec_judges import Discriminator
+from inference.training.codec_losses import MelLoss, PhonemeHead
 from inference.training.codec_quantise import begin_codebooks, quantise, update
+from inference.training.files import load_folders, save_codec
+from inference.training.graphs import Step, captured
 from inference.training.progress import Curves
 from inference.training.ranks import Ranks
 
 STATEFUL = ("codec", "head", "judge", "optimizer", "judge_optimizer")
-
-
-@dataclass(frozen=True)
-class CodecConfig:
-    shards: str  # folder of speech, may still be filling
-    out: str
-    seed: int = 1
-    steps: int = 0  # one of steps and seconds decides
-    seconds: float = 0.0
-    batch: int = 24  # clips per GPU
-    frames: int = 24  # of each clip
-    hours: float = 7.0  # room for speech on the device
-    least_hours: float = 0.1  # speech to wait for
-    rate: float = 8e-4
-    width: int = 32  # of the discriminator
-    codebooks_from: float = 0.04  # shares of the run
-    discriminator_from: float = 0.25
-    cool_from: float = 0.55
-    unquantised: float = 0.1
-    mel: float = 15.0
-    wave: float = 1.0
-    commitment: float = 0.5
-    phonemes: float = 1.0
-    adversarial: float = 1.0
-    features: float = 4.0
-    init: str = ""  # a codec's weights to begin with
-    resume: str = ""  # a run's state to go on from
-    save_seconds: float = 60.0
-    decoder_only: bool = False  # tokens stay as they are
-    archives: str = ""  # folders of speech archives, by commas
-    side: str = ""  # learn only from the agents' speech, say
-
-
-class PhonemeHead(nn.Module):
-    """Says from the first codebook which phonemes a frame holds: makes it semantic.
-    Trained beside the codec, not part of it."""
-
-    def __init__(self, inner: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(inner, 256), nn.GELU(), nn.Linear(256, SYMBOLS)
-        )
-
-    def forward(self, semantic: Tensor, labels: Tensor) -> Tensor:
-        logits = self.layers(semantic.transpose(1, 2)).float().log_softmax(-1)
-        return -logits.gather(2, labels.long()).mean()
 
 
 class CodecTrainer:
@@ -97,13 +53,29 @@ class CodecTrainer:
         self.parameters = self._trained()
         ranks.from_first_([*self.codec.state_dict().values()])
         ranks.from_first_([*self.head.parameters(), *self.judge.parameters()])
-        fused = device.type == "cuda"
+        if config.judge:
+            state = torch.load(config.judge, map_location=device, weights_only=True)
+            self.judge.load_state_dict(state["judge"])
+        cuda = device.type == "cuda"
+        # Rates are tensors, which a captured step reads anew.
+        self.rates = torch.zeros(2, device=device)
         self.optimizer = torch.optim.AdamW(
-            self.parameters, config.rate, (0.8, 0.99), weight_decay=1e-4, fused=fused
+            self.parameters,
+            self.rates[0],
+            (0.8, 0.99),
+            weight_decay=1e-4,
+            fused=cuda,
+            capturable=cuda,
         )
         self.judge_optimizer = torch.optim.AdamW(
-            self.judge.parameters(), 3e-4, (0.5, 0.9), fused=fused
+            self.judge.parameters(),
+            self.rates[1],
+            (0.5, 0.9),
+            fused=cuda,
+            capturable=cuda,
         )
+        self._optimizers = (self.optimizer, self.judge_optimizer)
+        self.steps: dict[tuple[bool, bool], Step] = {}  # by phase
         seed = config.seed * 1000 + ranks.rank
         self.generator = torch.Generator(device).manual_seed(seed)
         self.step = 0
@@ -152,6 +124,9 @@ class CodecTrainer:
         state = torch.load(path, map_location=self.ranks.device, weights_only=True)
         for name in STATEFUL:
             getattr(self, name).load_state_dict(state[name])
+        for optimizer, rate in zip(self._optimizers, self.rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         self.step, self.coded = state["step"], state["coded"]
         self.begun = time.monotonic() - state["seconds"]
         self.generator.set_state(state["generator"].cpu())
@@ -166,64 +141,108 @@ class CodecTrainer:
         share = self.share
         if not self.coded and self.ranks.agree(share >= config.codebooks_from):
             self._begin_codebooks(pool)
-        sound, labels = draw_clips(pool, config.batch, config.frames, self.generator)
-        heard, losses, stats = self._reconstruct(sound, labels)
+        judged = self.ranks.agree(share >= config.discriminator_from)
+        heat = self._heat(share)
+        self.rates[0], self.rates[1] = config.rate * heat, config.judge_rate * heat
+        inputs = self._draw(pool)
+        phase = (self.coded, judged)
+        if phase not in self.steps:
+            self.steps.clear()  # a phase does not come back, its memory may
+            self.steps[phase] = self._step_of(phase, inputs, pool)
+        return self.steps[phase](**inputs)
+
+    def _step_of(
+        self, phase: tuple[bool, bool], inputs: dict[str, Tensor], pool: SpeechPool
+    ) -> Step:
+        coded, judged = phase
+
+        def step(sound: Tensor, labels: Tensor, free: Tensor, crop: Tensor) -> Any:
+            return self._advance(sound, labels, free, crop, coded, judged)
+
+        alone = self.ranks.count == 1 and self.ranks.device.type == "cuda"
+        if not (self.config.graphs and alone):
+            return step
+        with pool.still:
+            return captured(step, inputs)
+
+    def _draw(self, pool: SpeechPool) -> dict[str, Tensor]:
+        """A batch and what chance decides of it, outside of the captured step."""
+        config = self.config
+        sound, labels = draw_clips(
+            pool, config.batch, config.frames, self.generator, not config.decoder_only
+        )
+        samples = sound.shape[-1]
+        length = min(config.crop, samples)
+        draw = torch.rand(
+            (2, len(sound)), generator=self.generator, device=sound.device
+        )
+        start = (draw[1] * (samples - length + 1)).long()
+        crop = start[:, None] + torch.arange(length, device=sound.device)
+        free = draw[0] < config.unquantised
+        return {"sound": sound, "labels": labels, "free": free, "crop": crop[:, None]}
+
+    def _advance(
+        self,
+        sound: Tensor,
+        labels: Tensor,
+        free: Tensor,
+        crop: Tensor,
+        coded: bool,
+        judged: bool,
+    ) -> dict[str, Tensor]:
+        config = self.config
+        heard, losses, stats = self._reconstruct(sound, labels, free, coded)
         total = config.mel * losses["mel"] + config.wave * losses["wave"]
         total = total + config.commitment * losses["commitment"]
         if not config.decoder_only:
             total = total + config.phonemes * losses["phonemes"]
-        heat = self._heat(share)
-        if self.ranks.agree(share >= config.discriminator_from):
-            total = total + self._adversary(sound, heard, losses, heat)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.rate * heat
+        if judged:
+            seen = sound.gather(2, crop), heard.gather(2, crop)
+            total = total + self._adversary(*seen, losses)
         self._descend(total, self.parameters, self.optimizer, losses, "norm")
         if stats and not config.decoder_only:
             losses["dead"] = update(stats, self.ranks, self.step)
         return losses
 
     def _reconstruct(
-        self, sound: Tensor, labels: Tensor
+        self, sound: Tensor, labels: Tensor, free: Tensor, coded: bool
     ) -> tuple[Tensor, dict[str, Tensor], list[Any]]:
         config, codec = self.config, self.codec
         zero = sound.new_zeros(())
         losses = {"commitment": zero, "phonemes": zero}
         stats: list[Any] = []
-        with torch.autocast(sound.device.type, torch.bfloat16):
-            with torch.set_grad_enabled(not config.decoder_only):
-                latent = codec.encode_latent(sound)
-            with torch.autocast(sound.device.type, enabled=False):
-                latent = latent.float()
-                if self.coded:
-                    free = torch.rand(
-                        len(sound), generator=self.generator, device=sound.device
-                    )
-                    mask = None if config.decoder_only else free < config.unquantised
-                    made = quantise(codec.quantizer, latent, mask)
-                    latent, stats = made.latent, made.stats
-                    losses["commitment"] = made.commitment
-                    losses["phonemes"] = self.head(made.semantic, labels)
-                else:
-                    first = codec.quantizer.rvq_first
-                    rest = codec.quantizer.rvq_rest
-                    plain = first.input_proj(latent)
-                    losses["phonemes"] = self.head(plain, labels)
-                    tail = rest.output_proj(rest.input_proj(latent))
-                    latent = first.output_proj(plain) + tail
-            heard = codec.decode_latent(latent)
-        heard = heard.float()
+        half = torch.autocast(sound.device.type, torch.bfloat16)
+        with half, torch.set_grad_enabled(not config.decoder_only):
+            latent = codec.encode_latent(sound)
+        latent = latent.float()
+        if coded:
+            made = quantise(
+                codec.quantizer, latent, None if config.decoder_only else free
+            )
+            latent, stats = made.latent, made.stats
+            losses["commitment"] = made.commitment
+            losses["phonemes"] = self.head(made.semantic, labels)
+        else:
+            first = codec.quantizer.rvq_first
+            rest = codec.quantizer.rvq_rest
+            plain = first.input_proj(latent)
+            losses["phonemes"] = self.head(plain, labels)
+            tail = rest.output_proj(rest.input_proj(latent))
+            latent = first.output_proj(plain) + tail
+        with half:
+            x = codec.decoder_transformer(codec.upsample(latent))
+        # In bf16 the sound would carry a noise by which any discriminator knows it.
+        heard = codec.decoder(x.float())
         losses["mel"] = self.mel(heard, sound)
         losses["wave"] = F.l1_loss(heard, sound) * 10
         return heard, losses, stats
 
     def _adversary(
-        self, sound: Tensor, heard: Tensor, losses: dict[str, Tensor], heat: float
+        self, sound: Tensor, heard: Tensor, losses: dict[str, Tensor]
     ) -> Tensor:
         config = self.config
         with torch.autocast(sound.device.type, torch.bfloat16):
             judged = self.judge.judge(sound, heard.detach())
-        for group in self.judge_optimizer.param_groups:
-            group["lr"] = 3e-4 * heat
         parameters = list(self.judge.parameters())
         self._descend(judged, parameters, self.judge_optimizer, losses, "judge_norm")
         self.judge.requires_grad_(False)
@@ -264,35 +283,16 @@ class CodecTrainer:
         self.coded = True
 
 
-def save_codec(codec: Mimi, path: Path) -> None:
-    """Half precision; what is saved is what everything later is trained on."""
-    from safetensors.torch import save_file
-
-    state = {}
-    for name, value in codec.state_dict().items():
-        # Codebook sums outgrow fp16: their quotient is stored, with a usage of 1.
-        state[name] = value.detach().cpu()
-    for name in [n for n in state if n.endswith("embedding_sum")]:
-        usage = name.replace("embedding_sum", "cluster_usage")
-        state[name] = state[name] / state[usage].clamp(min=1e-5)[:, None]
-        state[usage] = torch.ones_like(state[usage])
-    halves = {k: v.to(torch.float16).contiguous() for k, v in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(halves, str(path))
-
-
 def train_codec(config: CodecConfig) -> None:
     ranks = Ranks()
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = True
     pool = SpeechPool(ranks.device, config.hours)
-    for folder in filter(None, config.archives.split(",")):
-        bank = read_archive(sorted(Path(folder).glob("speech-*.bin")))
-        pool.fill(bank.only(config.side) if config.side else bank)
     if config.side:
-        complete = ShardReader(Path(config.shards)).update(Bank())
-        pool.fill(complete.only(config.side))
+        pool.fill(load_folders(config.archives, config.shards).only(config.side))
     else:
+        if config.archives:
+            pool.fill(load_folders(config.archives, ""))
         pool.follow(Path(config.shards), config.least_hours)
     trainer = CodecTrainer(config, ranks)
     if config.resume:

@@ -50,6 +50,8 @@ class Dialogue:
     turns: list[Turn] = field(default_factory=list)
     text: list[int] = field(default_factory=list)  # [frames], PAD where nothing
     heard: list[int] = field(default_factory=list)  # [frames], the user's words
+    # [frames], where the user has just begun to speak over the agent
+    alert: list[bool] = field(default_factory=list)
     spoken: list[Spoken] = field(default_factory=list)
 
 

@@ -29,7 +29,8 @@ class Batch:
     rows: Tensor  # int64 [B, L, 17]
     position: Tensor  # int64 [B, L]
     free: Tensor  # bool [B, L], rows whose text the model chooses
-    loud: Tensor  # bool [B, L]
+    near: Tensor  # bool [B, L], the agent speaks or might
+    alert: Tensor  # bool [B, L], the user has just begun to speak over the agent
     heard: Tensor  # int64 [B, L]
     changed: Tensor  # bool [B, L], sound and text differ: no sound to learn
 
@@ -116,5 +117,6 @@ class Assembler:
         heard = torch.where(talking, track(pool.heard), NOTHING)
         changed = talking & (track(pool.changed) > 0)
         free = talking & ~(changed & slid[:, None])
-        loud = track(pool.loud) > 0
-        return Batch(rows, position, free, loud, heard, changed)
+        near = track(pool.near) > 0
+        alert = talking & (track(pool.alert) > 0)
+        return Batch(rows, position, free, near, alert, heard, changed)

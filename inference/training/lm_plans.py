@@ -43,6 +43,7 @@ class PlanBatch:
     text: NDArray[np.int64]  # [B, VARIANTS, D]
     changed: NDArray[np.bool_]  # [B, VARIANTS, D]
     heard: NDArray[np.int64]  # [B, D]
+    alert: NDArray[np.bool_]  # [B, D]
     prompt: NDArray[np.int64]  # [B, VARIANTS, PROMPT_TOKENS]
     prompt_tokens: NDArray[np.int64]  # [B, VARIANTS]
     voice_frames: NDArray[np.int64]  # [B]
@@ -108,6 +109,7 @@ def make_batch(
         text,
         changed,
         np.array([made.heard for made in dialogues], np.int64),
+        np.array([made.alert for made in dialogues], np.bool_),
         prompt,
         tokens,
         np.array([rng.randint(*VOICE_FRAMES) for _ in dialogues], np.int64),

@@ -1,6 +1,7 @@
 """Trains the language model on an endless stream of really mixed dialogues.
 
-One command, one GPU or none. Knows the model, the pool and the losses.
+One command, any number of GPUs (``torchrun``) or none. Knows the model, the pool and
+the losses.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
 from inference.timing import CODEBOOKS
 from inference.training.dialogues import NOTHING
+from inference.training.files import load_codec_file, load_folders, load_lm, save_lm
 from inference.training.lm_batches import Assembler
 from inference.training.lm_config import LMConfig
-from inference.training.lm_files import load_codec_file, load_folders, load_lm, save_lm
 from inference.training.lm_forward import Forward
 from inference.training.lm_plans import PlanSource
 from inference.training.mixing import DialoguePool
@@ -33,14 +34,14 @@ HEARD_ROWS = 192  # of a sequence, at most, on which words that were heard are l
 
 
 class LMTrainer:
-    def __init__(self, config: LMConfig, codec: Mimi, device: torch.device) -> None:
-        self.config = config
-        self.device = device
+    def __init__(self, config: LMConfig, codec: Mimi, ranks: Ranks) -> None:
+        self.config, self.ranks = config, ranks
+        self.device = device = ranks.device
         seed = torch.Generator().manual_seed(config.seed)
         self.model = LanguageModel(TINY, torch.float32, device, torch.float32)
         self.model.init_weights(seed)
         if config.init:
-            load_lm(self.model, sorted(Path(config.init).glob("lm-*.safetensors")))
+            load_lm(self.model, sorted(Path(config.init).glob("*.safetensors")))
         else:
             soften(self.model)
         self.model.requires_grad_(True)
@@ -62,16 +63,20 @@ class LMTrainer:
             fused=device.type == "cuda",
         )
         self.parameters = matrices + vectors
-        self.generator = torch.Generator(device).manual_seed(config.seed + 5)
+        ranks.from_first_(p.detach() for p in self.parameters)
+        seed_here = config.seed + 5 + 1009 * ranks.rank
+        self.generator = torch.Generator(device).manual_seed(seed_here)
         self.assembler = Assembler(config, codec, device)
         self.step = 0
+        self.share = 0.0  # of the run that is over, the same for all ranks
         self.begun = time.monotonic()
 
-    @property
-    def share(self) -> float:
-        if self.config.seconds:
-            return min((time.monotonic() - self.begun) / self.config.seconds, 1.0)
-        return self.step / self.config.steps
+    def look_at_the_clock(self) -> None:
+        config = self.config
+        share = self.step / config.steps if config.steps else 0.0
+        if config.seconds:
+            share = (time.monotonic() - self.begun) / config.seconds
+        self.share = min(self.ranks.same(share), 1.0)
 
     def settle(self, pool: DialoguePool) -> None:
         """Compiles, or goes on without: the first step shows which."""
@@ -98,16 +103,19 @@ class LMTrainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             hidden = self.forward.temporal(inputs, batch.position[:, :-1])
             stress = 1 + config.fact_weight * batch.changed[:, 1:]
-            losses = self._text_losses(hidden, targets[..., TEXT], free, stress)
+            alert = batch.alert[:, 1:]
+            losses = self._text_losses(hidden, targets[..., TEXT], free, stress, alert)
             losses["heard"] = self._heard_loss(hidden, batch.heard[:, :-1])
             sounding = free & ~batch.changed[:, 1:]
-            losses |= self._audio_losses(hidden, targets, sounding, batch.loud[:, 1:])
+            weight = 0.12 + batch.near[:, 1:] + config.alert_weight * alert
+            losses |= self._audio_losses(hidden, targets, sounding, weight)
         total = 1.5 * losses["text"] + 2 * losses["audio"]
         total = total + config.heard_weight * losses["heard"]
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate * self.heat()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        self.ranks.average_gradients(self.parameters)
         losses["norm"] = nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         return losses
@@ -133,14 +141,21 @@ class LMTrainer:
         return rows
 
     def _text_losses(
-        self, hidden: Tensor, text: Tensor, free: Tensor, stress: Tensor
+        self,
+        hidden: Tensor,
+        text: Tensor,
+        free: Tensor,
+        stress: Tensor,
+        alert: Tensor,
     ) -> dict[str, Tensor]:
         logits = F.linear(hidden, self.model.text_linear).float()
         each = F.cross_entropy(logits.flatten(0, 1), text.flatten(), reduction="none")
         each = each.view_as(text)
         word = (text != PAD) & free
         blank = (text == PAD) & free
-        weight = word * stress + self.config.pad_weight * blank
+        # Elsewhere silence counts less; there it is half of the decision.
+        plain = word * stress + self.config.pad_weight * blank
+        weight = torch.where(alert & free, self.config.alert_weight, plain)
         return {
             "text": (each * weight).sum() / weight.sum(),
             "word": (each * word).sum() / word.sum().clamp(min=1),
@@ -155,11 +170,11 @@ class LMTrainer:
         return F.cross_entropy(logits, wanted[rows], ignore_index=NOTHING)
 
     def _audio_losses(
-        self, hidden: Tensor, targets: Tensor, free: Tensor, loud: Tensor
+        self, hidden: Tensor, targets: Tensor, free: Tensor, weight: Tensor
     ) -> dict[str, Tensor]:
-        """On a choice of rows: all codebooks of those, most of them with speech."""
+        """On a choice of rows by their weight: all codebooks of those."""
         ready = free & F.pad(free[:, :-1], (1, 0))  # also the delayed codes are free
-        weight = (ready * (0.12 + loud)).flatten().float() + 1e-9
+        weight = (ready * weight).flatten().float() + 1e-9
         count = int(self.config.depth_rows * weight.numel())
         draw = torch.rand(weight.shape, generator=self.generator, device=self.device)
         rows = (draw.clamp(min=1e-9).log() / weight).topk(count).indices
@@ -198,20 +213,22 @@ def train_lm(config: LMConfig) -> None:
     source = PlanSource(
         bank.entries,
         Path(config.tokenizer),
-        config.seed,
+        config.seed + 104_729 * ranks.rank,
         config.fresh,
         config.frames,
         config.workers,
     )
     sound = torch.from_numpy(bank.pcm).to(ranks.device)
     pool = DialoguePool(config.pool, config.frames, ranks.device)
-    trainer = LMTrainer(config, codec, ranks.device)
-    curves = Curves(Path(config.out), "lm", shown=True)
+    trainer = LMTrainer(config, codec, ranks)
+    curves = Curves(Path(config.out), "lm", shown=ranks.first)
     run(trainer, pool, source, sound, codec, curves)
     source.stop()
-    save_lm(trainer.model, Path(config.out))
+    if ranks.first:
+        save_lm(trainer.model, Path(config.out))
     curves.close()
-    if config.trials:
+    ranks.close()
+    if config.trials and ranks.first:
         trainer.model.requires_grad_(False)
         out, tokenizer = Path(config.out), Path(config.tokenizer)
         evaluate(
@@ -228,9 +245,9 @@ def run(
     curves: Curves,
 ) -> None:
     """Alternates between training and new dialogues by the share of time for each."""
-    config = trainer.config
+    config, ranks = trainer.config, trainer.ranks
     spent = {"data": 0.0, "train": 0.0}
-    made = saved = 0.0
+    saved, made = 0.0, 0
 
     def timed(what: str, begin: float) -> None:
         if trainer.device.type == "cuda":
@@ -239,27 +256,28 @@ def run(
 
     def renew() -> None:
         begin = time.monotonic()
-        pool.renew(sound, codec, source.next(), trainer.generator)
+        pool.renew(sound, codec, source.next(), trainer.generator, ranks)
         timed("data", begin)
 
     while pool.filled < config.first:
         renew()
-        made += config.fresh
+        made += config.fresh * ranks.count
     sys.stderr.write(f"pool: {pool.filled} dialogues in {spent['data']:.1f} s\n")
     spent["data"] = 0.0
     trainer.settle(pool)
+    trainer.look_at_the_clock()
     while trainer.share < 1.0:
         begin = time.monotonic()
         losses = trainer.train_step(pool)
         timed("train", begin)
-        while (
-            spent["data"] < config.data_share / (1 - config.data_share) * spent["train"]
-        ):
+        allowed = config.data_share / (1 - config.data_share)
+        while ranks.agree(spent["data"] < allowed * spent["train"]):
             renew()
-            made += config.fresh
+            made += config.fresh * ranks.count
         curves.add(trainer.step, trainer.share, losses)
         trainer.step += 1
-        if time.monotonic() - saved > config.save_seconds:
+        trainer.look_at_the_clock()
+        if ranks.first and time.monotonic() - saved > config.save_seconds:
             saved = time.monotonic()
             save_lm(trainer.model, Path(config.out))
     told = {"steps": trainer.step, "dialogues": made, **spent}

@@ -7,6 +7,7 @@ always those of really mixed sound: pasted ones do not stand in for them.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from inference.network.mimi import Mimi
@@ -21,9 +22,11 @@ from inference.training.lm_plans import (
     PlanBatch,
 )
 from inference.training.microphone import through_microphone
+from inference.training.ranks import Ranks
 
 ENCODE_ROWS = 8
 LOUD = 10 ** (-50 / 20)  # RMS of a frame in which the agent is heard
+NEAR = 12  # frames before and after those, in which it could be, too
 
 
 def mix(
@@ -78,30 +81,50 @@ class DialoguePool:
         self.voice = new(8, VOICE_FRAMES[1])
         self.text, self.heard = new(VARIANTS, frames), new(frames)
         self.changed = new(VARIANTS, frames, dtype=torch.bool)
-        self.loud = new(frames, dtype=torch.bool)
+        self.near = new(frames, dtype=torch.bool)
+        self.alert = new(frames, dtype=torch.bool)
         self.prompt = new(VARIANTS, PROMPT_TOKENS)
         self.prompt_tokens, self.voice_frames = new(VARIANTS), new()
         self.filled = self.next = 0
 
     @torch.no_grad()
     def renew(
-        self, bank: Tensor, codec: Mimi, plans: PlanBatch, generator: torch.Generator
+        self,
+        bank: Tensor,
+        codec: Mimi,
+        plans: PlanBatch,
+        generator: torch.Generator,
+        ranks: Ranks,
     ) -> None:
+        """Every rank makes some; all get them."""
         batch = len(plans.heard)
         samples = self.frames * FRAME_SAMPLES
         both = mix(bank, plans.talk, batch, 2, samples)
         agent = both[:, AGENT]
         user = through_microphone(both[:, USER], agent, generator)
         voice = mix(bank, plans.voice, batch, 1, VOICE_FRAMES[1] * FRAME_SAMPLES)[:, 0]
-        slot = slice(self.next, self.next + batch)
-        self.agent[slot] = encode(codec, agent)
-        self.user[slot] = encode(codec, user)
-        self.voice[slot] = encode(codec, voice)
         power = agent.view(batch, self.frames, FRAME_SAMPLES).pow(2).mean(-1).sqrt()
-        self.loud[slot] = power > LOUD
+        fresh = {
+            "agent": encode(codec, agent),
+            "user": encode(codec, user),
+            "voice": encode(codec, voice),
+            "near": near(power > LOUD),
+        }
         for name in ("text", "heard", "prompt", "prompt_tokens", "voice_frames"):
             values = torch.from_numpy(getattr(plans, name))
-            getattr(self, name)[slot] = values.to(torch.int16).to(bank.device)
-        self.changed[slot] = torch.from_numpy(plans.changed).to(bank.device)
-        self.filled = max(self.filled, self.next + batch)
-        self.next = (self.next + batch) % self.size
+            fresh[name] = values.to(torch.int16).to(bank.device)
+        for name in ("changed", "alert"):
+            fresh[name] = torch.from_numpy(getattr(plans, name)).to(bank.device)
+        end = self.next + batch * ranks.count
+        for name, values in fresh.items():
+            getattr(self, name)[self.next : end] = ranks.gathered(values)
+        self.filled = max(self.filled, end)
+        self.next = end % self.size
+
+
+def near(loud: Tensor) -> Tensor:
+    """bool [B, F]: where the agent speaks, and a second around it. What is learnt of
+    its sound is chosen by this and not by whether it speaks just then: or it would
+    seem to speak more often than it does, and not know when to stop."""
+    wide = 2 * NEAR + 1
+    return F.max_pool1d(loud[:, None].float(), wide, 1, NEAR)[:, 0] > 0

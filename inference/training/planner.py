@@ -25,7 +25,9 @@ from inference.training.text_track import Encode, TextWriter, vary
 
 DENSE = 100  # sentences of a voice that can ask everything in a dialogue
 RATES = (0.84, 1.2)  # of the user's sound: another pitch and size of throat
-STOPS = (0.16, 0.3)  # from an interruption's onset to the agent's silence, seconds
+STOPS = (0.22, 0.34)  # from an interruption's onset to the agent's silence, seconds
+ALERT = 1.2  # seconds from the onset in which stopping or going on is decided
+INTERRUPTED, BACKCHANNELLED = 0.3, 0.15  # of the answers that are long enough
 PAUSES = (0.3, 1.3)  # within a question, seconds
 MAIN_WORDINGS = 0.5  # of the questions; the others come from the further wordings
 
@@ -63,6 +65,7 @@ class Planner:
         self.made = Dialogue(persona, voice, user, frames)
         self.made.text = [PAD] * frames
         self.made.heard = [NOTHING] * frames
+        self.made.alert = [False] * frames
         self.length = frames * FRAME_SECONDS
         self.about = ("", "")
         now = rng.uniform(0.25, 0.8)
@@ -129,7 +132,7 @@ class Planner:
         text = self.index.entries[question].text
         turn = Turn(kind, text, answer, value, end, start, finish)
         draw = rng.random()
-        if draw < 0.2 and entry.seconds > 1.3:
+        if draw < INTERRUPTED and entry.seconds > 1.3:
             onset = start + rng.uniform(0.35, 0.8) * entry.seconds
             stop = onset + rng.uniform(*STOPS)
             turn.kind += "+interrupted"
@@ -137,6 +140,7 @@ class Planner:
             self._keep(turn)
             self.about = about
             self._agent(answer, start, stop)
+            self._be_alert(onset)
             if rng.random() < 0.35:
                 onset = self._word(self.domain.interrupts, onset) + rng.uniform(
                     0.1, 0.4
@@ -145,12 +149,17 @@ class Planner:
         self._keep(turn)
         self.about = about
         self._agent(answer, start)
-        if draw > 0.85 and entry.seconds > 1.2:
+        if draw > 1 - BACKCHANNELLED and entry.seconds > 1.2:
             turn.kind += "+backchannel"
-            self._word(
-                self.domain.backchannels, start + rng.uniform(0.3, 0.7) * entry.seconds
-            )
+            onset = start + rng.uniform(0.3, 0.7) * entry.seconds
+            self._word(self.domain.backchannels, onset)
+            self._be_alert(onset)
         return finish
+
+    def _be_alert(self, onset: float) -> None:
+        first = int(onset / FRAME_SECONDS)
+        last = min(int((onset + ALERT) / FRAME_SECONDS), self.made.frames)
+        self.made.alert[first:last] = [True] * (last - first)
 
     def _keep(self, turn: Turn) -> None:
         if turn.answer_at < self.length:

@@ -27,7 +27,7 @@ from inference.training.utterances import (
 )
 
 # Played faster is a smaller throat and a higher voice; the speed is made up for.
-AGENT_SIZES = {"heart": 1.0, "heart-low": 0.82, "heart-mid": 0.91, "heart-high": 1.12}
+AGENT_SIZES = {"heart-low": 0.82, "heart-high": 1.12}
 FLITE_VOICES = ("awb", "rms", "slt", "kal16")
 # Synthesisers and voices for evaluation only.
 OTHER_VOICES = ("pico-en-US", "pico-en-GB", "espeak-en-us", "espeak-en-gb")
@@ -49,7 +49,8 @@ class QuickConfig:
     out: str  # folder of shards
     phonemes: str
     seed: int = 3
-    renditions: int = 6  # of each user sentence by hibari or espeak, each another voice
+    renditions: int = 2  # of each user sentence, each in another voice
+    agents: bool = True  # hibari in two sizes as agents, too
     source: str = "hibari"  # or "flite", "espeak", "others"
     workers: int = 0  # 0: one per core
 
@@ -74,7 +75,7 @@ def plan_renditions(domain: Domain, config: QuickConfig) -> list[Rendition]:
     asked = [*user_texts(domain), *further_texts(domain)]
     if config.source == "flite":
         for text in asked:
-            for voice in FLITE_VOICES:
+            for voice in rng.sample(FLITE_VOICES, config.renditions):
                 size, stretch = rng.uniform(0.85, 1.2), rng.uniform(0.8, 1.2)
                 add(text, f"user-{voice}", "user", size, stretch)
     elif config.source == "espeak":
@@ -88,7 +89,7 @@ def plan_renditions(domain: Domain, config: QuickConfig) -> list[Rendition]:
             for voice in OTHER_VOICES:
                 add(text, voice, "test", 1.0, 1.0)
     else:
-        for voice, size in AGENT_SIZES.items():
+        for voice, size in AGENT_SIZES.items() if config.agents else ():
             texts = fixed_agent_texts(domain) + fact_texts(domain)
             texts += _greetings(domain, rng)
             for text in texts:

@@ -49,6 +49,23 @@ class Ranks:
         dist.broadcast(flag, 0)
         return bool(flag.item())
 
+    def same(self, value: float) -> float:
+        """The first rank's value."""
+        if self.count == 1:
+            return value
+        told = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(told, 0)
+        return float(told.item())
+
+    def gathered(self, x: Tensor) -> Tensor:
+        """[n, ...] of every rank, one after the other: [count * n, ...]."""
+        if self.count == 1:
+            return x
+        sent = x.contiguous().view(torch.uint8)  # NCCL knows no 16-bit integers
+        parts = [torch.empty_like(sent) for _ in range(self.count)]
+        dist.all_gather(parts, sent)
+        return torch.cat(parts).view(x.dtype)
+
     def average_gradients(self, parameters: list[nn.Parameter]) -> None:
         if self.count == 1:
             return

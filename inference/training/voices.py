@@ -42,7 +42,7 @@ def make_voices(config: VoicesConfig) -> None:
 def _make_sounds(config: VoicesConfig) -> None:
     import soundfile
 
-    from inference.training.lm_files import load_folders
+    from inference.training.files import load_folders
 
     bank = load_folders(config.archives, config.shards)
     folder = Path(config.sounds)

@@ -38,11 +38,21 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def refresh(self) -> None:
+        self.vectors, self.lookup = self._made()
+
+    @torch.no_grad()
+    def refresh_in_place(self) -> None:
+        """The same, for those who keep the addresses of both (CUDA graphs)."""
+        vectors, lookup = self._made()
+        self.vectors.copy_(vectors)
+        self.lookup.copy_(lookup)
+
+    def _made(self) -> tuple[Tensor, Tensor]:
         usage = self.cluster_usage.clamp(min=1e-5)[:, None]
-        self.vectors = self.embedding_sum / usage
+        vectors = self.embedding_sum / usage
         ones = torch.ones_like(usage)
-        squares = self.vectors.pow(2).sum(dim=-1, keepdim=True)
-        self.lookup = torch.cat([self.vectors, ones, squares], dim=-1)
+        squares = vectors.pow(2).sum(dim=-1, keepdim=True)
+        return vectors, torch.cat([vectors, ones, squares], dim=-1)
 
     def encode(self, x: Tensor) -> Tensor:
         """[N, dim] to the index of the nearest vector, [N]; ties take the lowest.

@@ -47,7 +47,7 @@ from inference.training.evaluation.scripts import (
     Writer,
 )
 from inference.training.evaluation.talks import Talk, talk_all, user_sound
-from inference.training.lm_files import load_folders
+from inference.training.files import load_folders
 from inference.training.voices import read_sound
 from inference.voice_files import VoicePrompt, read_voice
 from inference.voices import preset_voices

@@ -1,5 +1,6 @@
 """The making of the small model, at a size that fits a test."""
 
+import dataclasses
 import random
 import zlib
 
@@ -13,17 +14,19 @@ from inference.network.mimi import MIMI_TINY, Mimi
 from inference.network.timeline import make_frames, rows_of_frames
 from inference.training.__main__ import read_config
 from inference.training.bank import Bank, Entry, ShardReader, write_shard
+from inference.training.codec_config import CodecConfig
+from inference.training.codec_data import SpeechPool
 from inference.training.codec_quantise import begin_codebooks, quantise, update
-from inference.training.codec_train import save_codec
+from inference.training.codec_train import CodecTrainer
 from inference.training.dialogues import Index
 from inference.training.domain import load_domain
+from inference.training.files import load_lm, save_codec, save_lm
 from inference.training.lm_batches import Assembler
 from inference.training.lm_config import LMConfig
-from inference.training.lm_files import load_lm, save_lm
 from inference.training.lm_forward import Forward
 from inference.training.lm_plans import VARIANTS, make_batch
 from inference.training.lm_train import LMTrainer
-from inference.training.mixing import DialoguePool, mix
+from inference.training.mixing import NEAR, DialoguePool, mix, near
 from inference.training.personas import draw_persona
 from inference.training.planner import Planner
 from inference.training.ranks import Ranks
@@ -120,6 +123,24 @@ def test_an_interrupted_answer_ends_soon_after_the_user_begins(domain, bank):
     assert all(turn.answer_end - turn.answer_at < 3 for turn in stopped)
 
 
+def test_rows_in_which_the_agent_has_to_stop_are_marked(domain, bank):
+    planner = Planner(domain, Index(bank.entries), encode, 7)
+    for _ in range(50):
+        made = planner.draw(400)
+        ends = [t.answer_end for t in made.turns if "interrupted" in t.kind]
+        stops = [int(end / 0.08) for end in ends if end / 0.08 < 400]
+        assert all(made.alert[stop] for stop in stops)
+        over = any(("interrupted" in t.kind) or ("+b" in t.kind) for t in made.turns)
+        assert over or not any(made.alert)
+
+
+def test_rows_near_speech_are_learnt_whether_it_goes_on_or_not():
+    loud = torch.zeros(1, 100, dtype=torch.bool)
+    loud[0, 50:60] = True
+    found = near(loud)[0].nonzero().flatten().tolist()
+    assert found == list(range(50 - NEAR, 60 + NEAR))
+
+
 def test_the_training_forward_equals_the_streaming_step(model):
     frames = torch.randint(4, 400, (24, 17), generator=torch.Generator().manual_seed(1))
     rows, _ = rows_of_frames(TINY, frames)
@@ -155,7 +176,7 @@ def plans(domain, bank):
 def make_pool(bank, codec, plans):
     pool = DialoguePool(1, 40, torch.device("cpu"))
     generator = torch.Generator().manual_seed(1)
-    pool.renew(torch.from_numpy(bank.pcm), codec, plans, generator)
+    pool.renew(torch.from_numpy(bank.pcm), codec, plans, generator, Ranks())
     return pool
 
 
@@ -220,7 +241,7 @@ def test_without_its_prompt_a_sequence_does_not_learn_facts(codec, pool):
 def test_training_again_gives_the_same_losses(bank, codec, plans):
     def first_losses() -> list[float]:
         config = short(steps=2, warm=1, compiled=False)
-        trainer = LMTrainer(config, codec, torch.device("cpu"))
+        trainer = LMTrainer(config, codec, Ranks())
         pool = make_pool(bank, codec, plans)
         losses = []
         for trainer.step in range(2):
@@ -263,6 +284,27 @@ def test_codebooks_learn_what_they_are_chosen_for():
         begin_codebooks(codec.quantizer, latent)
         after = left_over()
     assert after < 0.8 * before
+
+
+def test_training_a_codec_again_gives_the_same_losses():
+    def losses() -> list[float]:
+        pool = SpeechPool(torch.device("cpu"), 0.002)
+        noise = np.random.default_rng(3).normal(0, 3000, 150_000).astype(np.int16)
+        pool.append([], noise)
+        config = CodecConfig("", "", batch=2, frames=4, steps=8, crop=4096)
+        config = dataclasses.replace(
+            config, codebooks_from=0.2, discriminator_from=0.5, width=8
+        )
+        trainer, found = CodecTrainer(config, Ranks()), []
+        for trainer.step in range(8):
+            made = trainer.train_step(pool)
+            found += [float(v.detach()) for _, v in sorted(made.items())]
+        assert trainer.coded and "judge" in made
+        return found
+
+    first = losses()
+    assert np.isfinite(first).all()
+    assert first == losses()
 
 
 def test_a_saved_codec_chooses_the_same_codes(tmp_path):

@@ -1,6 +1,6 @@
 """Weights and speech between files and memory, for trainings.
 
-Knows the stored names of the language model and the speech archive's folders.
+Knows the stored names of both networks and the speech archive's folders.
 """
 
 from __future__ import annotations
@@ -32,6 +32,23 @@ def load_codec_file(path: str, device: torch.device) -> Mimi:
     codec = Mimi(MIMI_TINY)
     codec.load_state_dict({k: v.float() for k, v in load_file(path).items()})
     return codec.to(device).eval().requires_grad_(False)
+
+
+def save_codec(codec: Mimi, path: Path) -> None:
+    """Half precision; what is saved is what everything later is trained on."""
+    from safetensors.torch import save_file
+
+    state = {}
+    for name, value in codec.state_dict().items():
+        # Codebook sums outgrow fp16: their quotient is stored, with a usage of 1.
+        state[name] = value.detach().cpu()
+    for name in [n for n in state if n.endswith("embedding_sum")]:
+        usage = name.replace("embedding_sum", "cluster_usage")
+        state[name] = state[name] / state[usage].clamp(min=1e-5)[:, None]
+        state[usage] = torch.ones_like(state[usage])
+    halves = {k: v.to(torch.float16).contiguous() for k, v in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(halves, str(path))
 
 
 def save_lm(model: LanguageModel, folder: Path, shards: int = 3) -> None:

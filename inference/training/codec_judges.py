@@ -1,0 +1,122 @@
+"""Who learns to tell a codec's sound from a recording, so that the codec learns, too.
+
+Two families: spectrograms of several windows (EnCodec) and the waveform folded at
+several periods (HiFi-GAN). Knows sound [B, 1, T] only.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+STFTS = (2048, 1024, 512)
+PERIODS = (2, 3, 5, 7, 11)
+PERIOD_WIDTHS = (1, 16, 64, 128, 256)
+SLOPE = 0.2
+
+
+class StftDiscriminator(nn.Module):
+    """Looks at one spectrogram's real and imaginary parts."""
+
+    def __init__(self, window: int, width: int) -> None:
+        super().__init__()
+        self.window = window
+        self.register_buffer("hann", torch.hann_window(window))
+
+        def conv(
+            n_in: int, kernel: tuple[int, int], stride: int, dilation: int
+        ) -> nn.Conv2d:
+            padding = (dilation * (kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
+            layer = nn.Conv2d(
+                n_in, width, kernel, (1, stride), padding, dilation=(dilation, 1)
+            )
+            return weight_norm(layer)
+
+        self.layers = nn.ModuleList(
+            [
+                conv(2, (3, 9), 1, 1),
+                conv(width, (3, 9), 2, 1),
+                conv(width, (3, 9), 2, 2),
+                conv(width, (3, 9), 2, 4),
+                conv(width, (3, 3), 1, 1),
+            ]
+        )
+        self.last = weight_norm(nn.Conv2d(width, 1, 3, padding=1))
+
+    def forward(self, sound: Tensor) -> tuple[Tensor, list[Tensor]]:
+        with torch.autocast(sound.device.type, enabled=False):
+            spectrum = torch.stft(
+                sound.squeeze(1).float(),
+                self.window,
+                self.window // 4,
+                window=self.get_buffer("hann"),
+                normalized=True,
+                return_complex=True,
+            )
+            x = torch.view_as_real(spectrum).permute(0, 3, 2, 1)  # [B, 2, T, bins]
+        x = x.contiguous(memory_format=torch.channels_last)
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), SLOPE)
+            features.append(x)
+        return self.last(x), features
+
+
+class PeriodDiscriminator(nn.Module):
+    """Looks at samples that lie a period apart."""
+
+    def __init__(self, period: int) -> None:
+        super().__init__()
+        self.period = period
+        pairs = itertools.pairwise(PERIOD_WIDTHS)
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(n_in, n_out, (5, 1), (3, 1), (2, 0)))
+            for n_in, n_out in pairs
+        )
+        self.last = weight_norm(nn.Conv2d(PERIOD_WIDTHS[-1], 1, (3, 1), padding=(1, 0)))
+
+    def forward(self, sound: Tensor) -> tuple[Tensor, list[Tensor]]:
+        usable = sound.shape[-1] // self.period * self.period
+        x = sound[..., :usable].unflatten(-1, (-1, self.period))  # [B, 1, T / p, p]
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), SLOPE)
+            features.append(x)
+        return self.last(x), features
+
+
+class Discriminator(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        parts: list[nn.Module] = [StftDiscriminator(w, width) for w in STFTS]
+        parts += [PeriodDiscriminator(period) for period in PERIODS]
+        self.parts = nn.ModuleList(parts)
+
+    def judge(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Hinge loss of the discriminator itself, mean of its parts."""
+        total = real.new_zeros(())
+        for part in self.parts:
+            score, _ = part(torch.cat([real, fake]))
+            a, b = score.float().chunk(2)
+            total = total + F.relu(1 - a).mean() + F.relu(1 + b).mean()
+        return total / len(self.parts)
+
+    def persuade(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """What the codec is to lower, means of the parts: (adversarial, distance of
+        features relative to their size)."""
+        adversarial, distance = real.new_zeros(()), real.new_zeros(())
+        for part in self.parts:
+            score, features = part(torch.cat([real, fake]))
+            _, b = score.float().chunk(2)
+            adversarial = adversarial - b.mean()
+            for feature in features:
+                wanted, heard = feature.float().chunk(2)
+                scale = wanted.detach().abs().mean().clamp(min=1e-3)
+                apart = (wanted.detach() - heard).abs().mean() / scale
+                distance = distance + apart / len(features)
+        count = len(self.parts)
+        return adversarial / count, distance / count
