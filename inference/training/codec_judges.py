@@ -17,6 +17,17 @@ STFTS = (2048, 1024, 512)
 PERIODS = (2, 3, 5, 7, 11)
 PERIOD_WIDTHS = (1, 16, 64, 128, 256)
 SLOPE = 0.2
+GAIN = 16.0  # speech at -24 dBFS to about one
+
+
+def prepared(layer: nn.Conv2d) -> nn.Conv2d:
+    """Keeps the variance of what passes, unlike PyTorch's own weights, with which a
+    discriminator says nothing at all for its first thousand steps."""
+    nn.init.kaiming_normal_(layer.weight, SLOPE)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    normed: nn.Conv2d = weight_norm(layer)
+    return normed
 
 
 class StftDiscriminator(nn.Module):
@@ -34,7 +45,7 @@ class StftDiscriminator(nn.Module):
             layer = nn.Conv2d(
                 n_in, width, kernel, (1, stride), padding, dilation=(dilation, 1)
             )
-            return weight_norm(layer)
+            return prepared(layer)
 
         self.layers = nn.ModuleList(
             [
@@ -45,12 +56,12 @@ class StftDiscriminator(nn.Module):
                 conv(width, (3, 3), 1, 1),
             ]
         )
-        self.last = weight_norm(nn.Conv2d(width, 1, 3, padding=1))
+        self.last = prepared(nn.Conv2d(width, 1, 3, padding=1))
 
     def forward(self, sound: Tensor) -> tuple[Tensor, list[Tensor]]:
         with torch.autocast(sound.device.type, enabled=False):
             spectrum = torch.stft(
-                sound.squeeze(1).float(),
+                GAIN * sound.squeeze(1).float(),
                 self.window,
                 self.window // 4,
                 window=self.get_buffer("hann"),
@@ -74,14 +85,15 @@ class PeriodDiscriminator(nn.Module):
         self.period = period
         pairs = itertools.pairwise(PERIOD_WIDTHS)
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(n_in, n_out, (5, 1), (3, 1), (2, 0)))
+            prepared(nn.Conv2d(n_in, n_out, (5, 1), (3, 1), (2, 0)))
             for n_in, n_out in pairs
         )
-        self.last = weight_norm(nn.Conv2d(PERIOD_WIDTHS[-1], 1, (3, 1), padding=(1, 0)))
+        self.last = prepared(nn.Conv2d(PERIOD_WIDTHS[-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, sound: Tensor) -> tuple[Tensor, list[Tensor]]:
         usable = sound.shape[-1] // self.period * self.period
-        x = sound[..., :usable].unflatten(-1, (-1, self.period))  # [B, 1, T / p, p]
+        x = GAIN * sound[..., :usable]
+        x = x.unflatten(-1, (-1, self.period))  # [B, 1, T / p, p]
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)

@@ -16,6 +16,8 @@ export class LiveView {
     this.mute = byId("mute");
     this.end = byId("end");
     this.log = byId("transcript");
+    const meters = (who) => [...this.talk.querySelectorAll(`.ring.${who}, .meter.${who} .meter-bar span`)];
+    this.meters = { user: meters("user"), agent: meters("agent") };
     this.transcript = new Transcript();
   }
 
@@ -103,8 +105,8 @@ export class LiveView {
 
   /** Levels are 0 … 1. */
   levels(user, agent) {
-    this.talk.style.setProperty("--user-level", user.toFixed(3));
-    this.talk.style.setProperty("--agent-level", agent.toFixed(3));
+    for (const meter of this.meters.user) meter.style.setProperty("--level", user.toFixed(3));
+    for (const meter of this.meters.agent) meter.style.setProperty("--level", agent.toFixed(3));
   }
 
   ended(text, url, seed) {
