@@ -10,7 +10,7 @@ import asyncio
 
 import uvloop
 
-CLOSE_SECONDS = 10  # that a browser has to answer a close frame
+CLOSE_SECONDS = 4  # that a browser has to answer a close frame
 
 
 def main() -> None:

@@ -23,4 +23,4 @@ def test_a_browser_has_time_to_answer_a_close_frame():
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("10 ")
+    assert done.stdout.startswith("4 ")
