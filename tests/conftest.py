@@ -1,10 +1,19 @@
 """The fixed cast: alice owns things, bob is a stranger who must be refused."""
 
+import signal
+
 import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
 
 from tests.factories import PersonaFactory, UserFactory
+
+
+def pytest_configure():
+    """A shell has its background commands ignore Ctrl-C, and whatever those start: the
+    processes that tests send it to, too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
