@@ -57,9 +57,9 @@ class Bank:
     def sound(self, entry: Entry) -> NDArray[np.int16]:
         return self.pcm[entry.start : entry.start + entry.samples]
 
-    def only(self, side: str) -> Bank:
-        """The utterances of one side, closed up."""
-        kept = [replace(entry) for entry in self.entries if entry.side == side]
+    def only(self, side: str, others: bool = False) -> Bank:
+        """The utterances of one side, or all but those, closed up."""
+        kept = [replace(e) for e in self.entries if (e.side == side) != others]
         sounds = [self.sound(entry) for entry in kept]
         start = 0
         for entry in kept:

@@ -38,3 +38,5 @@ class CodecConfig:
     decoder_only: bool = False  # tokens stay as they are
     archives: str = ""  # folders of speech archives, by commas
     side: str = ""  # learn only from the agents' speech, say
+    first: str = ""  # or from all speech, but from this side's most often
+    first_share: float = 0.5

@@ -20,6 +20,7 @@ from inference.training.bank import Bank, Entry, ShardReader
 
 LABEL_SAMPLES = 240  # one phoneme label each 10 ms
 SYMBOLS = 192  # phoneme vocabulary; 0 is silence
+UNKNOWN = 255  # a label of speech whose phonemes nobody wrote down
 POLL_SECONDS = 2.0
 
 
@@ -29,6 +30,9 @@ def label_track(entries: list[Entry], samples: int) -> NDArray[np.uint8]:
     per_second = SAMPLE_RATE / LABEL_SAMPLES
     for entry in entries:
         at = entry.start / LABEL_SAMPLES
+        if not entry.phonemes:
+            end = at + entry.samples / LABEL_SAMPLES
+            track[int(at) : int(end) + 1] = UNKNOWN
         for code, begin, end in entry.phonemes:
             first = round(at + begin * per_second)
             track[first : max(round(at + end * per_second), first + 1)] = code
@@ -45,6 +49,7 @@ class SpeechPool:
             samples // LABEL_SAMPLES + 1, dtype=torch.uint8, device=device
         )
         self.samples = 0
+        self.first = 0  # samples at the beginning that are drawn more often
         self.still = threading.Lock()  # whoever holds it keeps the pool from growing
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -64,6 +69,12 @@ class SpeechPool:
 
     def fill(self, bank: Bank) -> None:
         self.append(bank.entries, bank.pcm)
+
+    def fill_in_order(self, bank: Bank, side: str) -> None:
+        """That side first, and then everything else."""
+        self.fill(bank.only(side))
+        self.first = self.samples
+        self.fill(bank.only(side, others=True))
 
     def follow(self, folder: Path, least_hours: float) -> None:
         """Take up shards in the background; returns when there is enough to begin."""
@@ -93,23 +104,28 @@ def draw_clips(
     frames: int,
     generator: torch.Generator,
     changed: bool = True,
+    first_share: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Sound [B, 1, T] and the phonemes of each frame [B, F, 8]. Not ``changed``: as it
-    was recorded, but for its level."""
+    was recorded, but for its level. ``first_share`` of the clips are of what was put
+    first in the pool, and unchanged but for a pause."""
     device = pool.pcm.device
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         drawn = torch.rand(batch, *shape, generator=generator, device=device)
         return low + (high - low) * drawn
 
+    own = uniform(0, 1, 1) < first_share  # as they are: so they shall sound
+
     def chance(p: float) -> Tensor:
-        return uniform(0, 1, 1) < (p if changed else 0.0)
+        return (uniform(0, 1, 1) < (p if changed else 0.0)) & ~own
 
     samples = frames * FRAME_SAMPLES
     rate = torch.where(
         chance(0.4), uniform(0.85, 1.18, 1), torch.ones_like(uniform(0, 1, 1))
     )
-    start = uniform(0, 1, 1).double() * (pool.samples - 1.2 * samples - 2)
+    end = torch.where(own, pool.first, pool.samples)
+    start = uniform(0, 1, 1).double() * (end - 1.2 * samples - 2)
     # Fractional places in the bank: another rate is another pitch and another size
     # of throat, which is how few voices become many.
     place = start + rate.double() * torch.arange(samples, device=device)
@@ -124,7 +140,8 @@ def draw_clips(
     # A pause somewhere in some clips: silence has to be coded well, too.
     time_line = torch.arange(samples, device=device)[None] / samples
     begin, length = uniform(0, 1, 1), uniform(0.05, 0.5, 1)
-    gap = chance(0.25) & (time_line > begin) & (time_line < begin + length)
+    paused = uniform(0, 1, 1) < (0.25 if changed else 0.0)
+    gap = paused & (time_line > begin) & (time_line < begin + length)
     sound = sound * ~gap
     labels = labels * ~gap[:, :: FRAME_SAMPLES // 8]
     noise = torch.randn(batch, samples, generator=generator, device=device)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference.timing import SAMPLE_RATE
-from inference.training.codec_data import SYMBOLS
+from inference.training.codec_data import SYMBOLS, UNKNOWN
 
 # Window in samples and number of mel bands.
 MELS = ((2048, 160), (1024, 80), (512, 48), (256, 24), (128, 12), (64, 6))
@@ -72,4 +72,6 @@ class PhonemeHead(nn.Module):
 
     def forward(self, semantic: Tensor, labels: Tensor) -> Tensor:
         logits = self.layers(semantic.transpose(1, 2)).float().log_softmax(-1)
-        return -logits.gather(2, labels.long()).mean()
+        known = labels != UNKNOWN
+        told = logits.gather(2, torch.where(known, labels, 0).long())
+        return -(told * known).sum() / known.sum().clamp(min=1)

@@ -169,7 +169,12 @@ class CodecTrainer:
         """A batch and what chance decides of it, outside of the captured step."""
         config = self.config
         sound, labels = draw_clips(
-            pool, config.batch, config.frames, self.generator, not config.decoder_only
+            pool,
+            config.batch,
+            config.frames,
+            self.generator,
+            not config.decoder_only,
+            config.first_share if config.first else 0.0,
         )
         samples = sound.shape[-1]
         length = min(config.crop, samples)
@@ -290,6 +295,9 @@ def train_codec(config: CodecConfig) -> None:
     pool = SpeechPool(ranks.device, config.hours)
     if config.side:
         pool.fill(load_folders(config.archives, config.shards).only(config.side))
+    elif config.first:
+        bank = load_folders(config.archives, config.shards)
+        pool.fill_in_order(bank, config.first)
     else:
         if config.archives:
             pool.fill(load_folders(config.archives, ""))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class ExportConfig:
@@ -13,6 +16,22 @@ class ExportConfig:
     tokenizer: str
     out: str
     decoder: str = ""  # a decoder trained further, in place of the codec's own
+    # A model's folder: what is exported is the mean of its weights and these, which
+    # must have begun at them or near them.
+    mean_with: str = ""
+    own_share: float = 0.5
+
+
+def mean(
+    own: dict[str, Tensor], other: dict[str, Tensor], share: float
+) -> dict[str, Tensor]:
+    """By name, in ``own``'s types; both hold the same names."""
+    if own.keys() != other.keys():
+        raise SystemExit("the two models don't hold the same weights")
+    return {
+        name: torch.lerp(other[name].float(), value.float(), share).to(value.dtype)
+        for name, value in own.items()
+    }
 
 
 def export(config: ExportConfig) -> None:
@@ -34,6 +53,10 @@ def export(config: ExportConfig) -> None:
         if unknown:
             raise SystemExit(f"{config.decoder}: not of a codec: {', '.join(unknown)}")
         codec.update(decoder)
+    if config.mean_with:
+        folder, share = Path(config.mean_with), config.own_share
+        lm = mean(lm, load_file(str(folder / TINY.weights)), share)
+        codec = mean(codec, load_file(str(folder / TINY.codec)), share)
     save_file(lm, str(out / TINY.weights))
     save_file(codec, str(out / TINY.codec))
     for name in (TINY.weights, TINY.codec):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,12 @@ LEVEL = 10 ** (-24 / 20)  # RMS of the speech in the result
 def pack(
     model: Path, vocabulary: Path, voices: Path, names: set[str], out: Path
 ) -> None:
-    """Model with its durations as an output, large weights in fp16; style vectors."""
+    """Model with its durations as an output, large weights in fp16; style vectors.
+    Twice: for the packaged runtime and, as nodes and arrays, for a GPU."""
     import onnx
     from onnx import numpy_helper
+
+    from inference.training.graph_run import convert
 
     out.mkdir(parents=True, exist_ok=True)
     graph = onnx.load(str(model))
@@ -46,7 +50,9 @@ def pack(
     outputs.append(
         onnx.helper.make_tensor_value_info(DURATIONS, onnx.TensorProto.FLOAT, None)
     )
-    (out / "model.onnx").write_bytes(graph.SerializeToString())
+    packed = graph.SerializeToString()
+    (out / "model.onnx").write_bytes(packed)
+    convert(packed, ["audio", DURATIONS], out)
     styles = {
         file.stem: np.fromfile(file, np.float32).reshape(-1, 256)[:MAX_TOKENS]
         for file in sorted(voices.glob("*.bin"))
@@ -91,20 +97,46 @@ class Spoken:
     phonemes: list[tuple[int, float, float]]  # vocabulary id, start and end
 
 
+Inputs = dict[str, NDArray[Any]]
+Run = Callable[[Inputs], list[NDArray[np.float32]]]
+
+
+def _on_cpu(folder: Path) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    wide = folder / "wide.onnx"
+    model = wide.read_bytes() if wide.exists() else widen(_read(folder))
+    session = onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"]
+    )
+    return lambda inputs: list(session.run(["audio", DURATIONS], inputs))
+
+
+def _on_gpu(folder: Path, device: str) -> Run:
+    import torch
+
+    from inference.training.graph_run import GraphRun
+
+    torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    graph = GraphRun(folder, torch.device(device))
+
+    def run(inputs: Inputs) -> list[NDArray[np.float32]]:
+        given = {name: torch.from_numpy(value) for name, value in inputs.items()}
+        return [value.float().cpu().numpy() for value in graph(**given)]
+
+    return run
+
+
 class Kokoro:
-    """One synthesiser, one thread."""
+    """One synthesiser, one thread; on ``device`` "cuda", several share the GPU."""
 
-    def __init__(self, folder: Path) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        wide = folder / "wide.onnx"
-        model = wide.read_bytes() if wide.exists() else widen(_read(folder))
-        self.session = onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
-        )
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        self._run = _on_cpu(folder) if device == "cpu" else _on_gpu(folder, device)
         with np.load(folder / "voices.npz") as voices:
             self.styles = {name: voices[name].astype(np.float32) for name in voices}
         loaded: Any = json.loads((folder / "vocab.json").read_text())
@@ -132,8 +164,7 @@ class Kokoro:
     def speak(self, phonemes: str, voice: str, speed: float) -> Spoken:
         known = [c for c in phonemes if c in self.vocabulary]
         ids = [self.vocabulary[c] for c in known]
-        audio, durations = self.session.run(
-            ["audio", DURATIONS],
+        audio, durations = self._run(
             {
                 "tokens": np.array([[0, *ids, 0]], np.int64),
                 "style": self.style(voice, len(ids)),

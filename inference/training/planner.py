@@ -25,7 +25,7 @@ from inference.training.text_track import Encode, TextWriter, vary
 
 DENSE = 100  # sentences of a voice that can ask everything in a dialogue
 RATES = (0.84, 1.2)  # of the user's sound: another pitch and size of throat
-STOPS = (0.22, 0.34)  # from an interruption's onset to the agent's silence, seconds
+STOPS = (0.18, 0.28)  # from an interruption's onset to the agent's silence, seconds
 ALERT = 1.2  # seconds from the onset in which stopping or going on is decided
 INTERRUPTED, BACKCHANNELLED = 0.3, 0.15  # of the answers that are long enough
 PAUSES = (0.3, 1.3)  # within a question, seconds
@@ -180,7 +180,7 @@ class Planner:
             missing = [k for k in domain.facts if k not in facts]
             intent = domain.facts[rng.choice(missing)]
             return intent, self._known(domain.unknown.say), ""
-        if draw < 0.66:
+        if draw < 0.69:
             return domain.unknown, self._known(domain.unknown.say), ""
         intent = rng.choice(list(domain.talk.values()))
         return intent, self._known(intent.say), ""

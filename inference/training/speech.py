@@ -34,6 +34,7 @@ class SpeechConfig:
     sides: str = "agent,user"  # which of "agent", "user" and "test"
     limit: int = 0  # utterances; 0: all
     workers: int = 0  # 0: one per core
+    device: str = "cpu"  # or "cuda", which all workers share
     seconds: float = 0.0  # what is not spoken by then stays unspoken; 0: no limit
     archive: str = ""  # folder of the Opus archive
     archive_parts: int = 4
@@ -43,11 +44,12 @@ def prepare(config: SpeechConfig) -> list[Utterance]:
     """Unpacks the model once for all workers and makes the folder."""
     folder = Path(config.synthesiser)
     wide = folder / "wide.onnx"
-    if not wide.exists():
+    if config.device == "cpu" and not wide.exists():
         wide.write_bytes(widen((folder / "model.onnx").read_bytes()))
     Path(config.out).mkdir(parents=True, exist_ok=True)
     everything = plan_utterances(load_domain(), config.seed, config.voices_per_text)
     planned = [u for u in everything if u.side in config.sides.split(",")]
+    planned.sort(key=lambda utterance: utterance.side != "agent")  # if time runs out
     return planned[: config.limit or None]
 
 
@@ -67,7 +69,7 @@ def start(config: SpeechConfig) -> list[BaseProcess]:
 
 def _speak(config: SpeechConfig, share: list[Utterance], index: int) -> None:
     os.nice(10)
-    kokoro = Kokoro(Path(config.synthesiser))
+    kokoro = Kokoro(Path(config.synthesiser), config.device)
     phonemes = load_phonemes(Path(config.phonemes))
     begun = time.monotonic()
     for number, first in enumerate(range(0, len(share), SHARD)):

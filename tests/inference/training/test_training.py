@@ -15,11 +15,13 @@ from inference.network.timeline import make_frames, rows_of_frames
 from inference.training.__main__ import read_config
 from inference.training.bank import Bank, Entry, ShardReader, write_shard
 from inference.training.codec_config import CodecConfig
-from inference.training.codec_data import SpeechPool
+from inference.training.codec_data import UNKNOWN, SpeechPool, draw_clips
+from inference.training.codec_losses import PhonemeHead
 from inference.training.codec_quantise import begin_codebooks, quantise, update
 from inference.training.codec_train import CodecTrainer
 from inference.training.dialogues import Index
 from inference.training.domain import load_domain
+from inference.training.export import mean
 from inference.training.files import load_lm, save_codec, save_lm
 from inference.training.lm_batches import Assembler
 from inference.training.lm_config import LMConfig
@@ -30,6 +32,7 @@ from inference.training.mixing import NEAR, DialoguePool, mix, near
 from inference.training.personas import draw_persona
 from inference.training.planner import Planner
 from inference.training.ranks import Ranks
+from inference.training.speech import SpeechConfig, prepare
 from inference.training.trials import plain
 from inference.training.utterances import (
     fact_texts,
@@ -363,3 +366,50 @@ def test_an_unknown_setting_is_refused(tmp_path):
 def test_answers_are_compared_without_marks_and_case():
     assert plain("It's on the TOP floor!") == "it s on the top floor"
     assert USER.stop == 17
+
+
+def test_the_mean_of_two_models_is_of_the_same_weights():
+    own = {"a": torch.tensor([1.0, 3.0], dtype=torch.bfloat16)}
+    other = {"a": torch.tensor([3.0, -1.0])}
+    found = mean(own, other, 0.25)["a"]
+    assert found.dtype == torch.bfloat16
+    assert found.tolist() == [2.5, 0.0]
+    with pytest.raises(SystemExit, match="same weights"):
+        mean(own, {"b": other["a"]}, 0.5)
+
+
+def test_a_codec_hears_one_side_more_often_and_as_it_is():
+    generator = torch.Generator().manual_seed(1)
+    pcm = np.zeros(24_000 * 8, np.int16)
+    pcm[: 24_000 * 4] = 8_000  # the user's: a constant
+    pcm[24_000 * 4 :] = -8_000
+    user = Entry("a", "u", "user", 24_000 * 4, [], [(7, 0.0, 4.0)], 0)
+    agent = Entry("b", "v", "agent", 24_000 * 4, [], [], 24_000 * 4)
+    pool = SpeechPool(torch.device("cpu"), hours=0.01)
+    pool.fill_in_order(Bank([user, agent], pcm), "agent")
+    assert pool.first == 24_000 * 4
+    assert set(pool.labels[:100].tolist()) == {UNKNOWN}
+    sound, labels = draw_clips(pool, 64, 4, generator, first_share=1.0)
+    assert sound.max() <= 0  # only the agent, without noise
+    assert set(labels.unique().tolist()) <= {0, UNKNOWN}  # 0 where a pause was put in
+    sound, _ = draw_clips(pool, 64, 4, generator, first_share=0.0)
+    assert (sound.mean((1, 2)) > 0).any()
+
+
+def test_phonemes_that_nobody_wrote_down_are_not_learnt():
+    head = PhonemeHead(8)
+    latent = torch.randn(2, 8, 3, generator=torch.Generator().manual_seed(1))
+    labels = torch.full((2, 3, 4), 5, dtype=torch.uint8)
+    known = head(latent[:1], labels[:1])
+    labels[1] = UNKNOWN
+    assert torch.allclose(head(latent, labels), known)
+    assert head(latent, torch.full_like(labels, UNKNOWN)) == 0
+
+
+def test_agents_are_spoken_first(tmp_path):
+    config = SpeechConfig(
+        "nowhere", "", str(tmp_path), device="cuda", sides="agent,user"
+    )
+    sides = [utterance.side for utterance in prepare(config)]
+    assert sides == sorted(sides)
+    assert set(sides) == {"agent", "user"}
