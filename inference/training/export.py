@@ -19,7 +19,8 @@ class ExportConfig:
     # A model's folder: what is exported is the mean of its weights and these, which
     # must have begun at them or near them.
     mean_with: str = ""
-    own_share: float = 0.5
+    lm_share: float = 0.5  # of these in the mean
+    codec_share: float = 0.5
 
 
 def mean(
@@ -54,9 +55,9 @@ def export(config: ExportConfig) -> None:
             raise SystemExit(f"{config.decoder}: not of a codec: {', '.join(unknown)}")
         codec.update(decoder)
     if config.mean_with:
-        folder, share = Path(config.mean_with), config.own_share
-        lm = mean(lm, load_file(str(folder / TINY.weights)), share)
-        codec = mean(codec, load_file(str(folder / TINY.codec)), share)
+        folder = Path(config.mean_with)
+        lm = mean(lm, load_file(str(folder / TINY.weights)), config.lm_share)
+        codec = mean(codec, load_file(str(folder / TINY.codec)), config.codec_share)
     save_file(lm, str(out / TINY.weights))
     save_file(codec, str(out / TINY.codec))
     for name in (TINY.weights, TINY.codec):
