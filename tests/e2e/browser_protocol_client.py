@@ -46,9 +46,11 @@ class Site:
     def csrf(self) -> dict[str, str]:
         return {"csrfmiddlewaretoken": self.http.cookies["csrftoken"]}
 
-    def create_persona(self, name: str, role_prompt: str, voice: str = "") -> str:
+    def create_persona(
+        self, name: str, role_prompt: str, voice: str = "", **others: str
+    ) -> str:
         """The id of the new persona; ``voice`` is the path of a sample."""
-        fields = {**self.csrf(), "name": name, "role_prompt": role_prompt}
+        fields = {**self.csrf(), "name": name, "role_prompt": role_prompt, **others}
         if not voice:
             answer = self.http.post("/personas/new/", data=fields, headers=JSON)
         else:

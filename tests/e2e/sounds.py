@@ -65,11 +65,26 @@ def microphone(folder: Path) -> Path:
     return path
 
 
+def espeak_says(text: str, folder: Path) -> NDArray[np.float32] | None:
+    """At 24 kHz; None where espeak-ng is missing."""
+    program = shutil.which("espeak-ng")
+    if program is None:
+        return None
+    path = folder / "said.wav"
+    subprocess.run([program, "-v", "en-us", "-w", path, text], check=True)
+    return decoded(path)[0]
+
+
 def packets(seconds: float, skip: float = 0.0) -> list[bytes]:
     """The recording as fixed Opus packets of 80 ms."""
     speech = decoded(RECORDING)[0][int(skip * SAMPLE_RATE) :]
-    count = int(seconds * SAMPLE_RATE / FRAME_SAMPLES)
-    pcm = np.resize(speech, count * FRAME_SAMPLES)
+    return as_packets(np.resize(speech, int(seconds * SAMPLE_RATE)))
+
+
+def as_packets(pcm: NDArray[np.float32]) -> list[bytes]:
+    """Whole frames only."""
+    count = len(pcm) // FRAME_SAMPLES
+    pcm = pcm[: count * FRAME_SAMPLES]
     encoder = Encoder(32_000)
     rows = (pcm * 32767).astype(np.int16).reshape(count, FRAME_SAMPLES)
     return [encoder.encode(row) for row in rows]
