@@ -35,12 +35,12 @@ class Node:
     settings: dict[str, Any]
 
 
-def convert(model: bytes, outputs: list[str], out: Path) -> None:
-    """An ONNX model as a list of nodes and one file of arrays; needs ``onnx``."""
+def convert(model: Any, outputs: list[str], out: Path) -> None:
+    """A loaded ONNX model as a list of nodes and one file of arrays."""
     import onnx
     from onnx import helper, numpy_helper
 
-    graph = onnx.load_from_string(model).graph
+    graph = model.graph
     nodes = []
     for node in graph.node:
         settings = {}
@@ -54,8 +54,7 @@ def convert(model: bytes, outputs: list[str], out: Path) -> None:
                 list(value) if not isinstance(value, (str, int, float)) else value
             )
         nodes.append([node.op_type, list(node.input), list(node.output), settings])
-    inputs = [value.name for value in graph.input]
-    told = {"inputs": inputs, "outputs": outputs, "nodes": nodes}
+    told = {"outputs": outputs, "nodes": nodes}
     (out / GRAPH).write_text(json.dumps(told))
     arrays: dict[str, Any] = {
         tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
@@ -146,8 +145,8 @@ class GraphRun:
                 self.constants[node.inputs[zero]],
             )
             assert packed is not None and by is not None and off is not None
-            wide = packed.float() - _on(off, packed).float().reshape(2, 1, -1)
-            return (wide * _on(by, packed).reshape(2, 1, -1)).mT
+            parts = by.reshape(2, 1, -1), off.reshape(2, 1, -1)
+            return Operators.DequantizeLinear(packed, *parts).mT
 
         hidden = node.settings["hidden_size"]
         layers = weight(1, 8, 9), weight(2, 10, 11)

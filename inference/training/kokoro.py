@@ -50,9 +50,8 @@ def pack(
     outputs.append(
         onnx.helper.make_tensor_value_info(DURATIONS, onnx.TensorProto.FLOAT, None)
     )
-    packed = graph.SerializeToString()
-    (out / "model.onnx").write_bytes(packed)
-    convert(packed, ["audio", DURATIONS], out)
+    (out / "model.onnx").write_bytes(graph.SerializeToString())
+    convert(graph, ["audio", DURATIONS], out)
     styles = {
         file.stem: np.fromfile(file, np.float32).reshape(-1, 256)[:MAX_TOKENS]
         for file in sorted(voices.glob("*.bin"))

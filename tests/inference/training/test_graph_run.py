@@ -11,7 +11,7 @@ from inference.training.graph_run import GRAPH, WEIGHTS, GraphRun
 
 
 def run(folder, nodes, outputs, weights, **inputs):
-    told = {"inputs": [*inputs], "outputs": outputs, "nodes": nodes}
+    told = {"outputs": outputs, "nodes": nodes}
     (folder / GRAPH).write_text(json.dumps(told))
     np.savez(folder / WEIGHTS, **weights)
     graph = GraphRun(folder, torch.device("cpu"))
