@@ -19,6 +19,7 @@ class CodecConfig:
     rate: float = 6e-4
     judge_rate: float = 3e-4
     width: int = 32  # of the discriminator's spectrograms
+    power: float = 0.5  # to which it raises their magnitudes; 1: as they are
     crop: int = 16_384  # samples of each clip that the discriminator looks at
     codebooks_from: float = 0.04  # shares of the run
     discriminator_from: float = 0.15
@@ -33,7 +34,9 @@ class CodecConfig:
     init: str = ""  # a codec's weights to begin with
     judge: str = ""  # a run's state, whose discriminator to begin with
     resume: str = ""  # a run's state to go on from
-    graphs: bool = True  # each step as one CUDA graph, on a single GPU
+    graphs: bool = True  # each step as one CUDA graph
+    apart: int = 8  # steps that several GPUs take by themselves between two averages
+    average: float = 0.999  # of the weights that are saved, from one step to the next
     save_seconds: float = 60.0
     decoder_only: bool = False  # tokens stay as they are
     archives: str = ""  # folders of speech archives, by commas

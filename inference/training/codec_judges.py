@@ -18,6 +18,7 @@ PERIODS = (2, 3, 5, 7, 11)
 PERIOD_WIDTHS = (1, 16, 64, 128, 256)
 SLOPE = 0.2
 GAIN = 16.0  # speech at -24 dBFS to about one
+FAINT = 1e-5  # power of a bin, after the gain, below which nothing is raised
 
 
 def prepared(layer: nn.Conv2d) -> nn.Conv2d:
@@ -31,11 +32,12 @@ def prepared(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 class StftDiscriminator(nn.Module):
-    """Looks at one spectrogram's real and imaginary parts."""
+    """Looks at one spectrogram's real and imaginary parts, their magnitudes raised to
+    a ``power``: below 1, what lies between the harmonics and above them counts, too."""
 
-    def __init__(self, window: int, width: int) -> None:
+    def __init__(self, window: int, width: int, power: float) -> None:
         super().__init__()
-        self.window = window
+        self.window, self.power = window, power
         self.register_buffer("hann", torch.hann_window(window))
 
         def conv(
@@ -68,7 +70,11 @@ class StftDiscriminator(nn.Module):
                 normalized=True,
                 return_complex=True,
             )
-            x = torch.view_as_real(spectrum).permute(0, 3, 2, 1)  # [B, 2, T, bins]
+            x = torch.view_as_real(spectrum)
+            if self.power < 1:
+                energy = x.pow(2).sum(-1, keepdim=True) + FAINT
+                x = x * energy ** ((self.power - 1) / 2)
+            x = x.permute(0, 3, 2, 1)  # [B, 2, T, bins]
         x = x.contiguous(memory_format=torch.channels_last)
         features = []
         for layer in self.layers:
@@ -102,9 +108,9 @@ class PeriodDiscriminator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, power: float = 1.0) -> None:
         super().__init__()
-        parts: list[nn.Module] = [StftDiscriminator(w, width) for w in STFTS]
+        parts: list[nn.Module] = [StftDiscriminator(w, width, power) for w in STFTS]
         parts += [PeriodDiscriminator(period) for period in PERIODS]
         self.parts = nn.ModuleList(parts)
 

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inference.network.mimi.quantizer import Codebook, Quantizer, ResidualQuantizer
-from inference.training.ranks import Ranks
 
-DECAY = 0.98
-DEAD = 0.5  # mean choices per step below which a vector is drawn anew
+DECAY = 0.99
+DEAD = 0.1  # of an equal share of the choices: below it a vector is drawn anew
 
 
 @dataclass
@@ -66,30 +65,25 @@ def _chain(
 
 
 @torch.no_grad()
-def update(
-    stats: list[tuple[Codebook, Tensor, Tensor]], ranks: Ranks, step: int
-) -> Tensor:
-    """One step of all codebooks, the same on every rank. Returns how many vectors
-    were dead."""
+def update(stats: list[tuple[Codebook, Tensor, Tensor]]) -> Tensor:
+    """One step of all codebooks. Returns how many vectors were dead."""
     bins, dim = stats[0][0].embedding_sum.shape
     packed = stats[0][1].new_zeros(len(stats), bins, 1 + 2 * dim)
     for row, (_, inputs, codes) in zip(packed, stats, strict=True):
         chosen = F.one_hot(codes, bins).to(inputs.dtype)
         row[:, 0] = chosen.sum(0)
         row[:, 1 : 1 + dim] = chosen.t() @ inputs
-        if step % ranks.count == ranks.rank:  # the ranks take turns with fresh vectors
-            drawn = torch.randint(len(inputs), (bins,), device=inputs.device)
-            row[:, 1 + dim :] = inputs[drawn]
-    ranks.sum_(packed)
+        drawn = torch.randint(len(inputs), (bins,), device=inputs.device)
+        row[:, 1 + dim :] = inputs[drawn]
     dead_total = packed.new_zeros(())
     for row, (codebook, _, _) in zip(packed, stats, strict=True):
         usage = codebook.cluster_usage * DECAY + row[:, 0] * (1 - DECAY)
         sums = codebook.embedding_sum * DECAY + row[:, 1 : 1 + dim] * (1 - DECAY)
-        dead = usage < DEAD
-        codebook.cluster_usage.copy_(torch.where(dead, 1.0, usage))
-        codebook.embedding_sum.copy_(
-            torch.where(dead[:, None], row[:, 1 + dim :], sums)
-        )
+        equal = len(stats[0][1]) / bins
+        dead = usage < DEAD * equal
+        codebook.cluster_usage.copy_(torch.where(dead, equal, usage))
+        fresh = row[:, 1 + dim :] * equal
+        codebook.embedding_sum.copy_(torch.where(dead[:, None], fresh, sums))
         codebook.refresh_in_place()
         dead_total += dead.sum()
     return dead_total

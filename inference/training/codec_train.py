@@ -6,6 +6,7 @@ or of the steps that is used up. Knows the Mimi network and the clips.
 
 from __future__ import annotations
 
+import copy
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from inference.training.graphs import Step, captured
 from inference.training.progress import Curves
 from inference.training.ranks import Ranks
 
-STATEFUL = ("codec", "head", "judge", "optimizer", "judge_optimizer")
+DECODING = ("upsample", "decoder")  # names of the half that makes sound
+STATEFUL = ("codec", "smooth", "head", "judge", "optimizer", "judge_optimizer")
 
 
 class CodecTrainer:
@@ -47,7 +49,7 @@ class CodecTrainer:
             if isinstance(module, Codebook):
                 module.refresh()
         self.head = PhonemeHead(MIMI_TINY.codebook_dim).to(device)
-        self.judge = Discriminator(config.width).to(device)
+        self.judge = Discriminator(config.width, config.power).to(device)
         self.judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mel = MelLoss().to(device)
         self.parameters = self._trained()
@@ -81,6 +83,13 @@ class CodecTrainer:
         self.step = 0
         self.begun = time.monotonic()
         self.coded = bool(config.init)
+        # What is saved: a mean over the last steps, which sounds better than any one.
+        self.smooth = copy.deepcopy(self.codec)
+        self.shared = [*self.parameters, *self.judge.parameters()]
+        self.books = [m for m in self.codec.modules() if isinstance(m, Codebook)]
+        if not config.decoder_only:
+            sums = [(book.embedding_sum, book.cluster_usage) for book in self.books]
+            self.shared += [tensor for pair in sums for tensor in pair]
 
     def _trained(self) -> list[nn.Parameter]:
         codec = self.codec
@@ -107,13 +116,16 @@ class CodecTrainer:
             losses = self.train_step(pool)
             curves.add(self.step, self.share, losses)
             self.step += 1
+            if self.step % self.config.apart == 0:
+                self._meet()
             if self.ranks.first and time.monotonic() - saved > self.config.save_seconds:
                 saved = time.monotonic()
                 self.save()
+        self._meet()
 
     def save(self) -> None:
         folder = Path(self.config.out)
-        save_codec(self.codec, folder / "codec.safetensors")
+        save_codec(self.smooth, folder / "codec.safetensors")
         state = {name: getattr(self, name).state_dict() for name in STATEFUL}
         seconds = time.monotonic() - self.begun
         state |= {"step": self.step, "seconds": seconds, "coded": self.coded}
@@ -130,6 +142,23 @@ class CodecTrainer:
         self.step, self.coded = state["step"], state["coded"]
         self.begun = time.monotonic() - state["seconds"]
         self.generator.set_state(state["generator"].cpu())
+
+    @torch.no_grad()
+    def _meet(self) -> None:
+        """The ranks become equal again, and the mean that is saved follows them."""
+        if self.ranks.count > 1:
+            self.ranks.average_(self.shared)
+            for book in self.books:
+                book.refresh_in_place()
+        # Soon after the beginning there is little to take the mean of.
+        kept = min(self.config.average, (1 + self.step) / (10 + self.step))
+        kept **= self.config.apart
+        mean, now = self.smooth.state_dict(), self.codec.state_dict()
+        for name, value in mean.items():
+            if name.startswith(DECODING):
+                value.lerp_(now[name], 1 - kept)
+            else:  # encoder and codebooks have to fit each other
+                value.copy_(now[name])
 
     def _heat(self, share: float) -> float:
         warm = min(1.0, (self.step + 1) / 100)
@@ -159,8 +188,7 @@ class CodecTrainer:
         def step(sound: Tensor, labels: Tensor, free: Tensor, crop: Tensor) -> Any:
             return self._advance(sound, labels, free, crop, coded, judged)
 
-        alone = self.ranks.count == 1 and self.ranks.device.type == "cuda"
-        if not (self.config.graphs and alone):
+        if not (self.config.graphs and self.ranks.device.type == "cuda"):
             return step
         with pool.still:
             return captured(step, inputs)
@@ -206,7 +234,7 @@ class CodecTrainer:
             total = total + self._adversary(*seen, losses)
         self._descend(total, self.parameters, self.optimizer, losses, "norm")
         if stats and not config.decoder_only:
-            losses["dead"] = update(stats, self.ranks, self.step)
+            losses["dead"] = update(stats)
         return losses
 
     def _reconstruct(
@@ -267,7 +295,6 @@ class CodecTrainer:
     ) -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.ranks.average_gradients(parameters)
         losses[name] = nn.utils.clip_grad_norm_(parameters, 10.0)
         optimizer.step()
 
@@ -282,9 +309,8 @@ class CodecTrainer:
                 latents.append(self.codec.encode_latent(sound).float())
         begin_codebooks(self.codec.quantizer, torch.cat(latents))
         self.ranks.from_first_(self.codec.quantizer.state_dict().values())
-        for module in self.codec.quantizer.modules():
-            if isinstance(module, Codebook):
-                module.refresh()
+        for book in self.books:
+            book.refresh()
         self.coded = True
 
 

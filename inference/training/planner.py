@@ -25,7 +25,10 @@ from inference.training.text_track import Encode, TextWriter, vary
 
 DENSE = 100  # sentences of a voice that can ask everything in a dialogue
 RATES = (0.84, 1.2)  # of the user's sound: another pitch and size of throat
-STOPS = (0.18, 0.28)  # from an interruption's onset to the agent's silence, seconds
+STOPS = (0.16, 0.30)  # from an interruption's onset to the agent's silence, seconds
+# Some stop later: else, whoever still speaks after the latest stop takes that for a
+# sign that nobody interrupts.
+LATE, LATE_STOPS = 0.25, (0.30, 0.56)
 ALERT = 1.2  # seconds from the onset in which stopping or going on is decided
 INTERRUPTED, BACKCHANNELLED = 0.3, 0.15  # of the answers that are long enough
 PAUSES = (0.3, 1.3)  # within a question, seconds
@@ -134,7 +137,8 @@ class Planner:
         draw = rng.random()
         if draw < INTERRUPTED and entry.seconds > 1.3:
             onset = start + rng.uniform(0.35, 0.8) * entry.seconds
-            stop = onset + rng.uniform(*STOPS)
+            late = rng.random() < LATE
+            stop = onset + rng.uniform(*(LATE_STOPS if late else STOPS))
             turn.kind += "+interrupted"
             turn.answer_end = min(stop, finish)
             self._keep(turn)

@@ -19,15 +19,11 @@ from inference.training.domain import Domain, load_domain
 from inference.training.kokoro import load_phonemes
 from inference.training.quick_engines import Hibari, espeak, flite, pico
 from inference.training.utterances import (
-    fact_texts,
-    fixed_agent_texts,
     further_texts,
     held_out_texts,
     user_texts,
 )
 
-# Played faster is a smaller throat and a higher voice; the speed is made up for.
-AGENT_SIZES = {"heart-low": 0.82, "heart-high": 1.12}
 FLITE_VOICES = ("awb", "rms", "slt", "kal16")
 # Synthesisers and voices for evaluation only.
 OTHER_VOICES = ("pico-en-US", "pico-en-GB", "espeak-en-us", "espeak-en-gb")
@@ -50,7 +46,6 @@ class QuickConfig:
     phonemes: str
     seed: int = 3
     renditions: int = 2  # of each user sentence, each in another voice
-    agents: bool = True  # hibari in two sizes as agents, too
     source: str = "hibari"  # or "flite", "espeak", "others"
     workers: int = 0  # 0: one per core
 
@@ -89,25 +84,14 @@ def plan_renditions(domain: Domain, config: QuickConfig) -> list[Rendition]:
             for voice in OTHER_VOICES:
                 add(text, voice, "test", 1.0, 1.0)
     else:
-        for voice, size in AGENT_SIZES.items() if config.agents else ():
-            texts = fixed_agent_texts(domain) + fact_texts(domain)
-            texts += _greetings(domain, rng)
-            for text in texts:
-                add(text, voice, "agent", size, rng.uniform(0.95, 1.08))
+        # Played faster is a smaller throat and a higher voice; the speed is made up
+        # for.
         for text in asked:
             for _ in range(config.renditions):
                 size, speed = rng.uniform(0.78, 1.22), rng.uniform(0.8, 1.25)
                 add(text, "user-hibari", "user", size, speed)
     rng.shuffle(made)
     return made
-
-
-def _greetings(domain: Domain, rng: random.Random) -> list[str]:
-    return [
-        domain.greeting.format(name=name[0], employer=employer[0])
-        for name in domain.facts["name"].values
-        for employer in rng.sample(domain.facts["employer"].values, 2)
-    ]
 
 
 def speak_quickly(config: QuickConfig) -> None:

@@ -31,11 +31,7 @@ class Ranks:
     def first(self) -> bool:
         return self.rank == 0
 
-    def sum_(self, x: Tensor) -> Tensor:
-        if self.count > 1:
-            dist.all_reduce(x)
-        return x
-
+    @torch.no_grad()
     def from_first_(self, tensors: Iterable[Tensor]) -> None:
         if self.count > 1:
             for tensor in tensors:
@@ -67,16 +63,20 @@ class Ranks:
         return torch.cat(parts).view(x.dtype)
 
     def average_gradients(self, parameters: list[nn.Parameter]) -> None:
+        self.average_(p.grad for p in parameters if p.grad is not None)
+
+    @torch.no_grad()
+    def average_(self, tensors: Iterable[Tensor]) -> None:
+        """Each becomes the mean of all ranks', by one exchange."""
         if self.count == 1:
             return
-        grads = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        kept = list(tensors)
+        flat = torch.cat([tensor.reshape(-1) for tensor in kept])
         dist.all_reduce(flat)
         flat /= self.count
-        start = 0
-        for grad in grads:
-            grad.copy_(flat[start : start + grad.numel()].view_as(grad))
-            start += grad.numel()
+        parts = flat.split([tensor.numel() for tensor in kept])
+        for tensor, part in zip(kept, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
 
     def close(self) -> None:
         if self.count > 1:

@@ -34,7 +34,8 @@ class SpeechConfig:
     sides: str = "agent,user"  # which of "agent", "user" and "test"
     limit: int = 0  # utterances; 0: all
     workers: int = 0  # 0: one per core
-    device: str = "cpu"  # or "cuda", which all workers share
+    device: str = "cpu"  # or "cuda"
+    gpus: int = 1  # that the workers share out among them
     seconds: float = 0.0  # what is not spoken by then stays unspoken; 0: no limit
     archive: str = ""  # folder of the Opus archive
     archive_parts: int = 4
@@ -69,6 +70,8 @@ def start(config: SpeechConfig) -> list[BaseProcess]:
 
 def _speak(config: SpeechConfig, share: list[Utterance], index: int) -> None:
     os.nice(10)
+    if config.device == "cuda" and config.gpus > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(index % config.gpus)
     kokoro = Kokoro(Path(config.synthesiser), config.device)
     phonemes = load_phonemes(Path(config.phonemes))
     begun = time.monotonic()

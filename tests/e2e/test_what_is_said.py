@@ -39,7 +39,7 @@ def test_a_persona_says_its_name(site, place, rows, report, name, voice):
     assert talk.ended["reason"] == "user_ended"
     said = "".join(e["piece"] for e in texts(talk) if e["frame"] >= first)
     report(f"{name} with {voice}", said.strip())
-    answers = re.findall(rf"(?:My name is|I'm) {name}\b", said)
+    answers = re.findall(rf"(?:My name is|You can call me) {name}\b", said)
     assert len(answers) == (len(parts) - 1) // 2
 
 

@@ -1,18 +1,20 @@
 """The evaluation's one command: conversations, judges, a table.
 
-Owns the order of things and what is kept on the way: talks are written before they
-are judged, and judging goes on where it stopped.
+Owns the order of things, and which processes share the talks.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import random
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from inference.training.evaluation.formats import (
 from inference.training.evaluation.human import human_scripts, read_recordings
 from inference.training.evaluation.judges import Judges
 from inference.training.evaluation.listening import (
+    keep,
     keep_examples,
     listen,
     make_panel,
@@ -71,7 +74,8 @@ class EvaluateConfig:
     formats: str = "fp32/fp32,bf16/bf16,int8/bf16,int8/int8,fp8/bf16,int4/bf16"
     batch: int = 20
     seed: int = 1
-    threads: int = 1
+    threads: int = 1  # of each process
+    workers: int = 1  # processes that share the talks of the part "talks"
     text_temperature: float = 0.7
     audio_temperature: float = 0.8
     quality_every: int = 4  # conversations of which one is scored for quality
@@ -103,11 +107,26 @@ class Evaluation:
 
     def talks(self) -> dict[str, Figures]:
         """With voices that training never heard."""
-        scripts = write_scripts(self.bank, list(self.voices), self.config)
-        talks = self._talk(self.bank, scripts, SECONDS, self.model)
-        keep_examples(talks, self.out)
-        heards = listen(self.model, talks, self.panel, self.out / "talks.jsonl")
+        config = self.config
+        if config.workers > 1:
+            spawn = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(config.workers, spawn) as pool:
+                shares = pool.map(hold, repeat(config), range(config.workers))
+                heards = [heard for share in shares for heard in share]
+        else:
+            heards = self.hold(0)
+        for number, heard in enumerate(heards):
+            keep(heard, self.out / "talks.jsonl", number)
         return figures_by_group(heards)
+
+    def hold(self, worker: int) -> list[Heard]:
+        """One worker's share of the talks, held and judged."""
+        scripts = write_scripts(self.bank, list(self.voices), self.config)
+        scripts = scripts[worker :: self.config.workers]
+        talks = self._talk(self.bank, scripts, SECONDS, self.model)
+        if not worker:
+            keep_examples(talks, self.out)
+        return listen(self.model, talks, self.panel)
 
     def people(self) -> dict[str, Figures]:
         """With recordings of real people."""
@@ -176,6 +195,11 @@ class Evaluation:
             k: {"value": round(float(np.mean(v)), 4), "n": len(v)}
             for k, v in sums.items()
         }
+
+
+def hold(config: EvaluateConfig, worker: int) -> list[Heard]:
+    torch.set_num_threads(config.threads)
+    return Evaluation(config).hold(worker)
 
 
 def evaluate(config: EvaluateConfig) -> None:

@@ -20,6 +20,8 @@ def meet(rank: int, port: int, folder: str) -> None:
     weight = torch.nn.Parameter(torch.zeros(3))
     weight.grad = torch.full((3,), float(rank))
     ranks.average_gradients([weight])
+    apart = torch.full((2, 2), float(rank)), torch.full((3,), 4.0 * rank)
+    ranks.average_(apart)
     mine = torch.tensor([[rank, -300]], dtype=torch.int16)
     told = {
         "same": ranks.same(0.25 + rank),
@@ -27,6 +29,7 @@ def meet(rank: int, port: int, folder: str) -> None:
         "gathered": ranks.gathered(mine),
         "bits": ranks.gathered(torch.tensor([rank == 1])),
         "gradient": weight.grad,
+        "averaged": torch.cat([tensor.flatten() for tensor in apart]),
     }
     torch.save(told, f"{folder}/{rank}.pt")
     ranks.close()
@@ -44,3 +47,4 @@ def test_two_processes_agree_and_share(tmp_path):
         assert told["gathered"].tolist() == [[0, -300], [1, -300]]
         assert told["bits"].tolist() == [False, True]
         assert told["gradient"].tolist() == [0.5, 0.5, 0.5]
+        assert told["averaged"].tolist() == [0.5] * 4 + [2.0] * 3

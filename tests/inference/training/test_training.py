@@ -16,6 +16,7 @@ from inference.training.__main__ import read_config
 from inference.training.bank import Bank, Entry, ShardReader, write_shard
 from inference.training.codec_config import CodecConfig
 from inference.training.codec_data import UNKNOWN, SpeechPool, draw_clips
+from inference.training.codec_judges import StftDiscriminator
 from inference.training.codec_losses import PhonemeHead
 from inference.training.codec_quantise import begin_codebooks, quantise, update
 from inference.training.codec_train import CodecTrainer
@@ -30,7 +31,8 @@ from inference.training.lm_plans import VARIANTS, make_batch
 from inference.training.lm_train import LMTrainer
 from inference.training.mixing import NEAR, DialoguePool, mix, near
 from inference.training.personas import draw_persona
-from inference.training.planner import Planner
+from inference.training.planner import LATE, STOPS, Planner
+from inference.training.progress import Curves
 from inference.training.ranks import Ranks
 from inference.training.speech import SpeechConfig, prepare
 from inference.training.trials import plain
@@ -124,6 +126,32 @@ def test_an_interrupted_answer_ends_soon_after_the_user_begins(domain, bank):
     ]
     assert stopped
     assert all(turn.answer_end - turn.answer_at < 3 for turn in stopped)
+
+
+def test_some_agents_stop_late(domain, bank):
+    """So that going on for a while is no sign that nobody interrupts."""
+    slow = [
+        dataclasses.replace(
+            entry,
+            samples=3 * entry.samples,
+            words=[(3 * begin, 3 * end) for begin, end in entry.words],
+        )
+        for entry in bank.entries
+    ]
+    planner = Planner(domain, Index(slow), encode, 7)
+    spoken = {entry.text: entry.seconds for entry in slow}
+    after = []
+    for _ in range(200):
+        made = planner.draw(400)
+        for turn in made.turns:
+            if "interrupted" in turn.kind:
+                whole = turn.answer_end - turn.answer_at >= spoken[turn.answer] - 1e-6
+                first = int(turn.answer_at / 0.08)
+                if not whole and True in made.alert[first:]:
+                    onset = made.alert.index(True, first) * 0.08
+                    after.append(turn.answer_end - onset)
+    late = sum(seconds > STOPS[1] + 0.08 for seconds in after) / len(after)
+    assert LATE / 3 < late < LATE
 
 
 def test_rows_in_which_the_agent_has_to_stop_are_marked(domain, bank):
@@ -279,7 +307,7 @@ def test_codebooks_learn_what_they_are_chosen_for():
 
     def left_over() -> float:
         made = quantise(codec.quantizer, latent, None)
-        update(made.stats, Ranks(), 0)
+        update(made.stats)
         return float(made.commitment)
 
     with torch.no_grad():
@@ -308,6 +336,39 @@ def test_training_a_codec_again_gives_the_same_losses():
     first = losses()
     assert np.isfinite(first).all()
     assert first == losses()
+
+
+def test_what_is_saved_of_a_codec_lies_between_its_last_steps(tmp_path):
+    pool = SpeechPool(torch.device("cpu"), 0.002)
+    noise = np.random.default_rng(3).normal(0, 3000, 150_000).astype(np.int16)
+    pool.append([], noise)
+    config = CodecConfig("", str(tmp_path), batch=2, frames=4, steps=4, crop=4096)
+    config = dataclasses.replace(
+        config, codebooks_from=0.0, discriminator_from=2.0, apart=2
+    )
+    trainer = CodecTrainer(config, Ranks())
+    path = "decoder.model.0.conv.conv.bias"
+    before = trainer.codec.state_dict()[path].clone()
+    trainer.run(pool, Curves(tmp_path, "codec", shown=False))
+    mean, now = trainer.smooth.state_dict(), trainer.codec.state_dict()
+    assert 0 < (mean[path] - now[path]).norm() < (before - now[path]).norm()
+    for name in mean:  # else the codes would be others
+        if not name.startswith(("upsample", "decoder")):
+            assert torch.equal(mean[name], now[name])
+
+
+def test_a_discriminator_that_raises_to_a_power_hears_what_is_quiet():
+    sound = torch.sin(torch.arange(8192) * 0.3)[None, None]
+    quiet = 0.01 * torch.sin(torch.arange(8192) * 1.5)[None, None]
+
+    def change(power: float) -> float:
+        torch.manual_seed(1)
+        judge = StftDiscriminator(512, 8, power)
+        with torch.no_grad():
+            plain, with_it = (judge(x)[1][0] for x in (sound, sound + quiet))
+        return float((plain - with_it).norm() / plain.norm())
+
+    assert change(0.5) > 2 * change(1.0)
 
 
 def test_a_saved_codec_chooses_the_same_codes(tmp_path):
