@@ -29,7 +29,7 @@ class CodecConfig:
     wave: float = 1.0
     commitment: float = 0.5
     phonemes: float = 1.0
-    adversarial: float = 3.0
+    adversarial: float = 8.0
     features: float = 15.0
     init: str = ""  # a codec's weights to begin with
     judge: str = ""  # a run's state, whose discriminator to begin with

@@ -85,7 +85,7 @@ class CodecTrainer:
         self.coded = bool(config.init)
         # What is saved: a mean over the last steps, which sounds better than any one.
         self.smooth = copy.deepcopy(self.codec)
-        self.shared = [*self.parameters, *self.judge.parameters()]
+        self.shared: list[Tensor] = [*self.parameters, *self.judge.parameters()]
         self.books = [m for m in self.codec.modules() if isinstance(m, Codebook)]
         if not config.decoder_only:
             sums = [(book.embedding_sum, book.cluster_usage) for book in self.books]

@@ -52,6 +52,8 @@ class Dialogue:
     heard: list[int] = field(default_factory=list)  # [frames], the user's words
     # [frames], where the user has just begun to speak over the agent
     alert: list[bool] = field(default_factory=list)
+    # [frames], where the agent speaks on and should not
+    halt: list[bool] = field(default_factory=list)
     spoken: list[Spoken] = field(default_factory=list)
 
 

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from inference.network.config import AGENT, PAD, TEXT, TINY, USER
@@ -27,6 +28,7 @@ FARTHEST = 20_000  # positions between a pinned prompt and the window
 @dataclass
 class Batch:
     rows: Tensor  # int64 [B, L, 17]
+    wanted: Tensor  # the same, but silence where the agent should not speak on
     position: Tensor  # int64 [B, L]
     free: Tensor  # bool [B, L], rows whose text the model chooses
     near: Tensor  # bool [B, L], the agent speaks or might
@@ -43,6 +45,7 @@ class Assembler:
         self.config = config
         self.silence = quiet.silence.to(device)
         self.sine = quiet.sine.to(device)
+        self.stopped = F.pad(self.silence, (1, 0), value=PAD)  # text and agent's codes
         delays = torch.tensor(TINY.delays, device=device)
         self.start = torch.full((STREAMS,), TINY.audio_start, device=device)
         self.start[TEXT] = TINY.text_start
@@ -108,15 +111,25 @@ class Assembler:
         frames[..., USER] = torch.where(
             talking[..., None], codes(pool.user, index), self.sine
         )
+        rows = self._delay(frames, slid)
+        halt = (talking & (track(pool.halt) > 0))[..., None]
+        frames[..., TEXT : USER.start] = torch.where(
+            halt, self.stopped, frames[..., TEXT : USER.start]
+        )
+        wanted = self._delay(frames, slid)
+        heard = torch.where(talking, track(pool.heard), NOTHING)
+        changed = talking & (track(pool.changed) > 0)
+        free = talking & ~(changed & slid[:, None])
+        near = track(pool.near) > 0
+        alert = talking & (track(pool.alert) > 0)
+        return Batch(rows, wanted, position, free, near, alert, heard, changed)
+
+    def _delay(self, frames: Tensor, slid: Tensor) -> Tensor:
+        """Frames to rows [B, L, 17]: acoustic codes one row later."""
         rows = frames.clone()
         rows[:, 1:, self.delayed] = frames[:, :-1, self.delayed]
         begin = torch.where(slid[:, None], rows[:, 0], self.start)
         rows[:, 0] = begin
         begin = torch.where(slid[:, None], rows[:, 1], self.start)
         rows[:, 1, self.delayed] = begin[:, self.delayed]
-        heard = torch.where(talking, track(pool.heard), NOTHING)
-        changed = talking & (track(pool.changed) > 0)
-        free = talking & ~(changed & slid[:, None])
-        near = track(pool.near) > 0
-        alert = talking & (track(pool.alert) > 0)
-        return Batch(rows, position, free, near, alert, heard, changed)
+        return rows

@@ -44,6 +44,7 @@ class PlanBatch:
     changed: NDArray[np.bool_]  # [B, VARIANTS, D]
     heard: NDArray[np.int64]  # [B, D]
     alert: NDArray[np.bool_]  # [B, D]
+    halt: NDArray[np.bool_]  # [B, D]
     prompt: NDArray[np.int64]  # [B, VARIANTS, PROMPT_TOKENS]
     prompt_tokens: NDArray[np.int64]  # [B, VARIANTS]
     voice_frames: NDArray[np.int64]  # [B]
@@ -110,6 +111,7 @@ def make_batch(
         changed,
         np.array([made.heard for made in dialogues], np.int64),
         np.array([made.alert for made in dialogues], np.bool_),
+        np.array([made.halt for made in dialogues], np.bool_),
         prompt,
         tokens,
         np.array([rng.randint(*VOICE_FRAMES) for _ in dialogues], np.int64),

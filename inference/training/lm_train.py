@@ -99,7 +99,7 @@ class LMTrainer:
         config = self.config
         batch = self.assembler.draw(pool, self.generator)
         inputs = self._noisy(batch.rows[:, :-1])
-        targets, free = batch.rows[:, 1:], batch.free[:, 1:]
+        targets, free = batch.wanted[:, 1:], batch.free[:, 1:]
         with torch.autocast(self.device.type, torch.bfloat16):
             hidden = self.forward.temporal(inputs, batch.position[:, :-1])
             stress = 1 + config.fact_weight * batch.changed[:, 1:]

@@ -83,6 +83,7 @@ class DialoguePool:
         self.changed = new(VARIANTS, frames, dtype=torch.bool)
         self.near = new(frames, dtype=torch.bool)
         self.alert = new(frames, dtype=torch.bool)
+        self.halt = new(frames, dtype=torch.bool)
         self.prompt = new(VARIANTS, PROMPT_TOKENS)
         self.prompt_tokens, self.voice_frames = new(VARIANTS), new()
         self.filled = self.next = 0
@@ -113,7 +114,7 @@ class DialoguePool:
         for name in ("text", "heard", "prompt", "prompt_tokens", "voice_frames"):
             values = torch.from_numpy(getattr(plans, name))
             fresh[name] = values.to(torch.int16).to(bank.device)
-        for name in ("changed", "alert"):
+        for name in ("changed", "alert", "halt"):
             fresh[name] = torch.from_numpy(getattr(plans, name)).to(bank.device)
         end = self.next + batch * ranks.count
         for name, values in fresh.items():

@@ -25,10 +25,10 @@ from inference.training.text_track import Encode, TextWriter, vary
 
 DENSE = 100  # sentences of a voice that can ask everything in a dialogue
 RATES = (0.84, 1.2)  # of the user's sound: another pitch and size of throat
-STOPS = (0.16, 0.30)  # from an interruption's onset to the agent's silence, seconds
-# Some stop later: else, whoever still speaks after the latest stop takes that for a
-# sign that nobody interrupts.
-LATE, LATE_STOPS = 0.25, (0.30, 0.56)
+STOPS = (0.24, 0.30)  # from an interruption's onset to the agent's silence, seconds
+# Some speak on for a while, and learn in every frame of it that they should not: else,
+# whoever has missed the moment takes its own speech for a sign that nobody interrupts.
+LATE, LATER = 0.4, (0.1, 0.8)
 ALERT = 1.2  # seconds from the onset in which stopping or going on is decided
 INTERRUPTED, BACKCHANNELLED = 0.3, 0.15  # of the answers that are long enough
 PAUSES = (0.3, 1.3)  # within a question, seconds
@@ -69,6 +69,7 @@ class Planner:
         self.made.text = [PAD] * frames
         self.made.heard = [NOTHING] * frames
         self.made.alert = [False] * frames
+        self.made.halt = [False] * frames
         self.length = frames * FRAME_SECONDS
         self.about = ("", "")
         now = rng.uniform(0.25, 0.8)
@@ -137,14 +138,16 @@ class Planner:
         draw = rng.random()
         if draw < INTERRUPTED and entry.seconds > 1.3:
             onset = start + rng.uniform(0.35, 0.8) * entry.seconds
-            late = rng.random() < LATE
-            stop = onset + rng.uniform(*(LATE_STOPS if late else STOPS))
+            due = stop = onset + rng.uniform(*STOPS)
+            if rng.random() < LATE:
+                stop = min(due + rng.uniform(*LATER), finish)
+                self._mark(self.made.halt, due, stop)
             turn.kind += "+interrupted"
             turn.answer_end = min(stop, finish)
             self._keep(turn)
             self.about = about
             self._agent(answer, start, stop)
-            self._be_alert(onset)
+            self._mark(self.made.alert, onset, onset + ALERT)
             if rng.random() < 0.35:
                 onset = self._word(self.domain.interrupts, onset) + rng.uniform(
                     0.1, 0.4
@@ -157,13 +160,14 @@ class Planner:
             turn.kind += "+backchannel"
             onset = start + rng.uniform(0.3, 0.7) * entry.seconds
             self._word(self.domain.backchannels, onset)
-            self._be_alert(onset)
+            self._mark(self.made.alert, onset, onset + ALERT)
         return finish
 
-    def _be_alert(self, onset: float) -> None:
-        first = int(onset / FRAME_SECONDS)
-        last = min(int((onset + ALERT) / FRAME_SECONDS), self.made.frames)
-        self.made.alert[first:last] = [True] * (last - first)
+    def _mark(self, track: list[bool], begin: float, end: float) -> None:
+        """The frames that lie in that time for the most part."""
+        first = round(begin / FRAME_SECONDS)
+        last = min(round(end / FRAME_SECONDS), self.made.frames)
+        track[first:last] = [True] * (last - first)
 
     def _keep(self, turn: Turn) -> None:
         if turn.answer_at < self.length:

@@ -31,7 +31,7 @@ from inference.training.lm_plans import VARIANTS, make_batch
 from inference.training.lm_train import LMTrainer
 from inference.training.mixing import NEAR, DialoguePool, mix, near
 from inference.training.personas import draw_persona
-from inference.training.planner import LATE, STOPS, Planner
+from inference.training.planner import ALERT, LATE, Planner
 from inference.training.progress import Curves
 from inference.training.ranks import Ranks
 from inference.training.speech import SpeechConfig, prepare
@@ -128,8 +128,7 @@ def test_an_interrupted_answer_ends_soon_after_the_user_begins(domain, bank):
     assert all(turn.answer_end - turn.answer_at < 3 for turn in stopped)
 
 
-def test_some_agents_stop_late(domain, bank):
-    """So that going on for a while is no sign that nobody interrupts."""
+def test_some_agents_speak_on_and_learn_that_they_should_not(domain, bank):
     slow = [
         dataclasses.replace(
             entry,
@@ -139,19 +138,20 @@ def test_some_agents_stop_late(domain, bank):
         for entry in bank.entries
     ]
     planner = Planner(domain, Index(slow), encode, 7)
-    spoken = {entry.text: entry.seconds for entry in slow}
-    after = []
+    late, stopped = 0, 0
     for _ in range(200):
         made = planner.draw(400)
-        for turn in made.turns:
-            if "interrupted" in turn.kind:
-                whole = turn.answer_end - turn.answer_at >= spoken[turn.answer] - 1e-6
-                first = int(turn.answer_at / 0.08)
-                if not whole and True in made.alert[first:]:
-                    onset = made.alert.index(True, first) * 0.08
-                    after.append(turn.answer_end - onset)
-    late = sum(seconds > STOPS[1] + 0.08 for seconds in after) / len(after)
-    assert LATE / 3 < late < LATE
+        ends = [t.answer_end for t in made.turns if "interrupted" in t.kind]
+        stopped += len(ends)
+        frames = [number for number, halt in enumerate(made.halt) if halt]
+        late += sum(made.halt[min(round(end / 0.08), 400) - 1] for end in ends)
+        # Each such frame lies before one of the ends, and the user is speaking.
+        assert all(
+            any(frame * 0.08 < end < frame * 0.08 + ALERT for end in ends)
+            for frame in frames
+        )
+        assert all(made.alert[frame] for frame in frames)
+    assert LATE / 2 < late / stopped < LATE * 1.2
 
 
 def test_rows_in_which_the_agent_has_to_stop_are_marked(domain, bank):
@@ -251,6 +251,22 @@ def test_the_rows_of_training_are_those_of_inference(codec, plans, pool):
     assert torch.equal(batch.rows[0, : len(rows)], rows[:110])
     assert batch.free[0].tolist().index(True) == voiced + 12 + tokens
     assert torch.equal(batch.position[0], torch.arange(110))
+
+
+def test_who_speaks_on_after_an_interruption_learns_silence(bank, codec, plans):
+    halt = np.zeros_like(plans.halt)
+    halt[:, 10:13] = True
+    pool = make_pool(bank, codec, dataclasses.replace(plans, halt=halt))
+    assembler, batch = draw(codec, pool, varied=0.0, pinned=0.0, slid=0.0)
+    begin = batch.free[0].tolist().index(True)
+    silence, acoustic = assembler.silence, slice(AGENT.start + 1, AGENT.stop)
+    wanted = batch.rows[0].clone()
+    for row in range(begin + 10, begin + 13):
+        wanted[row, TEXT] = PAD
+        wanted[row, AGENT.start] = silence[0]
+        wanted[row + 1, acoustic] = silence[1:]  # which come one row later
+    assert torch.equal(batch.wanted[0], wanted)
+    assert not torch.equal(batch.wanted, batch.rows)
 
 
 def test_a_pinned_prompt_lies_far_behind_the_window(codec, plans, pool):
