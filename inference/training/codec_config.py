@@ -27,6 +27,7 @@ class CodecConfig:
     unquantised: float = 0.1
     mel: float = 15.0
     wave: float = 1.0
+    lines: float = 5.0
     commitment: float = 0.5
     phonemes: float = 1.0
     adversarial: float = 8.0

@@ -17,6 +17,7 @@ from inference.training.codec_data import SYMBOLS, UNKNOWN
 
 # Window in samples and number of mel bands.
 MELS = ((2048, 160), (1024, 80), (512, 48), (256, 24), (128, 12), (64, 6))
+LINE_WINDOW = 4800  # samples: lines are 5 Hz wide
 FLOOR = 1e-3  # about -85 dBFS of noise: what is quieter is silence
 
 
@@ -58,6 +59,30 @@ class MelLoss(nn.Module):
             a, b = mel.clamp(min=FLOOR).log10().chunk(2)
             total = total + F.l1_loss(a, b)
         return total
+
+
+class LineLoss(nn.Module):
+    """How much louder the multiples of a frequency are than they should be: lines that
+    a decoder's upsampling leaves in all it says, too thin for any mel band."""
+
+    def __init__(self, hertz: int) -> None:
+        super().__init__()
+        self.every = hertz * LINE_WINDOW // SAMPLE_RATE
+        self.register_buffer("hann", torch.hann_window(LINE_WINDOW))
+
+    def forward(self, heard: Tensor, wanted: Tensor) -> Tensor:
+        """Of sounds [B, 1, T]: mean excess of the log magnitudes over all lines."""
+        both = torch.cat([heard, wanted]).squeeze(1).float()
+        spectrum = torch.stft(
+            both,
+            LINE_WINDOW,
+            LINE_WINDOW // 4,
+            window=self.get_buffer("hann"),
+            return_complex=True,
+        )
+        lines = spectrum[:, self.every : -1 : self.every].abs()
+        a, b = lines.clamp(min=FLOOR).log10().chunk(2)
+        return F.relu(a - b).mean()
 
 
 class PhonemeHead(nn.Module):

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from inference.network.mimi import MIMI_TINY, Mimi
 from inference.network.mimi.quantizer import Codebook
+from inference.timing import SAMPLE_RATE
 from inference.training.codec_config import CodecConfig
 from inference.training.codec_data import SpeechPool, draw_clips
 from inference.training.codec_judges import Discriminator
-from inference.training.codec_losses import MelLoss, PhonemeHead
+from inference.training.codec_losses import LineLoss, MelLoss, PhonemeHead
 from inference.training.codec_quantise import begin_codebooks, quantise, update
 from inference.training.files import load_folders, save_codec
 from inference.training.graphs import Step, captured
@@ -52,6 +53,8 @@ class CodecTrainer:
         self.judge = Discriminator(config.width, config.power).to(device)
         self.judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mel = MelLoss().to(device)
+        fine, coarse = MIMI_TINY.ratios[:2]  # of the last two upsamplings
+        self.lines = LineLoss(SAMPLE_RATE // (fine * coarse)).to(device)
         self.parameters = self._trained()
         ranks.from_first_([*self.codec.state_dict().values()])
         ranks.from_first_([*self.head.parameters(), *self.judge.parameters()])
@@ -227,6 +230,7 @@ class CodecTrainer:
         heard, losses, stats = self._reconstruct(sound, labels, free, coded)
         total = config.mel * losses["mel"] + config.wave * losses["wave"]
         total = total + config.commitment * losses["commitment"]
+        total = total + config.lines * losses["lines"]
         if not config.decoder_only:
             total = total + config.phonemes * losses["phonemes"]
         if judged:
@@ -268,6 +272,7 @@ class CodecTrainer:
         heard = codec.decoder(x.float())
         losses["mel"] = self.mel(heard, sound)
         losses["wave"] = F.l1_loss(heard, sound) * 10
+        losses["lines"] = self.lines(heard, sound)
         return heard, losses, stats
 
     def _adversary(

@@ -12,12 +12,13 @@ from inference.network.config import AGENT, PAD, TEXT, TINY, USER
 from inference.network.lm import LanguageModel
 from inference.network.mimi import MIMI_TINY, Mimi
 from inference.network.timeline import make_frames, rows_of_frames
+from inference.timing import SAMPLE_RATE
 from inference.training.__main__ import read_config
 from inference.training.bank import Bank, Entry, ShardReader, write_shard
 from inference.training.codec_config import CodecConfig
 from inference.training.codec_data import UNKNOWN, SpeechPool, draw_clips
 from inference.training.codec_judges import StftDiscriminator
-from inference.training.codec_losses import PhonemeHead
+from inference.training.codec_losses import LineLoss, PhonemeHead
 from inference.training.codec_quantise import begin_codebooks, quantise, update
 from inference.training.codec_train import CodecTrainer
 from inference.training.dialogues import Index
@@ -371,6 +372,20 @@ def test_what_is_saved_of_a_codec_lies_between_its_last_steps(tmp_path):
     for name in mean:  # else the codes would be others
         if not name.startswith(("upsample", "decoder")):
             assert torch.equal(mean[name], now[name])
+
+
+def test_a_line_that_the_recording_lacks_is_heard():
+    time = torch.arange(24_000) / SAMPLE_RATE
+    noise = torch.randn(1, 1, 24_000, generator=torch.Generator().manual_seed(1)) * 0.02
+
+    def excess(hertz: float) -> float:
+        return float(
+            LineLoss(1200)(noise + 0.01 * torch.sin(6.2832 * hertz * time), noise)
+        )
+
+    assert float(LineLoss(1200)(noise, noise)) == 0
+    assert excess(4800) > 0.05
+    assert excess(4900) < 0.005
 
 
 def test_a_discriminator_that_raises_to_a_power_hears_what_is_quiet():
