@@ -108,7 +108,7 @@ class PeriodDiscriminator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    def __init__(self, width: int, power: float = 1.0) -> None:
+    def __init__(self, width: int, power: float) -> None:
         super().__init__()
         parts: list[nn.Module] = [StftDiscriminator(w, width, power) for w in STFTS]
         parts += [PeriodDiscriminator(period) for period in PERIODS]

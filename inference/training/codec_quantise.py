@@ -67,22 +67,17 @@ def _chain(
 @torch.no_grad()
 def update(stats: list[tuple[Codebook, Tensor, Tensor]]) -> Tensor:
     """One step of all codebooks. Returns how many vectors were dead."""
-    bins, dim = stats[0][0].embedding_sum.shape
-    packed = stats[0][1].new_zeros(len(stats), bins, 1 + 2 * dim)
-    for row, (_, inputs, codes) in zip(packed, stats, strict=True):
+    bins = len(stats[0][0].embedding_sum)
+    equal = len(stats[0][1]) / bins
+    dead_total = stats[0][1].new_zeros(())
+    for codebook, inputs, codes in stats:
         chosen = F.one_hot(codes, bins).to(inputs.dtype)
-        row[:, 0] = chosen.sum(0)
-        row[:, 1 : 1 + dim] = chosen.t() @ inputs
-        drawn = torch.randint(len(inputs), (bins,), device=inputs.device)
-        row[:, 1 + dim :] = inputs[drawn]
-    dead_total = packed.new_zeros(())
-    for row, (codebook, _, _) in zip(packed, stats, strict=True):
-        usage = codebook.cluster_usage * DECAY + row[:, 0] * (1 - DECAY)
-        sums = codebook.embedding_sum * DECAY + row[:, 1 : 1 + dim] * (1 - DECAY)
-        equal = len(stats[0][1]) / bins
+        usage = codebook.cluster_usage.lerp(chosen.sum(0), 1 - DECAY)
+        sums = codebook.embedding_sum.lerp(chosen.t() @ inputs, 1 - DECAY)
         dead = usage < DEAD * equal
         codebook.cluster_usage.copy_(torch.where(dead, equal, usage))
-        fresh = row[:, 1 + dim :] * equal
+        drawn = torch.randint(len(inputs), (bins,), device=inputs.device)
+        fresh = inputs[drawn] * equal
         codebook.embedding_sum.copy_(torch.where(dead[:, None], fresh, sums))
         codebook.refresh_in_place()
         dead_total += dead.sum()

@@ -46,9 +46,9 @@ class CodecTrainer:
         else:
             self.codec.init_weights(torch.Generator().manual_seed(config.seed))
         self.codec.to(device)
-        for module in self.codec.quantizer.modules():
-            if isinstance(module, Codebook):
-                module.refresh()
+        self.books = [m for m in self.codec.modules() if isinstance(m, Codebook)]
+        for book in self.books:
+            book.refresh()
         self.head = PhonemeHead(MIMI_TINY.codebook_dim).to(device)
         self.judge = Discriminator(config.width, config.power).to(device)
         self.judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -89,10 +89,9 @@ class CodecTrainer:
         # What is saved: a mean over the last steps, which sounds better than any one.
         self.smooth = copy.deepcopy(self.codec)
         self.shared: list[Tensor] = [*self.parameters, *self.judge.parameters()]
-        self.books = [m for m in self.codec.modules() if isinstance(m, Codebook)]
         if not config.decoder_only:
-            sums = [(book.embedding_sum, book.cluster_usage) for book in self.books]
-            self.shared += [tensor for pair in sums for tensor in pair]
+            for book in self.books:
+                self.shared += [book.embedding_sum, book.cluster_usage]
 
     def _trained(self) -> list[nn.Parameter]:
         codec = self.codec

@@ -334,11 +334,16 @@ def test_codebooks_learn_what_they_are_chosen_for():
     assert after < 0.8 * before
 
 
+def noise_pool() -> SpeechPool:
+    pool = SpeechPool(torch.device("cpu"), 0.002)
+    noise = np.random.default_rng(3).normal(0, 3000, 150_000).astype(np.int16)
+    pool.append([], noise)
+    return pool
+
+
 def test_training_a_codec_again_gives_the_same_losses():
     def losses() -> list[float]:
-        pool = SpeechPool(torch.device("cpu"), 0.002)
-        noise = np.random.default_rng(3).normal(0, 3000, 150_000).astype(np.int16)
-        pool.append([], noise)
+        pool = noise_pool()
         config = CodecConfig("", "", batch=2, frames=4, steps=8, crop=4096)
         config = dataclasses.replace(
             config, codebooks_from=0.2, discriminator_from=0.5, width=8
@@ -356,9 +361,7 @@ def test_training_a_codec_again_gives_the_same_losses():
 
 
 def test_what_is_saved_of_a_codec_lies_between_its_last_steps(tmp_path):
-    pool = SpeechPool(torch.device("cpu"), 0.002)
-    noise = np.random.default_rng(3).normal(0, 3000, 150_000).astype(np.int16)
-    pool.append([], noise)
+    pool = noise_pool()
     config = CodecConfig("", str(tmp_path), batch=2, frames=4, steps=4, crop=4096)
     config = dataclasses.replace(
         config, codebooks_from=0.0, discriminator_from=2.0, apart=2
