@@ -30,13 +30,22 @@ class TextWriter:
             self.known[text] = [self.encode(word) for word in text.split()]
         return self.known[text]
 
-    def write(self, track: list[int], ids: list[int], frame: int, free: int) -> int:
-        """Tokens one after another from ``frame`` on; returns the next free one."""
+    def write(
+        self,
+        track: list[int],
+        ids: list[int],
+        frame: int,
+        free: int,
+        limit: int | None = None,
+    ) -> int:
+        """Tokens one after another from ``frame`` on, those from the frame ``limit``
+        on left out; returns the next free frame."""
+        last = len(track) if limit is None else min(limit, len(track))
         frame = max(frame, 0)
         for token in ids:
-            while frame < len(track) and track[frame] != free:
+            while frame < last and track[frame] != free:
                 frame += 1
-            if frame < len(track):
+            if frame < last:
                 track[frame] = token
             frame += 1
         return frame
@@ -49,14 +58,15 @@ class TextWriter:
         now: float,
         end: float,
     ) -> None:
-        """The agent's words from ``now`` on, each a little before its sound; none
-        that begins later than ``end``, seconds after ``now``."""
+        """The agent's words from ``now`` on, each a little before its sound. One who
+        is cut off at ``end``, seconds after ``now``, has begun to write what will
+        not sound any more: it can't know that it will be interrupted."""
+        cut = bool(times) and times[-1][1] > end
+        limit = round((now + end) / FRAME_SECONDS) if cut else len(track)
         earliest = 0
         for ids, (begin, _) in zip(pieces, times, strict=True):
-            if begin > end:
-                break
             frame = int((now + begin) / FRAME_SECONDS) - TEXT_LEAD
-            earliest = self.write(track, ids, max(frame, earliest), PAD)
+            earliest = self.write(track, ids, max(frame, earliest), PAD, limit)
 
 
 def vary(

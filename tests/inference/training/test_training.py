@@ -36,6 +36,7 @@ from inference.training.planner import ALERT, LATE, Planner
 from inference.training.progress import Curves
 from inference.training.ranks import Ranks
 from inference.training.speech import SpeechConfig, prepare
+from inference.training.text_track import TextWriter
 from inference.training.trials import plain
 from inference.training.utterances import (
     fact_texts,
@@ -153,6 +154,20 @@ def test_some_agents_speak_on_and_learn_that_they_should_not(domain, bank):
         )
         assert all(made.alert[frame] for frame in frames)
     assert LATE / 2 < late / stopped < LATE * 1.2
+
+
+def test_who_will_be_cut_off_does_not_know_it_from_its_text():
+    """Its text is that of a whole answer, up to the frame in which it falls silent."""
+    pieces = [[10, 11, 12], [20], [30, 31]]
+    times = [(0.0, 0.5), (0.5, 0.9), (1.0, 1.6)]
+    writer = TextWriter(encode)
+    whole, cut = [PAD] * 30, [PAD] * 30
+    writer.speak(whole, pieces, times, 0.4, 1.7)
+    writer.speak(cut, pieces, times, 0.4, 0.9)
+    stop = round((0.4 + 0.9) / 0.08)
+    assert 30 in cut  # begins to sound after the end, its text lies before
+    assert 31 in whole and 31 not in cut
+    assert cut == whole[:stop] + [PAD] * (30 - stop)
 
 
 def test_rows_in_which_the_agent_has_to_stop_are_marked(domain, bank):
