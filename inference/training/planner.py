@@ -25,12 +25,15 @@ from inference.training.text_track import Encode, TextWriter, vary
 
 DENSE = 100  # sentences of a voice that can ask everything in a dialogue
 RATES = (0.84, 1.2)  # of the user's sound: another pitch and size of throat
-STOPS = (0.24, 0.30)  # from an interruption's onset to the agent's silence, seconds
+# From an interruption's onset to the agent's silence, seconds. A listener hears it a
+# good fifth of a second later: a frame of delay, a fade, and what was not sure at once.
+STOPS = (0.16, 0.22)
 # Some speak on for a while, and learn in every frame of it that they should not: else,
 # whoever has missed the moment takes its own speech for a sign that nobody interrupts.
 LATE, LATER = 0.4, (0.1, 0.8)
 ALERT = 1.2  # seconds from the onset in which stopping or going on is decided
-INTERRUPTED, BACKCHANNELLED = 0.3, 0.15  # of the answers that are long enough
+INTERRUPTED, BACKCHANNELLED = 0.3, 0.2  # of the answers that are long enough
+EARLIEST = 0.35  # seconds of an answer before somebody speaks over it
 PAUSES = (0.3, 1.3)  # within a question, seconds
 MAIN_WORDINGS = 0.5  # of the questions; the others come from the further wordings
 
@@ -137,7 +140,7 @@ class Planner:
         turn = Turn(kind, text, answer, value, end, start, finish)
         draw = rng.random()
         if draw < INTERRUPTED and entry.seconds > 1.3:
-            onset = start + rng.uniform(0.35, 0.8) * entry.seconds
+            onset = start + rng.uniform(EARLIEST, 0.8 * entry.seconds)
             due = stop = onset + rng.uniform(*STOPS)
             if rng.random() < LATE:
                 stop = min(due + rng.uniform(*LATER), finish)
@@ -158,7 +161,7 @@ class Planner:
         self._agent(answer, start)
         if draw > 1 - BACKCHANNELLED and entry.seconds > 1.2:
             turn.kind += "+backchannel"
-            onset = start + rng.uniform(0.3, 0.7) * entry.seconds
+            onset = start + rng.uniform(EARLIEST, 0.7 * entry.seconds)
             self._word(self.domain.backchannels, onset)
             self._mark(self.made.alert, onset, onset + ALERT)
         return finish
