@@ -32,7 +32,11 @@ from inference.training.evaluation.formats import (
     round_cache,
     with_weights,
 )
-from inference.training.evaluation.human import human_scripts, read_recordings
+from inference.training.evaluation.human import (
+    asked_facts,
+    human_scripts,
+    read_recordings,
+)
 from inference.training.evaluation.judges import Judges
 from inference.training.evaluation.listening import (
     keep,
@@ -130,9 +134,10 @@ class Evaluation:
 
     def people(self) -> dict[str, Figures]:
         """With recordings of real people."""
-        bank = read_recordings(Path(self.config.people))
+        index = Path(self.config.people)
+        bank, facts = read_recordings(index), asked_facts(index)
         count, seed = self.config.people_conversations, self.config.seed
-        scripts = human_scripts(bank, list(self.voices), count, seed)
+        scripts = human_scripts(bank, list(self.voices), count, seed, facts)
         talks = self._talk(bank, scripts, HUMAN_SECONDS, self.model)
         heards = listen(self.model, talks, self.panel, self.out / "people.jsonl")
         return {"people": figures_by_group(heards)["all"]}

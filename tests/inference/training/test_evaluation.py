@@ -2,12 +2,15 @@
 
 import json
 import random
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from inference.network.config import TINY
 from inference.network.lm import LanguageModel
+from inference.sound_files import read_sound
 from inference.training.bank import Entry
 from inference.training.domain import load_domain
 from inference.training.evaluation.formats import (
@@ -17,12 +20,19 @@ from inference.training.evaluation.formats import (
     rounded,
     with_weights,
 )
+from inference.training.evaluation.human import (
+    asked_facts,
+    human_scripts,
+    read_recordings,
+)
 from inference.training.evaluation.judges import Word
 from inference.training.evaluation.measures import Heard, Table, measure, takes_turn
 from inference.training.evaluation.report import figures_of, markdown
 from inference.training.evaluation.scripts import PAUSE, TURNS, Writer
 from inference.training.evaluation.words import errors, plain
 from inference.training.utterances import further_texts, held_out_texts, user_texts
+
+RECORDING = Path(__file__).parents[2] / "data" / "librivox_female.flac"
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +135,21 @@ def test_more_wordings_are_none_of_the_held_out_ones(domain):
     more = further_texts(domain)
     assert len(more) > 500
     assert not set(more) & set(held_out_texts(domain))
+
+
+def test_a_part_of_a_recording_can_ask_for_the_name(tmp_path):
+    part = {"file": str(RECORDING), "begin": 1.0, "end": 2.5, "voice": "somebody"}
+    index = tmp_path / "people.json"
+    asking = part | {"text": "Please say your name.", "fact": "name"}
+    missing = part | {"text": "Hello.", "file": str(tmp_path / "missing.wav")}
+    index.write_text(json.dumps([asking, missing]))
+    bank = read_recordings(index)
+    assert [entry.samples for entry in bank.entries] == [36_000]
+    whole = read_sound(RECORDING)[24_000:60_000]
+    assert np.corrcoef(whole, bank.pcm)[0, 1] > 0.999
+    [script] = human_scripts(bank, ["NATF0"], 1, 1, asked_facts(index))
+    name = script.persona.facts["name"]
+    assert all(question.expected == [name] for question in script.questions)
 
 
 def test_fewer_bits_cost_more(domain):
