@@ -7,6 +7,7 @@ every format that FFmpeg knows is tried.
 from __future__ import annotations
 
 import wave
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -29,10 +30,12 @@ class SoundFileError(PersonaplexError):
     text = "Give a sound file that FFmpeg can read, with at least one sample in it."
 
 
-def read_sound(path: Path) -> Sound:
-    """The first channel, as the reference takes it, at 24 kHz."""
+def read_sound(path: Path, part: tuple[int, int] | None = None) -> Sound:
+    """The first channel, as the reference takes it, at 24 kHz. ``part``: first byte and
+    number of bytes of a sound file that lies within ``path``."""
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        source = str(path) if part is None else BytesIO(_part_of(path, *part))
+        with av.open(source, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise SoundFileError(f"{path} has no sound track")
             stream = container.streams.audio[0]
@@ -50,6 +53,12 @@ def read_sound(path: Path) -> Sound:
     if rate != SAMPLE_RATE:
         sound = soxr.resample(sound, rate, SAMPLE_RATE)
     return np.nan_to_num(sound, posinf=1.0, neginf=-1.0).astype(np.float32)
+
+
+def _part_of(path: Path, first: int, count: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(first)
+        return file.read(count)
 
 
 def _first_channel(frame: AudioFrame) -> Sound:

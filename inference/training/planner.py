@@ -1,7 +1,8 @@
 """Draws dialogues: who says which utterance when.
 
 Owns turn-taking: gaps, pauses, interruptions after which the agent stops,
-backchannels over which it goes on, long silences. Knows the bank's index, no sound.
+backchannels over which it goes on and its own, long silences. Knows the bank's index,
+no sound.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ ALERT = 1.2  # seconds from the onset in which stopping or going on is decided
 INTERRUPTED, BACKCHANNELLED = 0.3, 0.2  # of the answers that are long enough
 EARLIEST = 0.35  # seconds of an answer before somebody speaks over it
 PAUSES = (0.3, 1.3)  # within a question, seconds
+OPENED = 0.18  # of the questions have something before them that promises them
+ENCOURAGED = 0.5  # of those promises get an "mm-hm" from the agent, while it waits
+# Backchannels that begin questions, too: what they are is only told by what follows.
+DOUBTFUL = ("Okay.", "I see.")
 MAIN_WORDINGS = 0.5  # of the questions; the others come from the further wordings
 
 
@@ -75,6 +80,7 @@ class Planner:
         self.made.halt = [False] * frames
         self.length = frames * FRAME_SECONDS
         self.about = ("", "")
+        self.silent_from = 0.0  # the agent
         now = rng.uniform(0.25, 0.8)
         if greeting is not None:
             now = self._agent(greeting, now)
@@ -115,11 +121,11 @@ class Planner:
             return self.length  # this voice has nothing more to say
         kind = intent.key if intent.key == "unknown" else ("fact" if value else "talk")
         draw = rng.random()
-        if draw < 0.12:
-            now = self._pause(now)
+        if draw < OPENED:
+            now = self._opening(now)
             kind += "+pause"
         asked_from = now
-        now = self._ask(question, now, split=0.12 < draw < 0.27)
+        now = self._ask(question, now, split=OPENED < draw < OPENED + 0.15)
         return self._answer(kind, question, answer, value, asked_from, now)
 
     def _answer(
@@ -162,7 +168,7 @@ class Planner:
         if draw > 1 - BACKCHANNELLED and entry.seconds > 1.2:
             turn.kind += "+backchannel"
             onset = start + rng.uniform(EARLIEST, 0.7 * entry.seconds)
-            self._word(self.domain.backchannels, onset)
+            self._word((*self.domain.backchannels, *DOUBTFUL), onset)
             self._mark(self.made.alert, onset, onset + ALERT)
         return finish
 
@@ -216,8 +222,18 @@ class Planner:
     def _pick(self, text: str) -> int:
         return self.rng.choice(self.said[text])
 
-    def _pause(self, now: float) -> float:
-        return self._word(self.domain.pauses, now) + self.rng.uniform(0.35, 1.5)
+    def _opening(self, now: float) -> float:
+        """The user promises a question; returns when it begins."""
+        rng = self.rng
+        texts = self.domain.pauses if rng.random() < 0.5 else self.domain.openings
+        end = self._word(texts, now)
+        encouragement = self._known(self.domain.agent_backchannels)
+        free = now < end and self.silent_from < end
+        if encouragement is None or not free or rng.random() > ENCOURAGED:
+            return end + rng.uniform(0.35, 1.5)
+        self.about = ("", "")
+        said = self._agent(encouragement, end + rng.uniform(0.25, 0.5))
+        return said + rng.uniform(0.05, 0.9)
 
     def _word(self, texts: tuple[str, ...], now: float) -> float:
         known = [number for text in texts for number in self._heard(text)]
@@ -262,7 +278,8 @@ class Planner:
         pieces = self.writer.pieces(text)
         if len(pieces) == len(words):
             self.writer.speak(self.made.text, pieces, words, now, end)
-        return now + end
+        self.silent_from = now + end
+        return self.silent_from
 
     def _place(self, placement: Placement) -> None:
         if placement.at < self.length and placement.end > placement.begin:

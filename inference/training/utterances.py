@@ -35,10 +35,12 @@ def user_texts(domain: Domain) -> list[str]:
 
 
 def further_texts(domain: Domain) -> list[str]:
-    """More wordings of what users ask; nothing else is learnt from them."""
+    """More wordings of what users ask and begin with; nothing else is learnt from
+    them."""
     intents = [*domain.intents, domain.unknown]
     known = {*user_texts(domain), *held_out_texts(domain)}
-    texts = [text for intent in intents for text in intent.more if text not in known]
+    more = [*domain.openings, *(text for intent in intents for text in intent.more)]
+    texts = [text for text in more if text not in known]
     return list(dict.fromkeys(texts))
 
 

@@ -1,7 +1,7 @@
 """Real people as the user: recordings that packages and the tests bring along.
 
-Greetings, thanks and one question for the name are what the model knows of them; of
-the rest it should say that it doesn't know, once the speaker has come to an end.
+What they say in words of the domain is to be answered; of the rest the model should say
+that it doesn't know, once the speaker has come to an end.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from inference.timing import SAMPLE_RATE
 from inference.training.bank import Bank, Entry
 from inference.training.domain import load_domain
 from inference.training.evaluation.scripts import (
-    HUMAN_SECONDS,
-    HUMAN_TURNS,
+    LONG_TURNS,
+    WHOLE_TURNS,
     Script,
     Writer,
 )
@@ -29,8 +29,9 @@ LEVEL = 10 ** (-24 / 20)  # RMS where there is sound
 
 
 def read_recordings(index: Path) -> Bank:
-    """``index``: JSON, a list of file, text and voice, and of ``begin`` and ``end`` in
-    seconds where only a part is meant. Missing files are named and left out."""
+    """``index``: JSON, a list of file, text and voice; of ``begin`` and ``end`` in
+    seconds where only a part is meant; of ``part``, first byte and number of bytes,
+    where the file holds many recordings. Missing files are named and left out."""
     bank = Bank()
     for item in json.loads(index.read_text()):
         path = Path(item["file"])
@@ -39,7 +40,8 @@ def read_recordings(index: Path) -> Bank:
             continue
         begin = item.get("begin", 0.0)
         end = min(item.get("end", np.inf), begin + LONGEST)
-        sound = read_sound(path)[int(begin * SAMPLE_RATE) : int(end * SAMPLE_RATE)]
+        sound = read_sound(path, item.get("part"))
+        sound = sound[int(begin * SAMPLE_RATE) : int(end * SAMPLE_RATE)]
         loud = sound[np.abs(sound) > 0.05 * np.abs(sound).max()]
         sound = sound * (LEVEL / np.sqrt(np.mean(loud**2)))
         pcm = as_int16(sound.clip(-0.99, 0.99))
@@ -48,27 +50,20 @@ def read_recordings(index: Path) -> Bank:
     return bank
 
 
-def asked_facts(index: Path) -> dict[str, str]:
-    """By text, the fact that is asked for in words which the domain doesn't list."""
-    items = json.loads(index.read_text())
-    return {item["text"]: item["fact"] for item in items if "fact" in item}
-
-
-def human_scripts(
-    bank: Bank, voices: list[str], count: int, seed: int, facts: dict[str, str]
-) -> list[Script]:
-    """Each conversation has one person's recordings; ``facts``: of ``asked_facts``."""
+def human_scripts(bank: Bank, voices: list[str], count: int, seed: int) -> list[Script]:
+    """Each conversation has the recordings of one voice of the index."""
     rng = random.Random(seed)
     domain = load_domain()
-    people = sorted({entry.voice for entry in bank.entries})
-    scripts = []
-    for number in range(count):
-        person = people[number % len(people)]
+    writers: list[tuple[Writer, list[int]]] = []
+    for person in sorted({entry.voice for entry in bank.entries}):
         own = [n for n, e in enumerate(bank.entries) if e.voice == person]
         entries = [bank.entries[n] for n in own]
-        writer = Writer(domain, entries, "people", rng, HUMAN_TURNS, HUMAN_SECONDS)
-        for text, fact in facts.items():
-            writer.intents[text] = (domain.facts[fact], "unheard")
+        listens = any(entry.text in domain.backchannels for entry in entries)
+        turns = WHOLE_TURNS if listens else LONG_TURNS
+        writers.append((Writer(domain, entries, person, rng, turns), own))
+    scripts = []
+    for number in range(count):
+        writer, own = writers[number % len(writers)]
         script = writer.draw(voices[number % len(voices)])
         for placement in script.placements:
             placement.entry = own[placement.entry]

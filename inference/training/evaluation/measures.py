@@ -21,6 +21,7 @@ EARLY = 0.1  # before the question's end an answer may begin, seconds
 STOP_WITHIN = 0.5
 INSIDE = 0.1  # of a pause's edges that don't count, seconds
 BRIEF_SECONDS, BRIEF_WORDS = 1.0, 3  # less than both is no turn (rule R)
+BACKCHANNEL_WORDS = 2  # and less than BRIEF_SECONDS
 
 
 @dataclass
@@ -83,6 +84,8 @@ def measure(heard: Heard, table: Table) -> None:
         _answer(heard, question, table)
         if question.kind == "pause" and question.gap[1]:
             _pause(heard, question, table)
+        elif question.kind == "opening":
+            _opening(heard, question, table)
         elif question.kind == "backchannel":
             _backchannel(heard, question, table)
         elif question.kind == "interruption":
@@ -143,6 +146,16 @@ def _pause(heard: Heard, question: Question, table: Table) -> None:
     table.add("pause of 1 s: speech in it", _sounds(heard.agent, begin, end))
     inside = heard.said(question.gap[0], question.gap[1])
     table.add("pause of 1 s: takes the turn (rule R)", takes_turn(inside))
+
+
+def _opening(heard: Heard, question: Question, table: Table) -> None:
+    """The user has promised a question: does the agent wait, and say "mm-hm"?"""
+    begin, end = question.gap[0] - EARLY, question.gap[1]
+    words = heard.said(begin, end)
+    brief = [b - a < BRIEF_SECONDS for a, b in heard.agent if begin <= a < end]
+    short = len(words) <= BACKCHANNEL_WORDS
+    table.add("opening: takes the turn (rule R)", takes_turn(words))
+    table.add("opening: gives a backchannel", bool(brief) and all(brief) and short)
 
 
 def _speaking_at(agent: Segments, time: float) -> tuple[float, float] | None:

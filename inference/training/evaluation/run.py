@@ -32,11 +32,7 @@ from inference.training.evaluation.formats import (
     round_cache,
     with_weights,
 )
-from inference.training.evaluation.human import (
-    asked_facts,
-    human_scripts,
-    read_recordings,
-)
+from inference.training.evaluation.human import human_scripts, read_recordings
 from inference.training.evaluation.judges import Judges
 from inference.training.evaluation.listening import (
     keep,
@@ -48,9 +44,12 @@ from inference.training.evaluation.measures import Heard, Table, measure
 from inference.training.evaluation.recall import recall
 from inference.training.evaluation.report import Figures, figures_of, markdown
 from inference.training.evaluation.scripts import (
-    HUMAN_SECONDS,
+    OPENING_SECONDS,
+    OPENING_TURNS,
     SECONDS,
+    TURNS,
     Script,
+    Turns,
     Writer,
 )
 from inference.training.evaluation.talks import Talk, talk_all, user_sound
@@ -68,8 +67,9 @@ class EvaluateConfig:
     archives: str = ""  # with utterances of the side "test"
     shards: str = ""
     people: str = ""  # index of human recordings
-    parts: str = "talks,people,codec,recall,formats"
+    parts: str = "talks,openings,people,codec,recall,formats"
     conversations: int = 200
+    opening_conversations: int = 40
     people_conversations: int = 24
     recall_conversations: int = 24
     format_conversations: int = 12
@@ -132,15 +132,23 @@ class Evaluation:
             keep_examples(talks, self.out)
         return listen(self.model, talks, self.panel)
 
+    def openings(self) -> dict[str, Figures]:
+        """Does the agent wait for a question that is promised, and say "mm-hm"?"""
+        count, voices = self.config.opening_conversations, list(self.voices)
+        config = replace(self.config, conversations=count)
+        scripts = write_scripts(self.bank, voices, config, OPENING_TURNS)
+        talks = self._talk(self.bank, scripts, OPENING_SECONDS, self.model)
+        panel = replace(self.panel, quality_every=0)
+        return figures_by_group(listen(self.model, talks, panel))
+
     def people(self) -> dict[str, Figures]:
         """With recordings of real people."""
-        index = Path(self.config.people)
-        bank, facts = read_recordings(index), asked_facts(index)
+        bank = read_recordings(Path(self.config.people))
         count, seed = self.config.people_conversations, self.config.seed
-        scripts = human_scripts(bank, list(self.voices), count, seed, facts)
-        talks = self._talk(bank, scripts, HUMAN_SECONDS, self.model)
+        scripts = human_scripts(bank, list(self.voices), count, seed)
+        talks = self._talk(bank, scripts, SECONDS, self.model)
         heards = listen(self.model, talks, self.panel, self.out / "people.jsonl")
-        return {"people": figures_by_group(heards)["all"]}
+        return figures_by_group(heards)
 
     def codec(self) -> dict[str, Figures]:
         """Words, quality and speaker before and after the codec."""
@@ -213,6 +221,7 @@ def evaluate(config: EvaluateConfig) -> None:
     evaluation = Evaluation(config)
     parts: dict[str, Callable[[], dict[str, Figures]]] = {
         "talks": evaluation.talks,
+        "openings": evaluation.openings,
         "people": evaluation.people,
         "codec": evaluation.codec,
         "recall": evaluation.recall,
@@ -251,7 +260,7 @@ def group_of(voice: str) -> str:
 
 
 def write_scripts(
-    bank: Bank, voices: list[str], config: EvaluateConfig
+    bank: Bank, voices: list[str], config: EvaluateConfig, turns: Turns = TURNS
 ) -> list[Script]:
     """Each conversation has one user and an agent's voice of its own, drawn apart."""
     rng = random.Random(config.seed)
@@ -267,7 +276,8 @@ def write_scripts(
     for user in users:
         numbers = by_voice[user]
         entries = [bank.entries[n] for n in numbers]
-        writers[user] = Writer(load_domain(), entries, group_of(user), rng), numbers
+        writer = Writer(load_domain(), entries, group_of(user), rng, turns)
+        writers[user] = writer, numbers
     scripts = []
     for count in range(config.conversations):
         pool = pools[count % len(pools)]

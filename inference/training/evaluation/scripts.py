@@ -16,10 +16,12 @@ from inference.training.dialogues import Placement
 from inference.training.domain import Domain, Intent
 from inference.training.personas import Persona, draw_persona
 
+Turns = Sequence[tuple[str, float]]  # kind of each and where it begins, seconds
+
 PAUSE = 1.0  # seconds inside a question
 REACTION = 1.0  # from a question's end to the user's "mm-hm" or interruption
 LONG_ANSWER = 7  # words, so that it still goes on when the user is heard
-# Kind of each turn and where it begins, seconds; the greeting is over by the first.
+# The greeting is over by the first.
 TURNS = (
     ("plain", 5.0),
     ("plain", 11.0),
@@ -29,8 +31,13 @@ TURNS = (
 )
 SECONDS = 42.0
 # With recordings that are longer than a question.
-HUMAN_TURNS = (("plain", 5.0), ("plain", 15.0), ("plain", 25.0))
-HUMAN_SECONDS = 35.0
+LONG_TURNS = (("plain", 5.0), ("plain", 15.0), ("plain", 25.0))
+# Of recordings without the times of words none can be parted by a pause.
+WHOLE_TURNS = tuple(("plain" if kind == "pause" else kind, at) for kind, at in TURNS)
+# Something that promises a question, time for an "mm-hm", the question.
+OPENING_TURNS = (("opening", 5.0), ("opening", 13.5), ("opening", 22.0))
+OPENING_PAUSE = 1.5
+OPENING_SECONDS = 30.5
 
 
 @dataclass
@@ -47,7 +54,7 @@ class Question:
     begin: float
     end: float
     until: float  # what the agent says before that is the answer
-    gap: tuple[float, float] = (0.0, 0.0)  # the pause inside it
+    gap: tuple[float, float] = (0.0, 0.0)  # the pause inside it or before it
     extra: tuple[float, float] = (0.0, 0.0)  # the backchannel, or what interrupts
 
 
@@ -69,14 +76,13 @@ class Writer:
         entries: list[Entry],
         group: str,
         rng: random.Random,
-        turns: Sequence[tuple[str, float]] = TURNS,
-        seconds: float = SECONDS,
+        turns: Turns = TURNS,
     ) -> None:
         self.domain, self.entries, self.group, self.rng = domain, entries, group, rng
-        self.turns, self.seconds = turns, seconds
+        self.turns = turns
         self.intents: dict[str, tuple[Intent, str]] = {}
         for intent in [*domain.intents, domain.unknown]:
-            for text in intent.ask:
+            for text in (*intent.ask, *intent.more):
                 held = text == intent.held_out
                 self.intents[text] = (intent, "unheard" if held else "trained")
         self.said: dict[str, list[int]] = defaultdict(list)
@@ -86,23 +92,34 @@ class Writer:
         other = {*domain.backchannels, *domain.pauses, *domain.interrupts}
         self.asked = [n for n, e in enumerate(entries) if e.text not in other]
         self.short = [n for t in domain.backchannels for n in self.said.get(t, [])]
-        if not self.asked or (turns is TURNS and not self.short):
-            raise SystemExit(f"{group}: the bank holds no questions or backchannels")
+        self.openings = [n for t in domain.pauses for n in self.said.get(t, [])]
+        needed = {"backchannel": self.short, "opening": self.openings}
+        for kind, found in needed.items():
+            if not self.asked or (not found and kind in dict(turns)):
+                raise SystemExit(f"{group}: the bank holds no questions or {kind}s")
 
     def draw(self, voice: str) -> Script:
         rng = self.rng
         name = rng.choice(self.domain.facts["name"].values)[0]
         self.script = Script(self.group, draw_persona(self.domain, rng, name), voice)
-        ends = [begin for _, begin in self.turns[1:]] + [self.seconds]
+        ends = [begin for _, begin in self.turns[1:]] + [SECONDS]
         for (kind, begin), until in zip(self.turns, ends, strict=True):
             self._ask(kind, begin, until)
         return self.script
 
     def _ask(self, kind: str, begin: float, until: float) -> None:
         rng = self.rng
+        gap = (0.0, 0.0)
+        if kind == "opening":
+            opening = rng.choice(self.openings)
+            seconds = self.entries[opening].seconds
+            self._place(opening, begin, 0, seconds)
+            gap = (begin + seconds, begin + seconds + OPENING_PAUSE)
+            begin = gap[1]
         number = self._choice(kind in ("backchannel", "interruption"))
         entry = self.entries[number]
         question = self._question(kind, entry, begin, begin + entry.seconds, until)
+        question.gap = gap
         self.script.questions.append(question)
         if kind == "pause" and len(entry.words) >= 4:
             cut = len(entry.words) // 2

@@ -20,15 +20,16 @@ from inference.training.evaluation.formats import (
     rounded,
     with_weights,
 )
-from inference.training.evaluation.human import (
-    asked_facts,
-    human_scripts,
-    read_recordings,
-)
+from inference.training.evaluation.human import human_scripts, read_recordings
 from inference.training.evaluation.judges import Word
 from inference.training.evaluation.measures import Heard, Table, measure, takes_turn
 from inference.training.evaluation.report import figures_of, markdown
-from inference.training.evaluation.scripts import PAUSE, TURNS, Writer
+from inference.training.evaluation.scripts import (
+    OPENING_TURNS,
+    PAUSE,
+    TURNS,
+    Writer,
+)
 from inference.training.evaluation.words import errors, plain
 from inference.training.utterances import further_texts, held_out_texts, user_texts
 
@@ -123,6 +124,28 @@ def test_an_agent_that_talks_on_gets_others(script):
     assert found["words: errors against its own text"] > 0.9
 
 
+def test_a_promised_question_is_waited_for_with_a_backchannel(domain):
+    texts = [*user_texts(domain), *held_out_texts(domain)]
+    entries = [Entry(text, "somebody", "test", 7200, [], []) for text in texts]
+    writer = Writer(domain, entries, "made", random.Random(3), OPENING_TURNS)
+    script = writer.draw("NATF0")
+    assert [q.kind for q in script.questions] == ["opening"] * 3
+    first, _, third = script.questions
+    assert first.begin == first.gap[1] > first.gap[0] + 1
+    heard = perfect(script)
+    heard.agent.append((first.gap[0] + 0.3, first.gap[0] + 0.7))
+    heard.words += spoken("Mm-hm.", first.gap[0] + 0.3)
+    heard.agent.append((third.gap[0] + 0.3, third.gap[0] + 1.4))
+    heard.words += spoken("I am sorry, I don't know.", third.gap[0] + 0.3)
+    heard.words.sort(key=lambda word: word.begin)
+    heard.agent.sort()
+    table = Table()
+    measure(heard, table)
+    assert table.values["opening: gives a backchannel"] == [1, 0, 0]
+    assert table.values["opening: takes the turn (rule R)"] == [0, 0, 1]
+    assert table.values["right: opening turn"] == [1, 1, 1]
+
+
 def test_the_table_names_every_n(script):
     table = Table()
     measure(perfect(script), table)
@@ -138,16 +161,19 @@ def test_more_wordings_are_none_of_the_held_out_ones(domain):
 
 
 def test_a_part_of_a_recording_can_ask_for_the_name(tmp_path):
-    part = {"file": str(RECORDING), "begin": 1.0, "end": 2.5, "voice": "somebody"}
+    many = tmp_path / "many"
+    many.write_bytes(b"others" + RECORDING.read_bytes() + RECORDING.read_bytes())
+    part = {"file": str(many), "part": [6, RECORDING.stat().st_size]}
+    part |= {"begin": 1.0, "end": 2.5, "voice": "somebody"}
     index = tmp_path / "people.json"
-    asking = part | {"text": "Please say your name.", "fact": "name"}
+    asking = part | {"text": "Please say your name."}
     missing = part | {"text": "Hello.", "file": str(tmp_path / "missing.wav")}
     index.write_text(json.dumps([asking, missing]))
     bank = read_recordings(index)
     assert [entry.samples for entry in bank.entries] == [36_000]
     whole = read_sound(RECORDING)[24_000:60_000]
     assert np.corrcoef(whole, bank.pcm)[0, 1] > 0.999
-    [script] = human_scripts(bank, ["NATF0"], 1, 1, asked_facts(index))
+    [script] = human_scripts(bank, ["NATF0"], 1, 1)
     name = script.persona.facts["name"]
     assert all(question.expected == [name] for question in script.questions)
 

@@ -156,6 +156,25 @@ def test_some_agents_speak_on_and_learn_that_they_should_not(domain, bank):
     assert LATE / 2 < late / stopped < LATE * 1.2
 
 
+def test_who_promises_a_question_hears_now_and_then_that_somebody_listens(domain, bank):
+    planner = Planner(domain, Index(bank.entries), encode, 9)
+    promises = {*domain.pauses, *domain.openings}
+    heard, promised = 0, 0
+    for _ in range(200):
+        made = planner.draw(400)
+        told = [(p, bank.entries[p.entry].text) for p in made.placements]
+        promised += sum(p.user and text in promises for p, text in told)
+        for own, text in told:
+            if own.user or text not in domain.agent_backchannels:
+                continue
+            heard += 1
+            before = [p for p, _ in told if p.user and p.at < own.at]
+            last = max(before, key=lambda p: p.at)
+            assert bank.entries[last.entry].text in promises
+            assert 0.2 < own.at - (last.at + last.end - last.begin) < 0.6
+    assert 0.3 < heard / promised < 0.6
+
+
 def test_who_will_be_cut_off_does_not_know_it_from_its_text():
     """Its text is that of a whole answer, up to the frame in which it falls silent."""
     pieces = [[10, 11, 12], [20], [30, 31]]
