@@ -14,6 +14,8 @@ ORDINALS = {
     **{"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth"},
     **{"5th": "fifth", "6th": "sixth", "10th": "tenth"},
 }
+# No two people write these alike; Whisper's own normaliser leaves such sounds out, too.
+FILLERS = {*"hm hmm mhm mhmm mm mmm mmhm mmhmm uh huh um".split()}
 SAME = {
     **{"mr": "mister", "mrs": "missus", "ms": "missus", "dr": "doctor", "st": "street"},
     **{"ok": "okay", "wi fi": "wifi", "favourite": "favorite", "colour": "color"},
@@ -32,7 +34,7 @@ def spelled(number: int) -> str:
 
 
 def plain(text: str) -> str:
-    """Lower case, digits and signs as words, no punctuation."""
+    """Lower case, digits and signs as words, no punctuation, no "mm-hm"."""
     text = text.lower().replace("wi-fi", "wifi").replace("’", "'")
     for short, long in ORDINALS.items():
         text = re.sub(rf"\b{short}\b", long, text)
@@ -40,7 +42,8 @@ def plain(text: str) -> str:
     text = re.sub(r"\$(\d+)", r"\1 dollars", text).replace("%", " percent")
     text = re.sub(r"\d{1,3}", lambda m: f" {spelled(int(m[0]))} ", text)
     text = " ".join(re.sub(r"[^a-z ]", " ", text.replace("'", "")).split())
-    return " ".join(SAME.get(word, word) for word in text.split())
+    words = (word for word in text.split() if word not in FILLERS)
+    return " ".join(SAME.get(word, word) for word in words)
 
 
 def errors(wanted: str, heard: str) -> tuple[int, int]:

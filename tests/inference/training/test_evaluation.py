@@ -86,6 +86,7 @@ def test_numbers_are_spelled_as_they_are_said():
         plain("15% off, on the 2nd floor") == "fifteen percent off on the second floor"
     )
     assert errors("We are open from nine to five.", "We're open from 9 to 5") == (2, 7)
+    assert errors("Mm-hm. My name is Anna.", "Mhmm, my name is Anna.") == (0, 4)
 
 
 def test_a_short_word_takes_no_turn():
