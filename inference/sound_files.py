@@ -35,7 +35,7 @@ def read_sound(path: Path, part: tuple[int, int] | None = None) -> Sound:
     number of bytes of a sound file that lies within ``path``."""
     try:
         source = str(path) if part is None else BytesIO(_part_of(path, *part))
-        with av.open(source, metadata_errors="replace") as container:
+        with av.open(source, "r", metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise SoundFileError(f"{path} has no sound track")
             stream = container.streams.audio[0]

@@ -15,7 +15,9 @@ ORDINALS = {
     **{"5th": "fifth", "6th": "sixth", "10th": "tenth"},
 }
 # No two people write these alike; Whisper's own normaliser leaves such sounds out, too.
-FILLERS = {*"hm hmm mhm mhmm mm mmm mmhm mmhmm uh huh um".split()}
+FILLERS = {
+    *("hm", "hmm", "mhm", "mhmm", "mm", "mmm", "mmhm", "mmhmm", "uh", "huh", "um"),
+}
 SAME = {
     **{"mr": "mister", "mrs": "missus", "ms": "missus", "dr": "doctor", "st": "street"},
     **{"ok": "okay", "wi fi": "wifi", "favourite": "favorite", "colour": "color"},
