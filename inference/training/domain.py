@@ -68,7 +68,7 @@ class Domain:
     plain_greetings: tuple[str, ...]
     backchannels: tuple[str, ...]  # the user's
     pauses: tuple[str, ...]
-    openings: tuple[str, ...]  # more of the same, for training only
+    more_pauses: tuple[str, ...]  # for training only
     interrupts: tuple[str, ...]
     agent_backchannels: tuple[str, ...]
     go_ahead: tuple[str, ...]
@@ -99,7 +99,7 @@ def load_domain() -> Domain:
         plain_greetings=tuple(tables["greetings"]["plain"]),
         backchannels=tuple(user["backchannels"]),
         pauses=tuple(user["pauses"]),
-        openings=tuple(more["openings"]),
+        more_pauses=tuple(more["pauses"]),
         interrupts=tuple(user["interrupts"]),
         agent_backchannels=tuple(agent["backchannels"]),
         go_ahead=tuple(agent["go_ahead"]),

@@ -225,7 +225,7 @@ class Planner:
     def _opening(self, now: float) -> float:
         """The user promises a question; returns when it begins."""
         rng = self.rng
-        texts = self.domain.pauses if rng.random() < 0.5 else self.domain.openings
+        texts = self.domain.pauses if rng.random() < 0.5 else self.domain.more_pauses
         end = self._word(texts, now)
         encouragement = self._known(self.domain.agent_backchannels)
         free = now < end and self.silent_from < end

@@ -39,7 +39,7 @@ def further_texts(domain: Domain) -> list[str]:
     them."""
     intents = [*domain.intents, domain.unknown]
     known = {*user_texts(domain), *held_out_texts(domain)}
-    more = [*domain.openings, *(text for intent in intents for text in intent.more)]
+    more = [*domain.more_pauses, *(text for intent in intents for text in intent.more)]
     texts = [text for text in more if text not in known]
     return list(dict.fromkeys(texts))
 

@@ -22,6 +22,7 @@ from inference.training.evaluation.scripts import (
     WHOLE_TURNS,
     Script,
     Writer,
+    numbers_by_voice,
 )
 
 LONGEST = 7.0  # seconds; longer recordings are cut
@@ -54,18 +55,12 @@ def human_scripts(bank: Bank, voices: list[str], count: int, seed: int) -> list[
     """Each conversation has the recordings of one voice of the index."""
     rng = random.Random(seed)
     domain = load_domain()
-    writers: list[tuple[Writer, list[int]]] = []
-    for person in sorted({entry.voice for entry in bank.entries}):
-        own = [n for n, e in enumerate(bank.entries) if e.voice == person]
-        entries = [bank.entries[n] for n in own]
-        listens = any(entry.text in domain.backchannels for entry in entries)
+    writers = []
+    for person, own in numbers_by_voice(bank.entries).items():
+        listens = any(bank.entries[n].text in domain.backchannels for n in own)
         turns = WHOLE_TURNS if listens else LONG_TURNS
-        writers.append((Writer(domain, entries, person, rng, turns), own))
-    scripts = []
-    for number in range(count):
-        writer, own = writers[number % len(writers)]
-        script = writer.draw(voices[number % len(voices)])
-        for placement in script.placements:
-            placement.entry = own[placement.entry]
-        scripts.append(script)
-    return scripts
+        writers.append(Writer(domain, bank.entries, person, rng, turns, own))
+    return [
+        writers[number % len(writers)].draw(voices[number % len(voices)])
+        for number in range(count)
+    ]

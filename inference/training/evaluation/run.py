@@ -51,6 +51,7 @@ from inference.training.evaluation.scripts import (
     Script,
     Turns,
     Writer,
+    numbers_by_voice,
 )
 from inference.training.evaluation.talks import Talk, talk_all, user_sound
 from inference.training.files import load_folders
@@ -264,26 +265,18 @@ def write_scripts(
 ) -> list[Script]:
     """Each conversation has one user and an agent's voice of its own, drawn apart."""
     rng = random.Random(config.seed)
-    by_voice: dict[str, list[int]] = defaultdict(list)
-    for number, entry in enumerate(bank.entries):
-        by_voice[entry.voice].append(number)
-    users = sorted(by_voice)
+    users = numbers_by_voice(bank.entries)
     # As many conversations with Kokoro's voices as with all others together.
     natural = [u for u in users if group_of(u) == "Kokoro"]
     others = [u for u in users if u not in natural]
     pools = [pool for pool in (natural, others) if pool]
-    writers: dict[str, tuple[Writer, list[int]]] = {}
-    for user in users:
-        numbers = by_voice[user]
-        entries = [bank.entries[n] for n in numbers]
-        writer = Writer(load_domain(), entries, group_of(user), rng, turns)
-        writers[user] = writer, numbers
+    writers = {
+        user: Writer(load_domain(), bank.entries, group_of(user), rng, turns, own)
+        for user, own in users.items()
+    }
     scripts = []
     for count in range(config.conversations):
         pool = pools[count % len(pools)]
-        writer, numbers = writers[pool[count // len(pools) % len(pool)]]
-        script = writer.draw(rng.choice(voices))
-        for placement in script.placements:
-            placement.entry = numbers[placement.entry]
-        scripts.append(script)
+        writer = writers[pool[count // len(pools) % len(pool)]]
+        scripts.append(writer.draw(rng.choice(voices)))
     return scripts

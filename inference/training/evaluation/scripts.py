@@ -67,19 +67,30 @@ class Script:
     placements: list[Placement] = field(default_factory=list)
 
 
+def numbers_by_voice(entries: list[Entry]) -> dict[str, list[int]]:
+    """Of each voice, in order of their names, which entries are its own."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for number, entry in enumerate(entries):
+        numbers[entry.voice].append(number)
+    return dict(sorted(numbers.items()))
+
+
 class Writer:
-    """Draws scripts whose user's utterances are in a bank."""
+    """Draws scripts whose user's utterances are in a bank: those of ``numbers``, or
+    all."""
 
     def __init__(
         self,
         domain: Domain,
-        entries: list[Entry],
+        bank: list[Entry],
         group: str,
         rng: random.Random,
         turns: Turns = TURNS,
+        numbers: Sequence[int] | None = None,
     ) -> None:
-        self.domain, self.entries, self.group, self.rng = domain, entries, group, rng
-        self.turns = turns
+        self.domain, self.group, self.rng, self.turns = domain, group, rng, turns
+        self.numbers = range(len(bank)) if numbers is None else numbers
+        self.entries = entries = [bank[number] for number in self.numbers]
         self.intents: dict[str, tuple[Intent, str]] = {}
         for intent in [*domain.intents, domain.unknown]:
             for text in (*intent.ask, *intent.more):
@@ -91,12 +102,15 @@ class Writer:
         # Of anything else the model should say that it doesn't know.
         other = {*domain.backchannels, *domain.pauses, *domain.interrupts}
         self.asked = [n for n, e in enumerate(entries) if e.text not in other]
-        self.short = [n for t in domain.backchannels for n in self.said.get(t, [])]
-        self.openings = [n for t in domain.pauses for n in self.said.get(t, [])]
+        self.short = self._saying(domain.backchannels)
+        self.openings = self._saying(domain.pauses)
         needed = {"backchannel": self.short, "opening": self.openings}
         for kind, found in needed.items():
             if not self.asked or (not found and kind in dict(turns)):
                 raise SystemExit(f"{group}: the bank holds no questions or {kind}s")
+
+    def _saying(self, texts: Sequence[str]) -> list[int]:
+        return [number for text in texts for number in self.said.get(text, [])]
 
     def draw(self, voice: str) -> Script:
         rng = self.rng
@@ -184,7 +198,8 @@ class Writer:
         )
 
     def _place(self, number: int, at: float, begin: float, end: float) -> None:
-        self.script.placements.append(Placement(number, True, at, begin, end, 0.01))
+        own = self.numbers[number]
+        self.script.placements.append(Placement(own, True, at, begin, end, 0.01))
 
 
 def right_answers(

@@ -158,7 +158,7 @@ def test_some_agents_speak_on_and_learn_that_they_should_not(domain, bank):
 
 def test_who_promises_a_question_hears_now_and_then_that_somebody_listens(domain, bank):
     planner = Planner(domain, Index(bank.entries), encode, 9)
-    promises = {*domain.pauses, *domain.openings}
+    promises = {*domain.pauses, *domain.more_pauses}
     heard, promised = 0, 0
     for _ in range(200):
         made = planner.draw(400)
