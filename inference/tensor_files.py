@@ -1,6 +1,7 @@
 """Safetensors files: what is in one, and its tensors one at a time.
 
-Owns the check of names, shapes and types. Knows no models.
+Owns the check of names, shapes and types, and what stands for a matrix in 8 bits: an
+I8 tensor ``w`` and an F32 one ``w_scale`` [rows]. Knows no models.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from inference.errors import PersonaplexError
 
 STORED_TYPES = ("BF16", "F16", "F32")
+EIGHT_BIT, SCALE = "I8", "_scale"
 SHOWN = 20  # problems of one file; a wrong file has hundreds
 Shape = tuple[int, ...]
 
@@ -38,10 +41,13 @@ class TensorFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._opened() as file:
-            self.tensors = {name: _stored(file, name) for name in file.keys()}  # noqa: SIM118
+            every = {name: _stored(file, name) for name in file.keys()}  # noqa: SIM118
+        of_others = {name + SCALE for name in every if every[name].kind == EIGHT_BIT}
+        self.tensors = {n: every[n] for n in every if n not in of_others}
+        self._scales = {n: every[n] for n in every if n in of_others}
 
     def check(self, expected: Mapping[str, Shape]) -> None:
-        """Exactly these names and shapes, in a type that we can convert."""
+        """Exactly these names and shapes, in a type that ``read`` can convert."""
         problems = [f"missing {name}" for name in expected if name not in self.tensors]
         problems += [
             f"extra {name:.100}" for name in sorted(set(self.tensors) - set(expected))
@@ -52,7 +58,12 @@ class TensorFile:
                 problems.append(
                     f"{name} is {list(found.shape)}, not {list(expected[name])}"
                 )
-            if found.kind not in STORED_TYPES:
+            if found.kind == EIGHT_BIT:
+                scale = Stored(found.shape[:1], "F32")
+                if self._scales.get(name + SCALE) != scale:
+                    wanted = f"{scale.kind} {list(scale.shape)}"
+                    problems.append(f"{name} is I8 without {name}{SCALE}, {wanted}")
+            elif found.kind not in STORED_TYPES:
                 known = ", ".join(STORED_TYPES)
                 problems.append(f"{name} is {found.kind}, not one of {known}")
         if problems:
@@ -61,10 +72,20 @@ class TensorFile:
             raise CheckpointError(f"{self.path}: " + "; ".join(shown))
 
     def read(self, name: str, rows: int | None = None) -> Tensor:
-        """The first ``rows`` of a tensor, on the host. Opened anew each time: a file
+        """The first ``rows`` of a tensor, on the host; bf16 of one in 8 bits, so that
+        every number format begins at the same values. Opened anew each time: a file
         that stays open keeps every page that was read in our memory, 16 GB at last."""
         with self._opened() as file:
-            return file.get_slice(name)[:rows] if rows else file.get_tensor(name)
+            tensor: Tensor = (
+                file.get_slice(name)[:rows] if rows else file.get_tensor(name)
+            )
+            if tensor.dtype == torch.int8:
+                tensor = widened(tensor, file.get_tensor(name + SCALE)[:rows])
+            return tensor
+
+    def all(self) -> dict[str, Tensor]:
+        """Whole, by name; for small files."""
+        return {name: self.read(name) for name in self.tensors}
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -78,3 +99,19 @@ class TensorFile:
 def _stored(file: Any, name: str) -> Stored:
     header = file.get_slice(name)
     return Stored(tuple(header.get_shape()), str(header.get_dtype()))
+
+
+def narrowed(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """int8 [rows, ...] and their scale, fp32 [rows]: the nearest to ``matrix``."""
+    wide = matrix.float()
+    scale = wide.abs().flatten(1).amax(dim=1).clamp_(min=1e-12) / 127
+    return (wide / _beside(scale, wide)).round_().to(torch.int8), scale
+
+
+def widened(matrix: Tensor, scale: Tensor) -> Tensor:
+    """bf16, what ``narrowed`` made."""
+    return (matrix.float() * _beside(scale, matrix)).to(torch.bfloat16)
+
+
+def _beside(scale: Tensor, matrix: Tensor) -> Tensor:
+    return scale.view(-1, *(1,) * (matrix.dim() - 1))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from inference.tensor_files import SCALE, TensorFile, narrowed
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class ExportConfig:
     mean_with: str = ""
     lm_share: float = 0.5  # of these in the mean
     codec_share: float = 0.5
+    # Matrices to store in 8 bits, by a pattern of their names.
+    eight_bit: str = ""
 
 
 def mean(
@@ -33,6 +38,17 @@ def mean(
         name: torch.lerp(other[name].float(), value.float(), share).to(value.dtype)
         for name, value in own.items()
     }
+
+
+def in_eight_bits(tensors: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
+    """The same, those of these names each as ``inference.tensor_files`` reads it."""
+    stored = {}
+    for name, tensor in tensors.items():
+        if fnmatch.fnmatchcase(name, pattern):
+            stored[name], stored[name + SCALE] = narrowed(tensor)
+        else:
+            stored[name] = tensor
+    return stored
 
 
 def export(config: ExportConfig) -> None:
@@ -56,9 +72,9 @@ def export(config: ExportConfig) -> None:
         codec.update(decoder)
     if config.mean_with:
         folder = Path(config.mean_with)
-        lm = mean(lm, load_file(str(folder / TINY.weights)), config.lm_share)
-        codec = mean(codec, load_file(str(folder / TINY.codec)), config.codec_share)
-    save_file(lm, str(out / TINY.weights))
+        lm = mean(lm, TensorFile(folder / TINY.weights).all(), config.lm_share)
+        codec = mean(codec, TensorFile(folder / TINY.codec).all(), config.codec_share)
+    save_file(in_eight_bits(lm, config.eight_bit), str(out / TINY.weights))
     save_file(codec, str(out / TINY.codec))
     for name in (TINY.weights, TINY.codec):
         (out / name).chmod(0o644)  # safetensors makes them readable for one only

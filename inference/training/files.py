@@ -71,11 +71,10 @@ def save_lm(model: LanguageModel, folder: Path, shards: int = 3) -> None:
 @torch.no_grad()
 def load_lm(model: LanguageModel, files: list[Path]) -> None:
     """What ``save_lm`` wrote, whatever the number of files."""
-    from safetensors.torch import load_file
-
     from inference.network.stored import stored_tensors
+    from inference.tensor_files import TensorFile
 
-    stored = {name: t for file in files for name, t in load_file(str(file)).items()}
+    stored = {name: t for path in files for name, t in TensorFile(path).all().items()}
     for tensor in stored_tensors(model):
         assert tensor.target is not None
         tensor.target.copy_(stored[tensor.name].reshape(tensor.target.shape))

@@ -72,7 +72,7 @@ async def test_a_killed_worker_is_replaced_from_the_log(
     assert (note["kind"], note["frame"]) == ("moved", 23)
     assert note["detail"] == "worker_lost, rebuilt"
     assert 0 < note["ms"] < 30_000
-    assert not other.sessions
+    await other.until_free()
 
 
 async def test_the_sound_of_a_rebuild_is_the_very_sound_that_was_heard(
@@ -198,7 +198,7 @@ async def test_a_draining_worker_that_dies_meanwhile_is_a_lost_one(
     await browser.converse(5, first=5)
     assert memory(other) == list(range(10))
     await browser.leave()
-    await until(lambda: not other.sessions)
+    await other.until_free()
 
 
 async def test_nothing_is_left_of_a_move_that_the_user_did_not_wait_for(

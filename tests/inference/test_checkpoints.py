@@ -15,6 +15,7 @@ from inference.checkpoints import (
 )
 from inference.network.config import TINY
 from inference.network.mimi import Mimi
+from inference.tensor_files import SCALE, narrowed
 from tests.inference.toys import seeded, toy_config, toy_lm
 
 
@@ -83,6 +84,58 @@ def test_missing_extra_and_misshapen_tensors_are_all_named(folder):
         "linears.2.weight is [32, 31], not [32, 32]",
         "linears.4.weight is I64",
     )
+
+
+def in_eight_bits(tensors):
+    for name in ["depformer.layers.0.gating.3.linear_in.weight", "emb.2.weight"]:
+        tensors[name], tensors[name + SCALE] = narrowed(tensors[name])
+
+
+def test_matrices_in_8_bits_are_read_as_the_nearest_bf16(folder):
+    before = load_model(folder).lm
+    rewrite(folder / "model.safetensors", in_eight_bits)
+    after = load_model(folder).lm
+    read = {"depth.layers.0.linear_in": 3, "emb": 2}
+    for (name, was), now in zip(
+        before.named_parameters(), after.parameters(), strict=True
+    ):
+        differs = (was != now).view(len(was), -1).any(dim=1)
+        changed = differs.nonzero().flatten().tolist()
+        if name not in read:
+            assert not changed, name
+            continue
+        assert changed == [read[name]], name
+        was, now = was[read[name]], now[read[name]]
+        assert torch.equal(now, now.bfloat16().float())
+        # Half a step, and what bf16 rounds.
+        step = was.abs().amax(dim=1, keepdim=True) / 127
+        assert ((was - now).abs() <= 0.51 * step + was.abs() / 256).all()
+    for name, parameter in load_model(folder, dtype=torch.bfloat16).lm.named_parameters():
+        if name in read:
+            exact = after.get_parameter(name)[read[name]]
+            assert torch.equal(parameter[read[name]].float(), exact)
+
+
+@pytest.mark.parametrize(
+    "scale", [None, torch.ones(7), torch.ones(()), torch.ones(301).half()]
+)
+def test_8_bits_without_their_scale_are_refused(folder, scale):
+    def change(tensors):
+        tensors["emb.2.weight"] = narrowed(tensors["emb.2.weight"])[0]
+        if scale is not None:
+            tensors["emb.2.weight" + SCALE] = scale
+
+    rewrite(folder / "model.safetensors", change)
+    rows = toy_config().audio_cardinality + 1
+    refused(folder, f"emb.2.weight is I8 without emb.2.weight_scale, F32 [{rows}]")
+
+
+def test_a_scale_without_its_matrix_is_refused(folder):
+    def change(tensors):
+        tensors["emb.2.weight" + SCALE] = torch.ones(3)
+
+    rewrite(folder / "model.safetensors", change)
+    refused(folder, "others have quantised")
 
 
 def test_the_codec_is_checked_too(folder):

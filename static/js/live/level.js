@@ -1,6 +1,7 @@
 // How loud a side is now, 0 … 1, for the meters.
 
 const FLOOR_DB = -60;
+const FALL_MS = 130; // to a third
 
 /** Root mean square of samples on a scale where −60 dBFS is 0 and −6 dBFS is 1. */
 export function loudness(samples) {
@@ -18,12 +19,15 @@ export class Level {
     this.meter = meter;
     this.samples = new Float32Array(meter.fftSize);
     this.value = 0;
+    this.readAt = 0;
   }
 
-  read() {
+  read(at = performance.now()) {
     this.meter.getFloatTimeDomainData(this.samples);
     const now = loudness(this.samples);
-    this.value = now > this.value ? now : this.value * 0.88 + now * 0.12;
+    const kept = Math.exp((this.readAt - at) / FALL_MS);
+    this.value = now > this.value ? now : this.value * kept + now * (1 - kept);
+    this.readAt = at;
     return this.value;
   }
 }

@@ -21,6 +21,7 @@ import { WakeLock } from "./wake_lock.js";
 const REWIND_MS = 15_000; // after that the buttons work again, whatever the site did
 const NOT_REWOUND = new Set(["rewind_impossible", "nothing_said", "busy"]); // notices
 const ASKING_MS = 700; // longer than it takes to be told that there is no place yet
+const LEVELS_MS = 40; // each drawing costs, most where no GPU draws
 const PAUSED_MS = 500; // a pause of the sound that is worth a word
 
 const page = byId("talk").dataset;
@@ -43,6 +44,7 @@ let conversation = null;
 let progress = {};
 let applied = null; // the sampling of the last conversation, with its seed
 let factsTimer = null;
+let levelsTimer = null;
 let rewindTimer = null;
 
 async function begin(wanted = sampling.asked()) {
@@ -130,7 +132,7 @@ const listener = {
     wakeLock.hold();
     factsTimer = setInterval(tick, 250);
     tick();
-    requestAnimationFrame(showLevels);
+    levelsTimer = setInterval(showLevels, LEVELS_MS);
   },
   text(frame, piece) {
     view.text(frame, piece);
@@ -185,6 +187,7 @@ function called() {
 function over() {
   if (factsTimer) tick();
   clearInterval(factsTimer);
+  clearInterval(levelsTimer);
   clearTimeout(rewindTimer);
   clearTimeout(progress.pausedTimer);
   clearTimeout(progress.askingTimer);
@@ -209,11 +212,10 @@ function tellContext(seconds) {
 }
 
 function showLevels() {
-  if (!factsTimer || !conversation) return;
+  if (!conversation) return;
   const heard = !progress.muted || conversation.input?.samplePlaying;
   const user = heard ? (conversation.userLevel?.read() ?? 0) : 0;
   view.levels(user, conversation.agentLevel?.read() ?? 0);
-  requestAnimationFrame(showLevels);
 }
 
 function tick() {

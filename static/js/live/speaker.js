@@ -15,7 +15,7 @@ export class Speaker {
     });
     this.node.port.onmessage = ({ data }) => onReport(data);
     this.meter = context.createAnalyser();
-    this.meter.fftSize = 1024;
+    this.meter.fftSize = 2048; // all that sounds between two readings
     this.node.connect(this.meter);
     this.meter.connect(context.destination);
   }

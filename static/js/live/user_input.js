@@ -15,7 +15,7 @@ export class UserInput {
     });
     this.capture.port.onmessage = ({ data }) => onFrame(data.samples, data.end);
     this.meter = context.createAnalyser();
-    this.meter.fftSize = 1024;
+    this.meter.fftSize = 2048; // all that sounds between two readings
     this.silence = new ConstantSourceNode(context, { offset: 0 });
     this.door = context.createGain(); // closed while a sample plays
     for (const source of [this.silence, this.door]) {
