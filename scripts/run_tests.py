@@ -4,7 +4,8 @@ With arguments, only pytest runs, with them; ``--checks`` runs only ruff, mypy a
 look for missing migrations. Without any: these checks; then what asks most of a
 database or of Redis on this machine's own servers, where some answer (TEST_DATABASE_URL
 and TEST_REDIS_URL name others); last, everything on embedded ones, or on DATABASE_URL
-and REDIS_URL if these are set.
+and REDIS_URL if these are set. What only computes runs beside the others, which wait
+most of the time, and what drives a browser in real time runs after both.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import getpass
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
+from xml.etree import ElementTree
 
 import psycopg
 import redis
@@ -44,6 +48,15 @@ ON_OWN_SERVERS = [
     "tests/personas/test_voice_upload_consumer.py",
     "tests/personaplex_site",
 ]
+OWN = "this machine's own servers"
+COMPUTING = ["tests/inference", "-m", "computing"]
+IN_REAL_TIME = ["tests/e2e", "tests/js"]
+OTHERS = [
+    "tests",
+    *(f"--ignore={folder}" for folder in IN_REAL_TIME),
+    "-m",
+    "not computing",
+]
 
 
 def main() -> int:
@@ -57,17 +70,77 @@ def main() -> int:
         return run([*PYTEST, *sys.argv[1:]])
     if status := check():
         return status
-    own, status = own_servers(), 0
-    told = f"were not tested: {own}"
-    if isinstance(own, dict):
-        print("\nDatabase and Redis tests on this machine's own servers:", flush=True)
-        status = run([*PYTEST, "-m", "servers", *ON_OWN_SERVERS], own)
-        told = "FAILED, see above" if status else "were tested too, see above"
-    given = [n for n in ("DATABASE_URL", "REDIS_URL") if os.environ.get(n)]
-    where = f"the given {' and '.join(given)}" if given else "embedded servers"
-    print(f"\nRan {', '.join(CHECKS)}. The machine's own servers {told}.")
-    print(f"Now everything, on {where}:", flush=True)
-    return run(PYTEST) or status  # pytest's summary is the last that is said
+    with tempfile.TemporaryDirectory() as folder:
+        return test_everything(Path(folder))
+
+
+def test_everything(reports: Path) -> int:
+    begun = time.monotonic()
+    computing = reported(COMPUTING, reports / "computing.xml")
+    beside = Beside(computing, reports / "computing.txt")
+    try:
+        own, status = own_servers(), 0
+        told = f"were not tested: {own}"
+        if isinstance(own, dict):
+            print(f"\nDatabase and Redis tests on {OWN}:", flush=True)
+            status = run([*PYTEST, "-m", "servers", *ON_OWN_SERVERS], own)
+            told = "FAILED, see above" if status else "were tested too, see above"
+        given = [n for n in ("DATABASE_URL", "REDIS_URL") if os.environ.get(n)]
+        where = f"the given {' and '.join(given)}" if given else "embedded servers"
+        print(f"\nRan {', '.join(CHECKS)}. The machine's own servers {told}.")
+        print(f"Now everything else, on {where}:", flush=True)
+        status = run(reported(OTHERS, reports / "others.xml")) or status
+        status = beside.end() or status
+        print("\nWhat drives a browser, in real time:", flush=True)
+        real_time = reported(IN_REAL_TIME, reports / "in_real_time.xml")
+        status = run(real_time) or status
+    finally:
+        beside.stop()
+    aside = "" if isinstance(own, str) else f", but for {OWN}"
+    minutes = (time.monotonic() - begun) / 60
+    print(f"All of it{aside}: {totals(reports)} in {minutes:.1f} minutes")
+    return status
+
+
+class Beside:
+    """A command that runs while others do, and gives way to them; what it says goes
+    to a file, and is told at its end."""
+
+    def __init__(self, command: list[str], said: Path) -> None:
+        self._said = said
+        with said.open("wb") as output:
+            self._process = subprocess.Popen(
+                ["nice", sys.executable, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def end(self) -> int:
+        print("\nWhat only computes, run meanwhile, to its end:", flush=True)
+        status = self._process.wait()
+        print(self._said.read_text(errors="replace"), flush=True)
+        return status
+
+    def stop(self) -> None:
+        """Nothing, once it has ended."""
+        self._process.terminate()
+        self._process.wait()
+
+
+def reported(arguments: list[str], path: Path) -> list[str]:
+    return [*PYTEST, f"--junitxml={path}", *arguments]
+
+
+def totals(reports: Path) -> str:
+    counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    for report in reports.glob("*.xml"):
+        for suite in ElementTree.parse(report).iter("testsuite"):
+            for kind in counts:
+                counts[kind] += int(suite.get(kind, 0))
+    failed = counts["failures"] + counts["errors"]
+    passed = counts["tests"] - failed - counts["skipped"]
+    return f"{failed} failed, {passed} passed, {counts['skipped']} skipped"
 
 
 def check() -> int:

@@ -51,11 +51,15 @@ SITE_FOLDERS = ("personas", "conversations", "personaplex_site")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark what talks to PostgreSQL or Redis: scripts/test runs it on both kinds."""
+    """Mark what talks to PostgreSQL or Redis: scripts/test runs it on both kinds. And
+    what only computes, in however long: it may run beside the rest."""
     for item in items:
-        site = item.path.relative_to(item.config.rootpath).parts[1] in SITE_FOLDERS
+        folders = item.path.relative_to(item.config.rootpath).parts[1:-1]
+        site = folders[:1] and folders[0] in SITE_FOLDERS
         if site or {"db", "transactional_db"} & set(item.fixturenames):
             item.add_marker("servers")
+        elif folders[:1] == ("inference",) and folders[1:2] != ("worker",):
+            item.add_marker("computing")
 
 
 def pytest_runtest_setup(item):
