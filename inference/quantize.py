@@ -17,32 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from inference.checkpoints import CheckpointError
-from inference.kernels.packed import Fetch, PackedModel, pack_model
+from inference.kernels.packed import PackedModel, pack_model
 from inference.kernels.weights import FORMATS, Weight
 from inference.network.config import ConfigError, ModelConfig
 
 VERSION = "1"
 SEPARATOR = "::"  # between a matrix' name and "data" or "scale"
-
-
-def stored_weights(path: Path | str) -> Fetch:
-    """The tensors of a checkpoint file, one at a time."""
-    try:
-        file: Any = safe_open(path, framework="pt", device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    names = set(file.keys())
-
-    def fetch(name: str, shape: tuple[int, ...]) -> Tensor:
-        if name not in names:
-            raise CheckpointError(f"{path}: missing {name}")
-        tensor: Tensor = file.get_tensor(name)
-        if tuple(tensor.shape) != shape:
-            found = list(tensor.shape)
-            raise CheckpointError(f"{path}: {name} is {found}, not {list(shape)}")
-        return tensor
-
-    return fetch
 
 
 def packed_path(folder: Path, format: str) -> Path:

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw weights of these sizes instead of loading them",
     )
     parser.add_argument(
-        "--model", default="", help="a directory with a checkpoint, instead of --config"
+        "--model", default="", help="a directory or a name, instead of --config"
     )
     parser.add_argument("--device", default="cuda:0", help="default %(default)s")
     parser.add_argument(

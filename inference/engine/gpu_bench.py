@@ -9,6 +9,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from types import ModuleType
 from typing import Any
@@ -16,8 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from inference.checkpoints import check_folder, model_folder
 from inference.engine.gpu_bank import GpuBank
 from inference.engine.gpu_kernels import kernel_times
+from inference.engine.gpu_load import stored_weights
 from inference.engine.gpu_measure import (
     REPEATS,
     launch_cost,
@@ -34,7 +37,6 @@ from inference.kernels.packed import PackedModel, pack_model, random_weights
 from inference.network.config import PERSONAPLEX_7B, TINY, ModelConfig
 from inference.network.mimi import Mimi
 from inference.prompts import PersonaPrompt
-from inference.quantize import stored_weights
 from inference.timing import FRAME_SAMPLES
 
 log = logging.getLogger(__name__)
@@ -48,8 +50,12 @@ class Bench:
     def __init__(self, config: str, model: str, device: str, plain: bool) -> None:
         self.device = torch.device(device)
         torch.cuda.set_device(self.device)
-        self.source = model
+        self.stored: Path | None = None
         self.config: ModelConfig = CONFIGS[config]
+        if model:
+            folder = model_folder(model)
+            self.config = check_folder(folder)
+            self.stored = folder / self.config.weights
         self.name = torch.cuda.get_device_name(self.device)
         self.bandwidth = read_bandwidth(self.device)
         self.launch_us = launch_cost(self.device)
@@ -184,8 +190,8 @@ class Bench:
             self._model = None
             self._free()
             fetch = random_weights(self.device, SEED)
-            if self.source:
-                fetch = stored_weights(self.source)
+            if self.stored:
+                fetch = stored_weights(self.stored)
             self._model = pack_model(self.config, weights, fetch, self.device)
             self._free()
         return self._model

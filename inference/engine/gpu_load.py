@@ -57,7 +57,7 @@ def load_for_gpu(
         return without_weights(dataclasses.replace(model, mimi=mimi), packed), packed
     check_folder(folder)
     log.info("%s is missing: packing %s now", path, stored)
-    packed = pack_model(config, weights, _stored(stored), device)
+    packed = pack_model(config, weights, stored_weights(stored), device)
     packed.fingerprint = fingerprint_of(config, [stored, folder / config.codec])
     return _beside(folder, packed, device), packed
 
@@ -83,8 +83,8 @@ def packed_now(model: Model, weights: str, device: torch.device) -> PackedModel:
     return packed
 
 
-def _stored(path: Path) -> Fetch:
-    """Of a file that was checked, in any layout that we load."""
+def stored_weights(path: Path) -> Fetch:
+    """Of a file that was checked, in any layout and type that we load."""
     file = TensorFile(path)
 
     def fetch(name: str, shape: tuple[int, ...]) -> Tensor:

@@ -110,7 +110,8 @@ def test_matrices_in_8_bits_are_read_as_the_nearest_bf16(folder):
         # Half a step, and what bf16 rounds.
         step = was.abs().amax(dim=1, keepdim=True) / 127
         assert ((was - now).abs() <= 0.51 * step + was.abs() / 256).all()
-    for name, parameter in load_model(folder, dtype=torch.bfloat16).lm.named_parameters():
+    halved = load_model(folder, dtype=torch.bfloat16).lm
+    for name, parameter in halved.named_parameters():
         if name in read:
             exact = after.get_parameter(name)[read[name]]
             assert torch.equal(parameter[read[name]].float(), exact)

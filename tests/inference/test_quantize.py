@@ -8,8 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.__main__ import main
-from inference.checkpoints import BUILT_IN, CheckpointError, state_to_store
+from inference.checkpoints import (
+    BUILT_IN,
+    CheckpointError,
+    load_model,
+    state_to_store,
+)
 from inference.engine.gpu_load import load_for_gpu
+from inference.kernels.packed import held_weights, pack_model
 from inference.kernels.weights import (
     FORMATS,
     deinterleave,
@@ -21,6 +27,7 @@ from inference.network.config import TINY
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
 from inference.quantize import load_packed, packed_path, save_packed
+from inference.tensor_files import SCALE, narrowed
 from tests.inference.kernels.shapes import error, packed, small_config
 from tests.inference.toys import seeded
 
@@ -123,6 +130,20 @@ def test_quantize_writes_what_a_gpu_loads(folder, capsys):
     rows = torch.randint(0, 30, (3, 17))
     assert torch.equal(model.lm.embed(rows), fresh.lm.embed(rows))
     assert model.device == CPU
+
+
+def test_matrices_in_8_bits_are_packed_as_what_the_plain_path_reads(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for name in [n for n in tensors if n.endswith("linear_in.weight")]:
+        tensors[name], tensors[name + SCALE] = narrowed(tensors[name])
+    save_file(tensors, path)
+    model = load_model(folder)
+    plain = pack_model(model.config, "bf16", held_weights(model.lm), CPU)
+    _, packed = load_for_gpu(folder, "bf16", CPU)
+    assert packed.weights.keys() == plain.weights.keys()
+    for name, weight in packed.weights.items():
+        assert torch.equal(weight.data, plain.weights[name].data), name
 
 
 def test_weights_of_another_model_are_refused(folder):
