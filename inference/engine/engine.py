@@ -101,6 +101,8 @@ class Engine:
         if on_cpu:
             # A second thread gains little and stalls when the other core is busy.
             torch.set_num_threads(threads)
+            if width == 1 and model.lm.dtype == torch.float32:
+                model.lm.by_columns()
         fp32_convolutions()
         self.model = model
         self._width = width

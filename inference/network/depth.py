@@ -14,7 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference.network.config import DepthConfig, ffn_hidden
-from inference.network.layers import fill_normal, gated_ffn, parameter, rms_norm
+from inference.network.layers import (
+    by_columns,
+    fill_normal,
+    gated_ffn,
+    parameter,
+    rms_norm,
+)
 from inference.timing import CODEBOOKS
 
 # Codebook and its logits [B, audio cardinality] to the chosen codes [B].
@@ -98,6 +104,13 @@ class DepthTransformer(nn.Module):
             fill_normal(weight, weight.shape[-1], generator)
         for weight in (self.text_emb, self.emb):
             fill_normal(weight, 1, generator)
+
+    @torch.no_grad()
+    def by_columns(self) -> None:
+        """The matrices beside the layers'; the inputs' are one in ``step``."""
+        by_columns(self.heads)
+        joined = self.inputs.data.flatten(0, 1).t().contiguous().t()
+        self.inputs.data = joined.unflatten(0, self.inputs.shape[:2])
 
     def step(
         self, hidden: Tensor, text: Tensor, forced: Tensor, choose: Choose

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from inference.network.config import AGENT, FREE, TEXT, ModelConfig
 from inference.network.depth import DepthTransformer
-from inference.network.layers import fill_normal, parameter
+from inference.network.layers import by_columns, fill_normal, parameter
 from inference.network.sampling import Sampler
 from inference.network.temporal import TemporalTransformer
 from inference.timing import STREAMS
@@ -83,6 +83,13 @@ class LanguageModel(nn.Module):
         self.temporal.init_weights(generator)
         fill_normal(self.text_linear, self.text_linear.shape[1], generator)
         self.depth.init_weights(generator)
+
+    def by_columns(self) -> None:
+        """Lay the matrices out for steps of one session on a CPU (``layers``)."""
+        for layer in (*self.temporal.layers, *self.depth.layers):
+            by_columns(layer.in_proj, layer.out_proj, layer.linear_in, layer.linear_out)
+        by_columns(self.text_linear)
+        self.depth.by_columns()
 
     def state(self, batch: int) -> LMState:
         return LMState(self, batch)

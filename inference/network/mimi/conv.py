@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from inference.network.mimi.config import MimiConfig
 from inference.network.mimi.streaming import Step, StreamingLayer
 
+# Positions so few that a CPU takes them as rows of a matrix product: its convolutions
+# take 4 to 12 times as long for two of them. Beyond these, nothing is gained.
+FEW = 4
+
 
 class Conv(StreamingLayer):
     """A convolution that looks back only; time must be a multiple of ``stride``."""
@@ -56,7 +60,14 @@ class Conv(StreamingLayer):
             left = torch.where(step.first, x[..., :1], left)
         x = torch.cat([left, x], dim=-1)
         step.keep(self.key, x[..., -self.overlap :])
-        return conv(x)
+        few = x.shape[-1] - self.overlap <= FEW * conv.stride[0]
+        return self._product(x) if few and x.device.type == "cpu" else conv(x)
+
+    def _product(self, x: Tensor) -> Tensor:
+        """What the convolution gives, as one product: each row what a kernel sees."""
+        conv = self.inner
+        rows = x.unfold(-1, conv.kernel_size[0], conv.stride[0]).transpose(1, 2)
+        return F.linear(rows.flatten(2), conv.weight.flatten(1), conv.bias).mT
 
 
 class ConvTranspose(StreamingLayer):
@@ -82,7 +93,8 @@ class ConvTranspose(StreamingLayer):
 
     def forward(self, x: Tensor, step: Step | None = None) -> Tensor:
         convtr = self.inner
-        y: Tensor = convtr(x)
+        few = step is not None and x.shape[-1] <= FEW and convtr.groups == 1
+        y = self._product(x) if few and x.device.type == "cpu" else convtr(x)
         ready, tail = y[..., : -self.overlap], y[..., -self.overlap :]
         if step is None:
             return ready
@@ -91,6 +103,18 @@ class ConvTranspose(StreamingLayer):
             tail = tail - convtr.bias[:, None]  # the next call brings the bias again
         step.keep(self.key, tail)
         return ready
+
+    def _product(self, x: Tensor) -> Tensor:
+        """What the transposed convolution gives, as one product and a sum."""
+        convtr, count = self.inner, x.shape[-1]
+        both = torch.matmul(x.mT, convtr.weight.flatten(1))
+        both = both.unflatten(-1, (self.n_out, 2, self.overlap))
+        here, next_one = both.transpose(1, 2).unbind(3)  # [B, n_out, count, stride]
+        y = x.new_zeros(len(x), self.n_out, count + 1, self.overlap)
+        y[:, :, :count] = here
+        y[:, :, 1:] += next_one
+        whole = y.flatten(2)
+        return whole if convtr.bias is None else whole.add_(convtr.bias[:, None])
 
 
 class Elu(nn.Module):

@@ -79,8 +79,10 @@ def converse(lm, prompt, user, chunk=7, pinned=0):
     return torch.stack(outputs).tolist()
 
 
-@pytest.mark.parametrize("steps_stored", [8, 16])
-def test_it_says_what_the_ring_form_says(tmp_path, steps_stored):
+@pytest.mark.parametrize(
+    ("steps_stored", "columns"), [(8, False), (16, False), (8, True)]
+)
+def test_it_says_what_the_ring_form_says(tmp_path, steps_stored, columns):
     """Dims 64 and 32, context 24, 9 voice frames, 4 text tokens: greedy, exact, long
     after the window has wrapped."""
     config = toy_config(context=24, steps_stored=steps_stored)
@@ -96,6 +98,11 @@ def test_it_says_what_the_ring_form_says(tmp_path, steps_stored):
     save_file(tensors, tmp_path / "model.safetensors")
     lm = LanguageModel(config, embedding_dtype=torch.float32)
     load_language_model(tmp_path / "model.safetensors", lm)
+    if columns:
+        before = [parameter.clone() for parameter in lm.parameters()]
+        lm.by_columns()
+        for was, now in zip(before, lm.parameters(), strict=True):
+            assert torch.equal(was, now)
     said = converse(lm, prompt, user)
     assert said == expected
     assert len({tuple(frame) for frame in said}) > 60  # it did not get stuck
