@@ -54,11 +54,12 @@ def pytest_collection_modifyitems(items):
     """Mark what talks to PostgreSQL or Redis: scripts/test runs it on both kinds. And
     what only computes, in however long: it may run beside the rest."""
     for item in items:
-        folders = item.path.relative_to(item.config.rootpath).parts[1:-1]
-        site = folders[:1] and folders[0] in SITE_FOLDERS
-        if site or {"db", "transactional_db"} & set(item.fixturenames):
+        parts = item.path.relative_to(item.config.rootpath).parts
+        if parts[1] in SITE_FOLDERS or {"db", "transactional_db"} & set(
+            item.fixturenames
+        ):
             item.add_marker("servers")
-        elif folders[:1] == ("inference",) and folders[1:2] != ("worker",):
+        elif parts[1] == "inference" and parts[2] != "worker":
             item.add_marker("computing")
 
 

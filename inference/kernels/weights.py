@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inference.tensor_files import narrowed
+
 FORMATS = ("bf16", "int8", "fp8", "int4")
 BLOCK = 64  # columns that lie together; in int4 they share a scale
 GROUP_ROWS = 16  # rows that lie together
@@ -82,14 +84,13 @@ def _packed(matrix: Tensor, format: str) -> tuple[Tensor, Tensor]:
         return _laid_out(matrix.to(torch.bfloat16)), matrix
     if format == "int4":
         return _pack_int4(matrix.float())
-    most = 127.0 if format == "int8" else FP8_MAX
-    wide = matrix.float()
-    scale = wide.abs().amax(dim=1).clamp_(min=1e-12) / most
-    wide = wide / scale[:, None]
     if format == "int8":
-        data = wide.round_().clamp_(-127, 127).to(torch.int8)
+        data, scale = narrowed(matrix)
     else:
-        data = wide.clamp_(-most, most).to(torch.float8_e4m3fn)
+        wide = matrix.float()
+        scale = wide.abs().amax(dim=1).clamp_(min=1e-12) / FP8_MAX
+        wide = wide / scale[:, None]
+        data = wide.clamp_(-FP8_MAX, FP8_MAX).to(torch.float8_e4m3fn)
     return _laid_out(data.view(torch.uint8)), scale
 
 

@@ -105,9 +105,10 @@ class DepthTransformer(nn.Module):
         for weight in (self.text_emb, self.emb):
             fill_normal(weight, 1, generator)
 
-    @torch.no_grad()
     def by_columns(self) -> None:
-        """The matrices beside the layers'; the inputs' are one in ``step``."""
+        """All matrices; the inputs' as the one that they are in ``step``."""
+        for layer in self.layers:
+            by_columns(layer.in_proj, layer.out_proj, layer.linear_in, layer.linear_out)
         by_columns(self.heads)
         joined = self.inputs.data.flatten(0, 1).t().contiguous().t()
         self.inputs.data = joined.unflatten(0, self.inputs.shape[:2])

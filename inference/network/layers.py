@@ -54,7 +54,6 @@ def gated_ffn(x: Tensor, linear_in: Tensor, linear_out: Tensor) -> Tensor:
     return F.linear(F.silu(gate) * up, linear_out)
 
 
-@torch.no_grad()
 def by_columns(*weights: nn.Parameter) -> None:
     """The same values, each matrix column by column in memory: a CPU multiplies a
     single row with it in three quarters of the time. What it adds up it adds in another

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference.network.config import AGENT, FREE, TEXT, ModelConfig
-from inference.network.depth import DepthLayer, DepthTransformer
+from inference.network.depth import DepthTransformer
 from inference.network.layers import by_columns, fill_normal, parameter
 from inference.network.sampling import Sampler
-from inference.network.temporal import Layer, TemporalTransformer
+from inference.network.temporal import TemporalTransformer
 from inference.timing import STREAMS
 
 
@@ -86,9 +86,7 @@ class LanguageModel(nn.Module):
 
     def by_columns(self) -> None:
         """Lay the matrices out for steps of one session on a CPU (``layers``)."""
-        layers: list[Layer | DepthLayer] = [*self.temporal.layers, *self.depth.layers]
-        for layer in layers:
-            by_columns(layer.in_proj, layer.out_proj, layer.linear_in, layer.linear_out)
+        self.temporal.by_columns()
         by_columns(self.text_linear)
         self.depth.by_columns()
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from inference.network.config import TemporalConfig, ffn_hidden
 from inference.network.layers import (
+    by_columns,
     fill_normal,
     gated_ffn,
     parameter,
@@ -185,6 +186,10 @@ class TemporalTransformer(nn.Module):
                 weight = getattr(layer, name)
                 fill_normal(weight, weight.shape[1], generator)
         self.out_norm.fill_(1)
+
+    def by_columns(self) -> None:
+        for layer in self.layers:
+            by_columns(layer.in_proj, layer.out_proj, layer.linear_in, layer.linear_out)
 
     def ring(self, batch: int) -> KVRing:
         weight = self.out_norm

@@ -27,7 +27,7 @@ from inference.network.config import TINY
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
 from inference.quantize import load_packed, packed_path, save_packed
-from inference.tensor_files import SCALE, narrowed
+from inference.training.export import in_eight_bits
 from tests.inference.kernels.shapes import error, packed, small_config
 from tests.inference.toys import seeded
 
@@ -134,10 +134,7 @@ def test_quantize_writes_what_a_gpu_loads(folder, capsys):
 
 def test_matrices_in_8_bits_are_packed_as_what_the_plain_path_reads(folder):
     path = folder / "model.safetensors"
-    tensors = load_file(path)
-    for name in [n for n in tensors if n.endswith("linear_in.weight")]:
-        tensors[name], tensors[name + SCALE] = narrowed(tensors[name])
-    save_file(tensors, path)
+    save_file(in_eight_bits(load_file(path), "*linear_in.weight"), path)
     model = load_model(folder)
     plain = pack_model(model.config, "bf16", held_weights(model.lm), CPU)
     _, packed = load_for_gpu(folder, "bf16", CPU)

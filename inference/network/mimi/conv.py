@@ -20,6 +20,10 @@ from inference.network.mimi.streaming import Step, StreamingLayer
 FEW = 4
 
 
+def few(x: Tensor, positions: int) -> bool:
+    return positions <= FEW and x.device.type == "cpu"
+
+
 class Conv(StreamingLayer):
     """A convolution that looks back only; time must be a multiple of ``stride``."""
 
@@ -60,8 +64,8 @@ class Conv(StreamingLayer):
             left = torch.where(step.first, x[..., :1], left)
         x = torch.cat([left, x], dim=-1)
         step.keep(self.key, x[..., -self.overlap :])
-        few = x.shape[-1] - self.overlap <= FEW * conv.stride[0]
-        return self._product(x) if few and x.device.type == "cpu" else conv(x)
+        positions = (x.shape[-1] - self.overlap) // conv.stride[0]
+        return self._product(x) if few(x, positions) else conv(x)
 
     def _product(self, x: Tensor) -> Tensor:
         """What the convolution gives, as one product: each row what a kernel sees."""
@@ -93,8 +97,8 @@ class ConvTranspose(StreamingLayer):
 
     def forward(self, x: Tensor, step: Step | None = None) -> Tensor:
         convtr = self.inner
-        few = step is not None and x.shape[-1] <= FEW and convtr.groups == 1
-        y = self._product(x) if few and x.device.type == "cpu" else convtr(x)
+        product = step is not None and convtr.groups == 1 and few(x, x.shape[-1])
+        y = self._product(x) if product else convtr(x)
         ready, tail = y[..., : -self.overlap], y[..., -self.overlap :]
         if step is None:
             return ready

@@ -22,7 +22,8 @@ export class Level {
     this.readAt = 0;
   }
 
-  read(at = performance.now()) {
+  read() {
+    const at = performance.now();
     this.meter.getFloatTimeDomainData(this.samples);
     const now = loudness(this.samples);
     const kept = Math.exp((this.readAt - at) / FALL_MS);
