@@ -85,6 +85,10 @@ class WebSocket(asyncio.Protocol):
         """``message``: as made by ``frame``."""
         self._transport.write(message)
 
+    def unsent(self) -> int:
+        """Bytes that wait for the site to read."""
+        return self._transport.get_write_buffer_size()
+
     def pause(self) -> None:
         self._transport.pause_reading()
 
