@@ -1,7 +1,7 @@
 """Draws dialogues: who says which utterance when.
 
 Owns turn-taking: gaps, pauses, interruptions after which the agent stops,
-backchannels over which it goes on and its own, long silences. Knows the bank's index,
+backchannels over which it goes on and its own, long silences. Knows the corpus's index,
 no sound.
 """
 
@@ -11,7 +11,7 @@ import random
 
 from inference.network.config import PAD
 from inference.timing import FRAME_SECONDS
-from inference.training.dialogues import (
+from inference.training.corpus.dialogues import (
     NOTHING,
     Dialogue,
     Index,
@@ -20,9 +20,9 @@ from inference.training.dialogues import (
     Turn,
     Variant,
 )
-from inference.training.domain import Domain, Intent
-from inference.training.personas import Persona, draw_persona
-from inference.training.text_track import Encode, TextWriter, vary
+from inference.training.corpus.domain import Domain, Intent
+from inference.training.corpus.personas import Persona, draw_persona
+from inference.training.corpus.text_track import Encode, TextWriter, vary
 
 DENSE = 100  # sentences of a voice that can ask everything in a dialogue
 RATES = (0.84, 1.2)  # of the user's sound: another pitch and size of throat

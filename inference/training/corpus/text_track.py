@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from inference.network.config import PAD
 from inference.timing import FRAME_SECONDS
-from inference.training.dialogues import Dialogue, Spoken, Variant
-from inference.training.domain import Domain
-from inference.training.personas import redraw_persona
+from inference.training.corpus.dialogues import Dialogue, Spoken, Variant
+from inference.training.corpus.domain import Domain
+from inference.training.corpus.personas import redraw_persona
 
 TEXT_LEAD = 2  # frames by which a word's text comes before its sound
 Encode = Callable[[str], list[int]]

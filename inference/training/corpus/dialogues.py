@@ -1,6 +1,6 @@
-"""What a planned dialogue consists of, and the bank's index by who says what.
+"""What a planned dialogue consists of, and the corpus's index by who says what.
 
-Knows the bank's entries, no sound; how dialogues are drawn is in ``planner.py``.
+Knows the entries of the corpus, no sound; ``planner.py`` draws the dialogues.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from inference.training.bank import Entry
-from inference.training.personas import Persona
+from inference.training.corpus.personas import Persona
+from inference.training.corpus.speech_corpus import Entry
 
 NOTHING = -100  # no target for the listening head
 
@@ -18,7 +18,7 @@ NOTHING = -100  # no target for the listening head
 class Placement:
     """A piece of an utterance on one channel, in seconds."""
 
-    entry: int  # index into the bank
+    entry: int  # index into the corpus
     user: bool
     at: float
     begin: float = 0.0  # within the utterance
@@ -79,7 +79,7 @@ class Variant:
 
 
 class Index:
-    """The bank by who says what."""
+    """The corpus by who says what."""
 
     def __init__(
         self, entries: list[Entry], sides: tuple[str, ...] = ("user",)

@@ -1,6 +1,6 @@
-"""Endless clips for the codec: windows of the speech bank, changed a little.
+"""Endless clips for the codec: windows of the speech corpus, changed a little.
 
-Owns the bank's copy on the device and the changes that bring real microphones into
+Owns the corpus's copy on the device and the changes that bring real microphones into
 range: level, speed and pitch, noise, gaps. Knows nothing of the network.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
-from inference.training.bank import Bank, Entry, ShardReader
+from inference.training.corpus.speech_corpus import Entry, ShardReader, SpeechCorpus
 
 LABEL_SAMPLES = 240  # one phoneme label each 10 ms
 SYMBOLS = 192  # phoneme vocabulary; 0 is silence
@@ -25,7 +25,7 @@ POLL_SECONDS = 2.0
 
 
 def label_track(entries: list[Entry], samples: int) -> NDArray[np.uint8]:
-    """The phoneme of each 10 ms of a bank's sound."""
+    """The phoneme of each 10 ms of a corpus's sound."""
     track = np.zeros(samples // LABEL_SAMPLES + 1, np.uint8)
     per_second = SAMPLE_RATE / LABEL_SAMPLES
     for entry in entries:
@@ -40,7 +40,7 @@ def label_track(entries: list[Entry], samples: int) -> NDArray[np.uint8]:
 
 
 class SpeechPool:
-    """The bank on the device; grows while synthesisers still write."""
+    """The corpus on the device; grows while synthesisers still write."""
 
     def __init__(self, device: torch.device, hours: float) -> None:
         samples = int(hours * 3600 * SAMPLE_RATE)
@@ -67,14 +67,14 @@ class SpeechPool:
         ]
         self.samples = start + room
 
-    def fill(self, bank: Bank) -> None:
-        self.append(bank.entries, bank.pcm)
+    def fill(self, corpus: SpeechCorpus) -> None:
+        self.append(corpus.entries, corpus.pcm)
 
-    def fill_in_order(self, bank: Bank, side: str) -> None:
+    def fill_in_order(self, corpus: SpeechCorpus, side: str) -> None:
         """That side first, and then everything else."""
-        self.fill(bank.only(side))
+        self.fill(corpus.only(side))
         self.first = self.samples
-        self.fill(bank.only(side, others=True))
+        self.fill(corpus.only(side, others=True))
 
     def follow(self, folder: Path, least_hours: float) -> None:
         """Take up shards in the background; returns when there is enough to begin."""
@@ -82,7 +82,7 @@ class SpeechPool:
 
         def poll() -> None:
             while not self._stop.wait(POLL_SECONDS):
-                fresh = reader.update(Bank())
+                fresh = reader.update(SpeechCorpus())
                 if fresh.entries:
                     with self.still:
                         self.append(fresh.entries, fresh.pcm)
@@ -126,7 +126,7 @@ def draw_clips(
     )
     end = torch.where(own, pool.first, pool.samples)
     start = uniform(0, 1, 1).double() * (end - 1.2 * samples - 2)
-    # Fractional places in the bank: another rate is another pitch and another size
+    # Fractional places in the corpus: another rate is another pitch and another size
     # of throat, which is how few voices become many.
     place = start + rate.double() * torch.arange(samples, device=device)
     index = place.long()

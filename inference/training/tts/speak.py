@@ -1,6 +1,6 @@
 """Speaks a list of utterances on all cores, into shards that appear as they fill.
 
-Knows the synthesiser and the bank's shards; nothing of what the speech is for.
+Knows the synthesiser and the corpus's shards; nothing of what the speech is for.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.training.bank import Bank, Entry, ShardReader, write_archive, write_shard
-from inference.training.domain import load_domain
-from inference.training.kokoro import Kokoro, load_phonemes, widen
-from inference.training.utterances import Utterance, plan_utterances
+from inference.training.corpus.domain import load_domain
+from inference.training.corpus.speech_corpus import (
+    Entry,
+    ShardReader,
+    SpeechCorpus,
+    write_archive,
+    write_shard,
+)
+from inference.training.corpus.utterances import Utterance, plan_utterances
+from inference.training.tts.kokoro import Kokoro, load_phonemes, widen
 
 SHARD = 16  # utterances
 
@@ -110,6 +116,8 @@ def archive(config: SpeechConfig) -> None:
     """Waits until all is spoken, then writes the Opus archive."""
     while not (Path(config.out) / "complete").exists():
         time.sleep(1)
-    bank = ShardReader(Path(config.out)).update(Bank())
-    write_archive(bank, Path(config.archive), config.archive_parts)
-    sys.stderr.write(f"archive: {len(bank.entries)} utterances, {bank.hours:.2f} h\n")
+    corpus = ShardReader(Path(config.out)).update(SpeechCorpus())
+    write_archive(corpus, Path(config.archive), config.archive_parts)
+    sys.stderr.write(
+        f"archive: {len(corpus.entries)} utterances, {corpus.hours:.2f} h\n"
+    )

@@ -19,16 +19,16 @@ from inference.network.config import AGENT, PAD, TEXT, TINY, USER
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
 from inference.timing import CODEBOOKS
-from inference.training.dialogues import NOTHING
+from inference.training.corpus.dialogues import NOTHING
+from inference.training.corpus.mixing import DialoguePool
+from inference.training.corpus.plans import PlanSource
+from inference.training.distributed import Ranks
+from inference.training.evaluation.text_eval import evaluate
 from inference.training.files import load_codec_file, load_folders, load_lm, save_lm
-from inference.training.lm_batches import Assembler
-from inference.training.lm_config import LMConfig
-from inference.training.lm_forward import Forward
-from inference.training.lm_plans import PlanSource
-from inference.training.mixing import DialoguePool
+from inference.training.lm.batches import Assembler
+from inference.training.lm.config import LMConfig
+from inference.training.lm.forward import Forward
 from inference.training.progress import Curves
-from inference.training.ranks import Ranks
-from inference.training.trials import evaluate
 
 HEARD_ROWS = 192  # of a sequence, at most, on which words that were heard are learnt
 
@@ -208,17 +208,19 @@ def train_lm(config: LMConfig) -> None:
     ranks = Ranks()
     torch.backends.cudnn.allow_tf32 = True
     codec = load_codec_file(config.codec, ranks.device)
-    bank = load_folders(config.archives, config.shards)
-    sys.stderr.write(f"bank: {len(bank.entries)} utterances, {bank.hours:.2f} h\n")
+    corpus = load_folders(config.archives, config.shards)
+    sys.stderr.write(
+        f"corpus: {len(corpus.entries)} utterances, {corpus.hours:.2f} h\n"
+    )
     source = PlanSource(
-        bank.entries,
+        corpus.entries,
         Path(config.tokenizer),
         config.seed + 104_729 * ranks.rank,
         config.fresh,
         config.frames,
         config.workers,
     )
-    sound = torch.from_numpy(bank.pcm).to(ranks.device)
+    sound = torch.from_numpy(corpus.pcm).to(ranks.device)
     pool = DialoguePool(config.pool, config.frames, ranks.device)
     trainer = LMTrainer(config, codec, ranks)
     curves = Curves(Path(config.out), "lm", shown=ranks.first)
@@ -232,7 +234,7 @@ def train_lm(config: LMConfig) -> None:
         trainer.model.requires_grad_(False)
         out, tokenizer = Path(config.out), Path(config.tokenizer)
         evaluate(
-            trainer.model, codec, sound, bank.entries, tokenizer, out, config.trials
+            trainer.model, codec, sound, corpus.entries, tokenizer, out, config.trials
         )
 
 

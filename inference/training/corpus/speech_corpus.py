@@ -1,4 +1,4 @@
-"""The speech bank: every utterance that exists, as one array with an index.
+"""The speech corpus: every utterance that exists, as one array with an index.
 
 Owns its forms on disk: shards that synthesisers write while others already read,
 and the Opus archive that keeps it small between runs. Knows nothing of dialogues.
@@ -30,7 +30,7 @@ def as_floats(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
 
 @dataclass
 class Entry:
-    """One utterance and where its sound lies in the bank."""
+    """One utterance and where its sound lies in the corpus."""
 
     text: str
     voice: str
@@ -46,7 +46,7 @@ class Entry:
 
 
 @dataclass
-class Bank:
+class SpeechCorpus:
     entries: list[Entry] = field(default_factory=list)
     pcm: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
 
@@ -57,19 +57,19 @@ class Bank:
     def sound(self, entry: Entry) -> NDArray[np.int16]:
         return self.pcm[entry.start : entry.start + entry.samples]
 
-    def only(self, side: str, others: bool = False) -> Bank:
+    def only(self, side: str, others: bool = False) -> SpeechCorpus:
         """The utterances of one side, or all but those, closed up."""
         kept = [replace(e) for e in self.entries if (e.side == side) != others]
         sounds = [self.sound(entry) for entry in kept]
         start = 0
         for entry in kept:
             entry.start, start = start, start + entry.samples
-        return Bank(kept, np.concatenate(sounds))
+        return SpeechCorpus(kept, np.concatenate(sounds))
 
-    def extended(self, entries: list[Entry], pcm: NDArray[np.int16]) -> Bank:
+    def extended(self, entries: list[Entry], pcm: NDArray[np.int16]) -> SpeechCorpus:
         for entry in entries:
             entry.start += len(self.pcm)
-        return Bank(self.entries + entries, np.concatenate([self.pcm, pcm]))
+        return SpeechCorpus(self.entries + entries, np.concatenate([self.pcm, pcm]))
 
 
 def write_shard(
@@ -102,10 +102,10 @@ class ShardReader:
         self.folder = folder
         self.seen: set[str] = set()
 
-    def update(self, bank: Bank) -> Bank:
+    def update(self, corpus: SpeechCorpus) -> SpeechCorpus:
         new = sorted(p for p in self.folder.glob("*.npz") if p.name not in self.seen)
         if not new:
-            return bank
+            return corpus
         entries: list[Entry] = []
         parts: list[NDArray[np.int16]] = []
         start = 0
@@ -117,22 +117,22 @@ class ShardReader:
             start += len(pcm)
             entries += some
             parts.append(pcm)
-        return bank.extended(entries, np.concatenate(parts))
+        return corpus.extended(entries, np.concatenate(parts))
 
 
-def write_archive(bank: Bank, out: Path, parts: int) -> list[Path]:
-    """The bank as ``parts`` files of nearly equal size: Opus pages and the index."""
+def write_archive(corpus: SpeechCorpus, out: Path, parts: int) -> list[Path]:
+    """The corpus as ``parts`` files of nearly equal size: Opus pages and the index."""
     out.mkdir(parents=True, exist_ok=True)
-    edges = np.linspace(0, len(bank.entries), parts + 1).astype(int)
+    edges = np.linspace(0, len(corpus.entries), parts + 1).astype(int)
     files = []
     for part in range(parts):
         path = out / f"speech-{part}.bin"
-        _write_part(bank, bank.entries[edges[part] : edges[part + 1]], path)
+        _write_part(corpus, corpus.entries[edges[part] : edges[part + 1]], path)
         files.append(path)
     return files
 
 
-def _write_part(bank: Bank, entries: list[Entry], path: Path) -> None:
+def _write_part(corpus: SpeechCorpus, entries: list[Entry], path: Path) -> None:
     import soundfile
 
     blocks: list[list[Entry]] = [[]]
@@ -147,7 +147,7 @@ def _write_part(bank: Bank, entries: list[Entry], path: Path) -> None:
     gap = np.zeros(GAP, np.int16)
 
     def encode(block: list[Entry]) -> bytes:
-        sound = np.concatenate([p for e in block for p in (bank.sound(e), gap)])
+        sound = np.concatenate([p for e in block for p in (corpus.sound(e), gap)])
         encoded = io.BytesIO()
         soundfile.write(
             encoded,
@@ -165,7 +165,7 @@ def _write_part(bank: Bank, entries: list[Entry], path: Path) -> None:
             file.write(len(encoded).to_bytes(8, "little") + encoded)
 
 
-def read_archive(paths: list[Path]) -> Bank:
+def read_archive(paths: list[Path]) -> SpeechCorpus:
     """Decoded in parallel: one process per file part would wait for the slowest."""
     entries: list[Entry] = []
     encoded: list[bytes] = []
@@ -190,7 +190,7 @@ def read_archive(paths: list[Path]) -> Bank:
             at += entry.samples + GAP
         entries += block_entries
         start += len(sound)
-    return Bank(entries, np.concatenate(sounds))
+    return SpeechCorpus(entries, np.concatenate(sounds))
 
 
 def _decode(data: bytes) -> NDArray[np.int16]:

@@ -26,13 +26,13 @@ from inference.prompts import SPACER_FRAMES, QuietCodes
 from inference.quiet import quiet_codes
 from inference.text import SPACE
 from inference.timing import CODEBOOKS, FRAME_SAMPLES, FRAME_SECONDS, STREAMS
-from inference.training.bank import Entry
-from inference.training.dialogues import Index, Placement
-from inference.training.domain import Domain, Intent, load_domain
+from inference.training.corpus.dialogues import Index, Placement
+from inference.training.corpus.domain import Domain, Intent, load_domain
+from inference.training.corpus.mixing import encode, mix
+from inference.training.corpus.personas import Persona, draw_persona
+from inference.training.corpus.plans import VOICE_FRAMES, pieces, voice_sample
+from inference.training.corpus.speech_corpus import Entry
 from inference.training.evaluation.scripts import right_answers
-from inference.training.lm_plans import VOICE_FRAMES, pieces, voice_sample
-from inference.training.mixing import encode, mix
-from inference.training.personas import Persona, draw_persona
 
 FIRST_QUESTION = 5.0  # seconds; the greeting is over by then
 EVERY = 6.0
@@ -143,23 +143,27 @@ def persona_rows(
 def run_trials(
     model: LanguageModel,
     codec: Mimi,
-    bank: Tensor,
+    corpus: Tensor,
     trials: list[Trial],
     index: Index,
     encode_text: object,
     sampling: Sampling,
 ) -> tuple[Tensor, Tensor]:
     """Text [B, F] and agent codes [B, F, 8] of all trials, free-running."""
-    device = bank.device
+    device = corpus.device
     count = len(trials)
     frames = int((FIRST_QUESTION + EVERY * QUESTIONS) / FRAME_SECONDS)
     spoken = pieces([t.placements for t in trials], index.entries)
-    user = mix(bank, spoken, count, 2, frames * FRAME_SAMPLES)[:, 1]
+    user = mix(corpus, spoken, count, 2, frames * FRAME_SAMPLES)[:, 1]
     users = encode(codec, user).long().transpose(1, 2)  # [B, F, 8]
     rng = random.Random(sampling.seed)
     samples = [voice_sample(rng, index, t.agent_voice, VOICE_FRAMES[1]) for t in trials]
     voice = mix(
-        bank, pieces(samples, index.entries), count, 1, VOICE_FRAMES[1] * FRAME_SAMPLES
+        corpus,
+        pieces(samples, index.entries),
+        count,
+        1,
+        VOICE_FRAMES[1] * FRAME_SAMPLES,
     )
     voices = encode(codec, voice[:, 0]).long().transpose(1, 2).cpu()
     quiet = quiet_codes(TINY, codec)
@@ -227,7 +231,7 @@ def _read(tokens: list[int], piece: object) -> str:
 def evaluate(
     model: LanguageModel,
     codec: Mimi,
-    bank: Tensor,
+    corpus: Tensor,
     entries: list[Entry],
     tokenizer: Path,
     out: Path,
@@ -246,7 +250,13 @@ def evaluate(
     ):
         trials = plan_trials(domain, index, count, side, 11)
         texts, codes = run_trials(
-            model, codec, bank, trials, index, lambda t: list(words.encode(t)), sampling
+            model,
+            codec,
+            corpus,
+            trials,
+            index,
+            lambda t: list(words.encode(t)),
+            sampling,
         )
         tables[name] = score(trials, texts, words.IdToPiece)
         told = [asdict(t) for t in trials]

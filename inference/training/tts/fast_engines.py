@@ -15,8 +15,8 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from inference.timing import SAMPLE_RATE
-from inference.training.bank import as_floats
-from inference.training.kokoro import DURATION_SAMPLES, Spoken, finish
+from inference.training.corpus.speech_corpus import as_floats
+from inference.training.tts.kokoro import DURATION_SAMPLES, Spoken, finish
 
 DURATIONS = "/Clip_output_0"
 PICO_RATE = 16_000

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.timing import SAMPLE_RATE
-from inference.training.bank import Entry
-from inference.training.dialogues import Dialogue, Index, Placement, Variant
-from inference.training.domain import load_domain
-from inference.training.planner import Planner
+from inference.training.corpus.dialogues import Dialogue, Index, Placement, Variant
+from inference.training.corpus.domain import load_domain
+from inference.training.corpus.planner import Planner
+from inference.training.corpus.speech_corpus import Entry
 
 VOICE_FRAMES = (20, 50)  # of a voice prompt
 PROMPT_TOKENS = 128
@@ -31,7 +31,7 @@ AGENT, USER = 0, 1
 class Pieces:
     """Where samples come from and go to; one row per placement."""
 
-    # dialogue, channel, first sample there, first sample in the bank, samples, fade
+    # dialogue, channel, first sample there, first sample in the corpus, samples, fade
     where: NDArray[np.int64]
     rate: NDArray[np.float32]
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent.parent / "data"
 
 # Each unlike the others to a speaker verifier (cosines up to 0.72, where one voice has
 # 0.94 with itself), and all of the best quality that the judges know of.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from inference.training.domain import (
+from inference.training.corpus.domain import (
     AGENT_VOICES,
     HELD_OUT_VOICES,
     USER_VOICES,

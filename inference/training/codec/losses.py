@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference.timing import SAMPLE_RATE
-from inference.training.codec_data import SYMBOLS, UNKNOWN
+from inference.training.codec.data import SYMBOLS, UNKNOWN
 
 # Window in samples and number of mel bands.
 MELS = ((2048, 160), (1024, 80), (512, 48), (256, 24), (128, 12), (64, 6))

@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from inference.network.mimi import MIMI_TINY, Mimi
 from inference.network.mimi.quantizer import Codebook
 from inference.timing import SAMPLE_RATE
-from inference.training.codec_config import CodecConfig
-from inference.training.codec_data import SpeechPool, draw_clips
-from inference.training.codec_judges import Discriminator
-from inference.training.codec_losses import LineLoss, MelLoss, PhonemeHead
-from inference.training.codec_quantise import begin_codebooks, quantise, update
+from inference.training.codec.config import CodecConfig
+from inference.training.codec.data import SpeechPool, draw_clips
+from inference.training.codec.discriminators import Discriminator
+from inference.training.codec.losses import LineLoss, MelLoss, PhonemeHead
+from inference.training.codec.quantise import begin_codebooks, quantise, update
+from inference.training.distributed import Ranks
 from inference.training.files import load_folders, save_codec
 from inference.training.graphs import Step, captured
 from inference.training.progress import Curves
-from inference.training.ranks import Ranks
 
 DECODING = ("upsample", "decoder")  # names of the half that makes sound
 STATEFUL = ("codec", "smooth", "head", "judge", "optimizer", "judge_optimizer")
@@ -326,8 +326,8 @@ def train_codec(config: CodecConfig) -> None:
     if config.side:
         pool.fill(load_folders(config.archives, config.shards).only(config.side))
     elif config.first:
-        bank = load_folders(config.archives, config.shards)
-        pool.fill_in_order(bank, config.first)
+        corpus = load_folders(config.archives, config.shards)
+        pool.fill_in_order(corpus, config.first)
     else:
         if config.archives:
             pool.fill(load_folders(config.archives, ""))

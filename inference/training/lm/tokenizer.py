@@ -9,9 +9,9 @@ from pathlib import Path
 
 import sentencepiece
 
-from inference.training.domain import load_domain
-from inference.training.personas import MARK, draw_persona
-from inference.training.utterances import (
+from inference.training.corpus.domain import load_domain
+from inference.training.corpus.personas import MARK, draw_persona
+from inference.training.corpus.utterances import (
     fact_texts,
     fixed_agent_texts,
     held_out_texts,
@@ -33,13 +33,13 @@ def corpus(seed: int, prompts: int) -> list[str]:
     return spoken * 5 + [draw_persona(domain, rng).role_prompt for _ in range(prompts)]
 
 
-def train_tokenizer(out: Path, seed: int, pieces: int) -> None:
+def train_tokenizer(config: TokenizerConfig) -> None:
     """Ids 0 to 3 are unknown, begin, end and padding; any other text goes by bytes."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(corpus(seed, 4000)),
+        sentence_iterator=iter(corpus(config.seed, 4000)),
         model_writer=model,
-        vocab_size=pieces,
+        vocab_size=config.pieces,
         model_type="unigram",
         byte_fallback=True,
         character_coverage=1.0,
@@ -52,5 +52,6 @@ def train_tokenizer(out: Path, seed: int, pieces: int) -> None:
         hard_vocab_limit=True,
         minloglevel=2,
     )
+    out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(model.getvalue())

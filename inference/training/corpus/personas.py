@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from inference.training.domain import Domain
+from inference.training.corpus.domain import Domain
 
 OPENERS = (
     "You are a friendly assistant.",

@@ -36,7 +36,7 @@ def pack(
     import onnx
     from onnx import numpy_helper
 
-    from inference.training.graph_run import convert
+    from inference.training.tts.onnx_torch import convert
 
     out.mkdir(parents=True, exist_ok=True)
     graph = onnx.load(str(model))
@@ -117,7 +117,7 @@ def _on_cpu(folder: Path) -> Run:
 def _on_gpu(folder: Path, device: str) -> Run:
     import torch
 
-    from inference.training.graph_run import GraphRun
+    from inference.training.tts.onnx_torch import GraphRun
 
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = True

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from inference.network.mimi import Mimi
 from inference.timing import FRAME_SAMPLES
-from inference.training.lm_plans import (
+from inference.training.corpus.microphone import through_microphone
+from inference.training.corpus.plans import (
     AGENT,
     PROMPT_TOKENS,
     USER,
@@ -21,8 +22,7 @@ from inference.training.lm_plans import (
     Pieces,
     PlanBatch,
 )
-from inference.training.microphone import through_microphone
-from inference.training.ranks import Ranks
+from inference.training.distributed import Ranks
 
 ENCODE_ROWS = 8
 LOUD = 10 ** (-50 / 20)  # RMS of a frame in which the agent is heard
@@ -30,10 +30,10 @@ NEAR = 12  # frames before and after those, in which it could be, too
 
 
 def mix(
-    bank: Tensor, pieces: Pieces, batch: int, channels: int, samples: int
+    corpus: Tensor, pieces: Pieces, batch: int, channels: int, samples: int
 ) -> Tensor:
-    """[batch, channels, samples] from int16 ``bank`` [N]."""
-    device = bank.device
+    """[batch, channels, samples] from int16 ``corpus`` [N]."""
+    device = corpus.device
     where = torch.from_numpy(pieces.where).to(device)
     rate = torch.from_numpy(pieces.rate).to(device)
     row, channel, at, source, length, fade = where.unbind(1)
@@ -43,8 +43,8 @@ def mix(
     place = offset.float() * rate[owner]
     whole = place.floor()
     part = place - whole
-    index = (source[owner] + whole.long()).clamp(max=len(bank) - 2)
-    left, right = bank[index].float(), bank[index + 1].float()
+    index = (source[owner] + whole.long()).clamp(max=len(corpus) - 2)
+    left, right = corpus[index].float(), corpus[index + 1].float()
     sound = (left + part * (right - left)) / 32768
     edge = torch.minimum(offset + 1, length[owner] - offset).float()
     sound = sound * (edge / fade[owner]).clamp(max=1)
@@ -91,7 +91,7 @@ class DialoguePool:
     @torch.no_grad()
     def renew(
         self,
-        bank: Tensor,
+        corpus: Tensor,
         codec: Mimi,
         plans: PlanBatch,
         generator: torch.Generator,
@@ -100,10 +100,12 @@ class DialoguePool:
         """Every rank makes some; all get them."""
         batch = len(plans.heard)
         samples = self.frames * FRAME_SAMPLES
-        both = mix(bank, plans.talk, batch, 2, samples)
+        both = mix(corpus, plans.talk, batch, 2, samples)
         agent = both[:, AGENT]
         user = through_microphone(both[:, USER], agent, generator)
-        voice = mix(bank, plans.voice, batch, 1, VOICE_FRAMES[1] * FRAME_SAMPLES)[:, 0]
+        voice = mix(corpus, plans.voice, batch, 1, VOICE_FRAMES[1] * FRAME_SAMPLES)[
+            :, 0
+        ]
         power = agent.view(batch, self.frames, FRAME_SAMPLES).pow(2).mean(-1).sqrt()
         fresh = {
             "agent": encode(codec, agent),
@@ -113,9 +115,9 @@ class DialoguePool:
         }
         for name in ("text", "heard", "prompt", "prompt_tokens", "voice_frames"):
             values = torch.from_numpy(getattr(plans, name))
-            fresh[name] = values.to(torch.int16).to(bank.device)
+            fresh[name] = values.to(torch.int16).to(corpus.device)
         for name in ("changed", "alert", "halt"):
-            fresh[name] = torch.from_numpy(getattr(plans, name)).to(bank.device)
+            fresh[name] = torch.from_numpy(getattr(plans, name)).to(corpus.device)
         end = self.next + batch * ranks.count
         for name, values in fresh.items():
             getattr(self, name)[self.next : end] = ranks.gathered(values)

@@ -16,10 +16,10 @@ from inference.network.config import AGENT, PAD, TEXT, TINY, USER
 from inference.network.mimi import Mimi
 from inference.quiet import quiet_codes
 from inference.timing import CODEBOOKS, STREAMS
-from inference.training.dialogues import NOTHING
-from inference.training.lm_config import LMConfig
-from inference.training.lm_plans import VARIANTS
-from inference.training.mixing import DialoguePool
+from inference.training.corpus.dialogues import NOTHING
+from inference.training.corpus.mixing import DialoguePool
+from inference.training.corpus.plans import VARIANTS
+from inference.training.lm.config import LMConfig
 
 LATEST = 0.25  # of a dialogue, where a sequence that begins later begins
 FARTHEST = 20_000  # positions between a pinned prompt and the window

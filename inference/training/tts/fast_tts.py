@@ -1,6 +1,6 @@
 """Speech at a hundred times real time, for what the large synthesiser is too slow for.
 
-Owns which sentence is said by which fast voice. Knows the engines and the bank.
+Owns which sentence is said by which fast voice. Knows the engines and the corpus.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.training.bank import Entry, write_shard
-from inference.training.domain import Domain, load_domain
-from inference.training.kokoro import load_phonemes
-from inference.training.quick_engines import Hibari, espeak, flite, pico
-from inference.training.utterances import (
+from inference.training.corpus.domain import Domain, load_domain
+from inference.training.corpus.speech_corpus import Entry, write_shard
+from inference.training.corpus.utterances import (
     further_texts,
     held_out_texts,
     user_texts,
 )
+from inference.training.tts.fast_engines import Hibari, espeak, flite, pico
+from inference.training.tts.kokoro import load_phonemes
 
 FLITE_VOICES = ("awb", "rms", "slt", "kal16")
 # Synthesisers and voices for evaluation only.
