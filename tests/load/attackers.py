@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from conversations.load.websocket import TEXT, HandshakeRefused, WebSocket, frame
+from tests.load.driver.websocket import TEXT, HandshakeRefused, WebSocket, frame
 
 PAGES_A_SECOND = 500  # of all attackers together
 ANSWER_SECONDS = 30.0

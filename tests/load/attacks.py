@@ -182,10 +182,10 @@ def attackers_seats(count: int) -> tuple[Any, list[dict[str, str]]]:
     """Signed-in accounts with a persona each, and one recording of six minutes."""
     from django.conf import settings
 
-    from conversations.load.cast import Cast
     from personas.models import Persona
     from tests.conversations.logged import write_log
     from tests.factories import ConversationFactory
+    from tests.load.driver.cast import Cast
 
     cast = Cast(count)
     first = Persona.objects.get(pk=cast.seats[0].persona)
@@ -206,10 +206,10 @@ def attackers_seats(count: int) -> tuple[Any, list[dict[str, str]]]:
 
 
 async def besiege(stack: RunningStack, given: argparse.Namespace) -> dict[str, Any]:
-    from conversations.load.cast import Cast
-    from conversations.load.processes import Processes
-    from conversations.load.run import LoadTest, Plan
-    from conversations.load.talker import Options
+    from tests.load.driver.cast import Cast
+    from tests.load.driver.processes import Processes
+    from tests.load.driver.run import LoadTest, Plan
+    from tests.load.driver.talker import Options
 
     people = await asyncio.to_thread(Cast, given.talks)
     _, seats = await asyncio.to_thread(attackers_seats, max(given.attackers))

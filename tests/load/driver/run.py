@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from conversations.load import marks
-from conversations.load.cast import Seat
-from conversations.load.processes import Processes
-from conversations.load.talker import Options, Talker
-from conversations.load.tally import Tally
 from inference.timing import FRAME_SECONDS
+from tests.load.driver import marks
+from tests.load.driver.cast import Seat
+from tests.load.driver.processes import Processes
+from tests.load.driver.talker import Options, Talker
+from tests.load.driver.tally import Tally
 
 OPENING = 8  # connections being opened at once
 SWITCH_SECONDS = 0.0005  # that another thread may hold the interpreter

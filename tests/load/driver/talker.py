@@ -17,12 +17,12 @@ from time import perf_counter
 from typing import Any
 
 from conversations import wire
-from conversations.load import marks
-from conversations.load.cast import Seat
-from conversations.load.network import Faults, Held
-from conversations.load.tally import Tally
-from conversations.load.websocket import BINARY, TEXT, WebSocket, frame
 from conversations.opus import Decoder, OpusPacketError
+from tests.load.driver import marks
+from tests.load.driver.cast import Seat
+from tests.load.driver.network import Faults, Held
+from tests.load.driver.tally import Tally
+from tests.load.driver.websocket import BINARY, TEXT, WebSocket, frame
 
 HEADER = struct.Struct("<BBHI")
 SILENT_SECONDS = 4.0  # without a word from the site: the connection is no more
