@@ -6,8 +6,8 @@ Speaks as so many browsers do: Opus frames at real pace, each answer checked. Ad
 latency is the time from sending a frame to receiving its answer. What an answer says is
 only checked against a worker that echoes (``tests.load.echo_worker``); give --check 0
 for any other. Makes accounts of its own in the site's database and removes them again.
-The last line is JSON. Ends with 1 when frames were lost (without --stall or --loss), out of
-order or wrong, or conversations did not end as they should.
+The last line is JSON. Ends with 1 when frames were lost (without --stall or --loss),
+out of order or wrong, or conversations did not end as they should.
 """
 
 from __future__ import annotations
