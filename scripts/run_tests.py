@@ -41,6 +41,7 @@ UNUSED = {
     "REDIS_URL": "redis://127.0.0.1/0",
 }
 PYTEST = ["-m", "pytest", "--durations=15"]
+RESOLVE = str(Path(__file__).with_name("check_requirements.py"))
 TESTS_FAILED = 1  # pytest's exit status; others mean that it did not come that far
 # Migrations, locks, one-statement writes, the line, Celery's broker and the channel
 # layer: where versions of the servers differ. The rest would only take minutes more.
@@ -86,7 +87,10 @@ def test_everything(reports: Path) -> int:
     others = Part("others", OTHERS, reports)
     real_time = Part("in_real_time", IN_REAL_TIME, reports)
     parts = [computing, others, real_time]
-    beside = Beside(computing.command(), reports / "computing.txt")
+    title = "What only computes, run meanwhile, to its end"
+    beside = Beside(title, computing.command(), reports / "computing.txt")
+    title = "Requirements on other machines and Pythons"
+    resolving = Beside(title, [RESOLVE], reports / "requirements.txt")
     try:
         own = own_servers()
         told = f"were not tested: {own}"
@@ -105,8 +109,10 @@ def test_everything(reports: Path) -> int:
         print("\nWhat drives a browser, in real time:", flush=True)
         real_time.status = run(real_time.command())
         status = max(part.run_failed_again() for part in parts)
+        status = resolving.end() or status
     finally:
         beside.stop()
+        resolving.stop()
     minutes = (time.monotonic() - begun) / 60
     print(f"All of it: {totals(parts)} in {minutes:.1f} minutes")
     return status
@@ -148,8 +154,8 @@ class Beside:
     """A command that runs while others do, and gives way to them; what it says goes
     to a file, and is told at its end."""
 
-    def __init__(self, command: list[str], said: Path) -> None:
-        self._said = said
+    def __init__(self, title: str, command: list[str], said: Path) -> None:
+        self._title, self._said = title, said
         with said.open("wb") as output:
             self._process = subprocess.Popen(
                 ["nice", sys.executable, *command],
@@ -159,7 +165,7 @@ class Beside:
             )
 
     def end(self) -> int:
-        print("\nWhat only computes, run meanwhile, to its end:", flush=True)
+        print(f"\n{self._title}:", flush=True)
         status = self._process.wait()
         print(self._said.read_text(errors="replace"), flush=True)
         return status
