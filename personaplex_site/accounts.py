@@ -76,6 +76,8 @@ class PasswordForm(PasswordChangeForm):
     def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._request = request
+        self.fields["old_password"].label = "Current password"
+        self.fields["new_password2"].label = "New password, again"
 
     def clean_old_password(self) -> str:
         with attempt(self._request, self.user.get_username()):

@@ -169,7 +169,7 @@ LOGIN_FAILURE_LIMIT = envint("LOGIN_FAILURE_LIMIT", 10, least=1)
 SIGN_IN_ADDRESS_FAILURES = envint("SIGN_IN_ADDRESS_FAILURES", 50, least=1)
 SIGN_IN_NAME_FAILURES = envint("SIGN_IN_NAME_FAILURES", 100, least=1)
 SIGN_IN_PARALLEL = envint("SIGN_IN_PARALLEL", 1, least=1)
-SIGN_IN_WAITING = envint("SIGN_IN_WAITING", 4)
+SIGN_IN_WAITING = envint("SIGN_IN_WAITING", 2)
 SIGN_IN_WAIT_SECONDS = envint("SIGN_IN_WAIT_SECONDS", 5)
 SIGN_IN_LOG_DAYS = envint("SIGN_IN_LOG_DAYS", 30, least=1)
 SIGN_IN_LOG_ROWS = envint("SIGN_IN_LOG_ROWS", 1_000_000, least=1)
@@ -188,7 +188,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 # A feature that is not named keeps its default, so that each has to be named.
 NO_FEATURES = (
-    *("accelerometer", "bluetooth", "browsing-topics", "camera", "display-capture"),
+    *("accelerometer", "browsing-topics", "camera", "display-capture"),
     *("encrypted-media", "gamepad", "geolocation", "gyroscope", "hid"),
     *("identity-credentials-get", "idle-detection", "local-fonts", "magnetometer"),
     *("midi", "otp-credentials", "payment", "picture-in-picture"),
