@@ -6,8 +6,8 @@ from django.contrib.auth import hashers
 from django.db import connection
 
 from conversations import headroom
+from personaplex_site import hashing
 from personaplex_site.hashing import Argon2Hasher, HashingBusy, HashPlaces
-from personaplex_site.hashing import places as places_of_process
 from tests.factories import UserFactory
 
 
@@ -26,6 +26,14 @@ class Counted:
         with self.lock:
             self.now -= 1
         return "argon2$hash"
+
+
+@pytest.fixture(autouse=True)
+def places(monkeypatch):
+    """Of a process that has not hashed yet."""
+    fresh = HashPlaces()
+    monkeypatch.setattr(hashing, "places", fresh)
+    return fresh
 
 
 @pytest.fixture
@@ -67,20 +75,19 @@ def test_so_are_sign_ins_from_everywhere(settings, counted, client):
 
 
 @pytest.fixture
-def taken(settings):
+def taken(settings, places):
     """The only place, for as long as the test holds it."""
     settings.SIGN_IN_PARALLEL = 1
-    with places_of_process.place():
+    with places.place():
         yield
 
 
-def test_beyond_so_many_that_wait_nobody_waits(settings, taken):
+def test_beyond_so_many_that_wait_nobody_waits(settings, places, taken):
     settings.SIGN_IN_WAITING = 0
     settings.SIGN_IN_WAIT_SECONDS = 300
-    before = places_of_process.refused
     with pytest.raises(HashingBusy):
         hashers.make_password("guess")
-    assert places_of_process.refused == before + 1
+    assert places.refused == 1
 
 
 def test_nor_longer_than_so_long(settings, taken):
@@ -89,14 +96,19 @@ def test_nor_longer_than_so_long(settings, taken):
         hashers.check_password("guess", "pbkdf2_sha256$1$salt$hash")
 
 
-def test_a_place_comes_free_whatever_happened(settings):
+def test_a_place_comes_free_whatever_happened(settings, places):
     settings.SIGN_IN_WAITING = 0
-    places = HashPlaces()
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), places.place():
-            raise ZeroDivisionError
-    with places.place():
-        pass
+        with pytest.raises(ZeroDivisionError):
+            places.compute(lambda: 1 / 0)
+    assert places.compute(lambda: 1) == 1
+
+
+def test_threads_that_answer_pages_do_not_hash(places):
+    """They would keep 19 MiB each."""
+    hashed_in = {places.compute(threading.current_thread) for _ in range(3)}
+    assert len(hashed_in) == 1
+    assert threading.current_thread() not in hashed_in
 
 
 @pytest.mark.django_db
