@@ -27,7 +27,8 @@ from conversations import headroom
 
 log = logging.getLogger(__name__)
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LOOK_SECONDS = 0.1  # between two looks at how late conversations are
 LOG_SECONDS = 10.0  # between two lines about refusals
