@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.contrib.auth import hashers
 from django.db import connection
+from django.test import Client
 
 from conversations import headroom
 from personaplex_site import hashing
@@ -58,13 +59,13 @@ def test_forty_at_once_are_hashed_a_few_at_a_time(settings, counted, parallel):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_so_are_sign_ins_from_everywhere(settings, counted, client):
+def test_so_are_sign_ins_from_everywhere(settings, counted):
     settings.SIGN_IN_WAITING, settings.SIGN_IN_WAIT_SECONDS = 8, 300
 
     def sign_in(i):
         data = {"username": f"stranger{i}", "password": "guess"}
         try:
-            return client.post("/sign-in/", data, REMOTE_ADDR=f"10.0.0.{i}")
+            return Client().post("/sign-in/", data, REMOTE_ADDR=f"10.0.0.{i}")
         finally:
             connection.close()
 
