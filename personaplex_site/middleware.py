@@ -6,10 +6,11 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from csp.middleware import CSPMiddleware, PolicyParts
-from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
+
+from personaplex_site import policies
 
 
 class SignInMiddleware(LoginRequiredMiddleware):
@@ -34,7 +35,7 @@ class SignInMiddleware(LoginRequiredMiddleware):
 @sync_and_async_middleware
 def permissions_middleware(get_response: Callable[[HttpRequest], Any]) -> Any:
     """What pages of ours, and frames in them, may ask a browser for."""
-    policy = settings.PERMISSIONS_POLICY
+    policy = policies.PERMISSIONS
     if iscoroutinefunction(get_response):
 
         async def await_and_tell(request: HttpRequest) -> Any:
@@ -63,5 +64,5 @@ class ContentPolicyMiddleware(CSPMiddleware):
     ) -> PolicyParts:
         parts = super().get_policy_parts(request, response, report_only)
         if request.path_info.startswith("/admin/") and not report_only:
-            parts.update = {**(parts.update or {}), **settings.ADMIN_CONTENT_POLICY}
+            parts.update = {**(parts.update or {}), **policies.ADMIN_CONTENT}
         return parts

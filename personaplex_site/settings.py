@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import dj_database_url
-from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
+from personaplex_site import policies
 from personaplex_site.env import (
     envbool,
     envint,
@@ -186,37 +186,7 @@ SECURE_HSTS_SECONDS = HSTS_SECONDS if HTTPS else 0
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
-# A feature that is not named keeps its default, so that each has to be named.
-NO_FEATURES = (
-    *("accelerometer", "browsing-topics", "camera", "display-capture"),
-    *("encrypted-media", "gamepad", "geolocation", "gyroscope", "hid"),
-    *("identity-credentials-get", "idle-detection", "local-fonts", "magnetometer"),
-    *("midi", "otp-credentials", "payment", "picture-in-picture"),
-    *("publickey-credentials-create", "publickey-credentials-get", "serial"),
-    *("storage-access", "usb", "window-management", "xr-spatial-tracking"),
-)
-PERMISSIONS_POLICY = ", ".join(
-    ["microphone=(self)", *(f"{feature}=()" for feature in NO_FEATURES)]
-)
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": [SELF],
-        "connect-src": [SELF],
-        "media-src": [SELF, "blob:"],
-        "worker-src": [SELF, "blob:"],
-        "img-src": [SELF, "data:"],
-        "object-src": [NONE],
-        "base-uri": [SELF],
-        "form-action": [SELF],
-        "frame-ancestors": [NONE],
-    },
-}
-# Added for the admin, by what unfold's pages need: Alpine evaluates expressions in
-# attributes, and charts and menus set styles in place.
-ADMIN_CONTENT_POLICY = {
-    "script-src": [SELF, UNSAFE_EVAL],
-    "style-src": [SELF, UNSAFE_INLINE],
-}
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": policies.CONTENT}
 
 USE_TZ = True
 TIME_ZONE = "UTC"
