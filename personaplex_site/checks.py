@@ -100,6 +100,18 @@ def check_voice_limits(**kwargs: Any) -> list[CheckMessage]:
     return [Error(text, hint=hint, id="personaplex.E005")]
 
 
+@register(Tags.security)
+def check_proxies(**kwargs: Any) -> list[CheckMessage]:
+    if settings.TRUSTED_PROXIES or not settings.HTTPS:
+        return []
+    text = (
+        "HTTPS is True, but TRUSTED_PROXIES is empty: no proxy is believed that a "
+        "browser came by https, so every page would send it to itself."
+    )
+    hint = "Set it to the address of the proxy that ends TLS, such as 127.0.0.1."
+    return [Error(text, hint=hint, id="personaplex.E008")]
+
+
 @register(Tags.caches, deploy=True)
 def check_redis(**kwargs: Any) -> list[CheckMessage]:
     try:

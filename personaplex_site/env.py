@@ -1,5 +1,6 @@
 """Readers of environment variables that refuse odd values."""
 
+import ipaddress
 import math
 import os
 import re
@@ -45,6 +46,18 @@ def envone(name: str, *choices: str) -> str:
 def envlist(name: str, default: str) -> list[str]:
     parts = os.environ.get(name, default).split(",")
     return [part.strip() for part in parts if part.strip()]
+
+
+def envnetworks(
+    name: str, default: str
+) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Addresses and networks: ``10.0.0.1, 10.1.0.0/16, fd00::/8``."""
+    try:
+        return [ipaddress.ip_network(part) for part in envlist(name, default)]
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} must be addresses and networks, separated by commas: {error}."
+        ) from error
 
 
 def envpath(name: str, default: Path) -> Path:

@@ -3,9 +3,17 @@
 from pathlib import Path
 
 import dj_database_url
-from csp.constants import NONE, SELF
 
-from personaplex_site.env import envbool, envint, envlist, envone, envpath, envstr
+from personaplex_site import policies
+from personaplex_site.env import (
+    envbool,
+    envint,
+    envlist,
+    envnetworks,
+    envone,
+    envpath,
+    envstr,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = envpath("DATA_DIR", BASE_DIR / "var")
@@ -16,6 +24,7 @@ WORKER_SECRET = envstr("WORKER_SECRET")
 ALLOWED_HOSTS = envlist("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = envlist("CSRF_TRUSTED_ORIGINS", "")
 HTTPS = envbool("HTTPS", False)
+TRUSTED_PROXIES = envnetworks("TRUSTED_PROXIES", "")
 
 INSTALLED_APPS = [
     "daphne",
@@ -27,7 +36,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
-    "axes",
     "csp",
     "personaplex_site",
     "personas",
@@ -36,6 +44,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "personaplex_site.addresses.client_address_middleware",
+    "personaplex_site.middleware.permissions_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -45,8 +55,8 @@ MIDDLEWARE = [
     "personaplex_site.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "axes.middleware.AxesMiddleware",
+    "personaplex_site.middleware.ContentPolicyMiddleware",
+    "personaplex_site.accounts.CrowdMiddleware",
 ]
 
 ROOT_URLCONF = "personaplex_site.urls"
@@ -130,44 +140,53 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600,
         "options": {"expires": 3600},
     },
+    "expire sign-ins": {
+        "task": "personaplex_site.tasks.expire_sign_ins",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
+    "expire web sessions": {
+        "task": "personaplex_site.tasks.expire_web_sessions",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
 }
 
-AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
-]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "personaplex_site.hashing.Argon2Hasher",
+    "personaplex_site.hashing.PBKDF2Hasher",
 ]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "persona_list"
 LOGOUT_REDIRECT_URL = "login"
-AXES_FAILURE_LIMIT = envint("LOGIN_FAILURE_LIMIT", 10, least=1)
-AXES_COOLOFF_TIME = 1  # hours
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
-AXES_RESET_ON_SUCCESS = True
+# Failed attempts within the window, until the oldest of them leaves it.
+SIGN_IN_WINDOW_SECONDS = envint("SIGN_IN_WINDOW_SECONDS", 600, least=1)
+LOGIN_FAILURE_LIMIT = envint("LOGIN_FAILURE_LIMIT", 10, least=1)
+SIGN_IN_ADDRESS_FAILURES = envint("SIGN_IN_ADDRESS_FAILURES", 50, least=1)
+SIGN_IN_NAME_FAILURES = envint("SIGN_IN_NAME_FAILURES", 100, least=1)
+SIGN_IN_PARALLEL = envint("SIGN_IN_PARALLEL", 1, least=1)
+SIGN_IN_WAITING = envint("SIGN_IN_WAITING", 2)
+SIGN_IN_WAIT_SECONDS = envint("SIGN_IN_WAIT_SECONDS", 5)
+SIGN_IN_LOG_DAYS = envint("SIGN_IN_LOG_DAYS", 30, least=1)
+SIGN_IN_LOG_ROWS = envint("SIGN_IN_LOG_ROWS", 1_000_000, least=1)
 
+# What browsers are told.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+# The first middleware drops the header where no trusted proxy vouches for it.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
-CONTENT_SECURITY_POLICY = {
-    "EXCLUDE_URL_PREFIXES": ["/admin/"],
-    "DIRECTIVES": {
-        "default-src": [SELF],
-        "connect-src": [SELF],
-        "media-src": [SELF, "blob:"],
-        "worker-src": [SELF, "blob:"],
-        "img-src": [SELF, "data:"],
-        "object-src": [NONE],
-        "base-uri": [SELF],
-        "frame-ancestors": [NONE],
-    },
-}
+SECURE_SSL_REDIRECT = HTTPS
+# Asked from inside, past the proxy: by supervisors and by inference workers.
+SECURE_REDIRECT_EXEMPT = ["^healthz$", "^api/workers/"]
+HSTS_SECONDS = envint("HSTS_SECONDS", 30 * 24 * 3600)
+SECURE_HSTS_SECONDS = HSTS_SECONDS if HTTPS else 0
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": policies.CONTENT}
 
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -238,7 +257,6 @@ LOGGING = {
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
-        "axes.apps": {"level": "WARNING"},
         # A line for every task that the clock sends, every few seconds. Tasks say
         # themselves what they did.
         "celery.beat": {"level": "WARNING"},

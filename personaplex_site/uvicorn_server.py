@@ -82,6 +82,7 @@ def main() -> None:
         lifespan="off",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # else it believes any local proxy: TRUSTED_PROXIES says
         log_config=None,  # Django's, set by the application
         timeout_graceful_shutdown=CLOSE_SECONDS,
     )

@@ -123,7 +123,10 @@ class Launch:
         return server.url
 
     async def _site_answers(self) -> bool:
-        return await asyncio.to_thread(_get, f"{self.options.address}/sign-in/") != ""
+        """With HTTPS=True it sends us on to the proxy: an answer as well."""
+        page = f"{self.options.address}/sign-in/"
+        said = [await asyncio.to_thread(_get, page, status) for status in (200, 301)]
+        return any(said)
 
     async def _worker_is_known(self) -> bool:
         """Whether the site would give a conversation to a worker."""
@@ -148,15 +151,21 @@ class Launch:
         self.console.announce("\n" + "".join(f"  {line}\n" for line in lines))
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        """Nowhere else is anything of ours."""
+
+
 def _get(address: str, status: int = 200) -> str:
-    """The page that comes with this status, "" if there is none."""
+    """The page, or reason, that comes with this status, "" if there is none."""
     # A proxy of the environment must not come between us and our own children.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay)
     try:
         with opener.open(address, timeout=5) as response:
             return str(response.read().decode()).strip() if status == 200 else ""
     except urllib.error.HTTPError as error:
         with error:
-            return error.read().decode().strip() if error.code == status else ""
+            said = error.read().decode().strip() or error.reason
+            return said if error.code == status else ""
     except (urllib.error.URLError, OSError):
         return ""

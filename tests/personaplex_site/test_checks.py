@@ -1,3 +1,5 @@
+from ipaddress import ip_network
+
 import pytest
 from django.core.cache import cache
 from redis.exceptions import ConnectionError as RedisGone
@@ -51,6 +53,14 @@ def test_voice_limits_must_be_in_order(settings):
     assert checks.check_voice_limits() == []
     settings.VOICE_USED_SECONDS = 2
     assert ids(checks.check_voice_limits()) == ["personaplex.E005"]
+
+
+def test_https_needs_a_proxy_that_is_believed(settings):
+    assert checks.check_proxies() == []
+    settings.HTTPS = True
+    assert ids(checks.check_proxies()) == ["personaplex.E008"]
+    settings.TRUSTED_PROXIES = [ip_network("127.0.0.1")]
+    assert checks.check_proxies() == []
 
 
 def test_redis_must_answer(monkeypatch):
