@@ -72,6 +72,8 @@ def check_folders(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _unwritable(folder: Path) -> str:
+    if folder.exists() and not folder.is_dir():
+        return "it is a file, not a folder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -5,12 +5,18 @@ import math
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 
 def envstr(name: str, default: str | None = None) -> str:
     value = os.environ.get(name, default)
+    return _required(name) if value is None else value
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name)
     if value is None:
         raise ImproperlyConfigured(f"Set {name}. See .env.example for its meaning.")
     return value
@@ -40,6 +46,21 @@ def envone(name: str, *choices: str) -> str:
         raise ImproperlyConfigured(
             f"{name} must be one of {', '.join(choices)}, not {value!r}."
         )
+    return value
+
+
+def envurl(name: str, *schemes: str) -> str:
+    """An address of one of these kinds. It may hold a password, so that a refused one
+    is not repeated."""
+    value = _required(name)
+    allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is no address: {error}.") from None
+    if parts.scheme not in schemes:
+        raise ImproperlyConfigured(f"{name} must be an address beginning {allowed}.")
     return value
 
 

@@ -13,6 +13,7 @@ from personaplex_site.env import (
     envone,
     envpath,
     envstr,
+    envurl,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -78,12 +79,14 @@ TEMPLATES = [
 
 DATABASES = {
     "default": dj_database_url.parse(
-        envstr("DATABASE_URL"), conn_max_age=60, conn_health_checks=True
+        envurl("DATABASE_URL", "postgres", "postgresql"),
+        conn_max_age=60,
+        conn_health_checks=True,
     )
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = envstr("REDIS_URL")
+REDIS_URL = envurl("REDIS_URL", "redis", "rediss", "unix")
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
@@ -237,11 +240,14 @@ HARDWARE_SAMPLE_SECONDS = envint("HARDWARE_SAMPLE_SECONDS", 10)
 HARDWARE_SAMPLE_DAYS = envint("HARDWARE_SAMPLE_DAYS", 14)
 
 # Logs.
-LOG_LEVEL = envstr("LOG_LEVEL", "INFO")
+LOG_LEVEL = envone("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"conversation": {"()": "personaplex_site.logs.ConversationFilter"}},
+    "filters": {
+        "conversation": {"()": "personaplex_site.logs.ConversationFilter"},
+        "repeats": {"()": "personaplex_site.logs.RepeatFilter"},
+    },
     "formatters": {
         "line": {
             "format": "{asctime} {levelname} {name} [{conversation}] {message}",
@@ -253,10 +259,20 @@ LOGGING = {
             "class": "logging.StreamHandler",
             "filters": ["conversation"],
             "formatter": "line",
-        }
+        },
+        # Of libraries that report a broker which is away at every attempt.
+        "stderr_once": {
+            "class": "logging.StreamHandler",
+            "filters": ["conversation", "repeats"],
+            "formatter": "line",
+        },
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
+        **{
+            name: {"handlers": ["stderr_once"], "propagate": False}
+            for name in ("celery", "kombu", "redis", "channels_redis")
+        },
         # A line for every task that the clock sends, every few seconds. Tasks say
         # themselves what they did.
         "celery.beat": {"level": "WARNING"},

@@ -46,6 +46,11 @@ ARROWS = {
     "inference": ("inference",),
     "personas": ("personas", *CONTRACTS, *SITE_TOOLS),
     "conversations": ("conversations", "personas", *CONTRACTS, *SITE_TOOLS),
+    # Before anything starts, what the worker would refuse of the environment.
+    "personaplex_site.up.check_settings": (
+        "personaplex_site",
+        "inference.commands.serve",
+    ),
     "personaplex_site": ("personaplex_site", "personas", "conversations", *CONTRACTS),
 }
 NEVER = {

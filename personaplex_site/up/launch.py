@@ -15,9 +15,12 @@ from personaplex_site.up.errors import CannotStart
 from personaplex_site.up.folder import DataFolder
 from personaplex_site.up.postgres import READY_SECONDS as POSTGRES_SECONDS
 from personaplex_site.up.postgres import EmbeddedPostgres
+from personaplex_site.up.preflight import given_settings
 from personaplex_site.up.product import (
+    LOOPBACK,
     Options,
     Product,
+    allowed_hosts,
     fetch_model,
     free_port,
     site_environment,
@@ -44,7 +47,7 @@ class Launch:
         secrets = self.folder.secrets()
         site = site_environment(self.options, secrets)
         site |= await self._databases(secrets)
-        self.folder.write_environment(site)
+        self.folder.write_environment({**given_settings(), **site})
         product, keep = Product(self.options, self.folder, site), self.supervisor.keep
 
         worker = await keep(product.worker())  # loads its model while we set up
@@ -142,6 +145,7 @@ class Launch:
         lines = [
             f"PersonaPlex {what} after {took:.1f} s: {self.options.address}",
             *more,
+            *self._for_others(),
             f"Data and logs: {self.folder.path}",
             "Stop it with Ctrl-C.",
         ]
@@ -154,6 +158,17 @@ class Launch:
 class _Stay(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *args: object, **kwargs: object) -> None:
         """Nowhere else is anything of ours."""
+
+    def _for_others(self) -> list[str]:
+        """What a site needs to know that others shall reach."""
+        if self.options.host in LOOPBACK:
+            return []
+        names = allowed_hosts(self.options.host).replace(",", ", ")
+        return [
+            f"It answers to these names only: {names}. ALLOWED_HOSTS names others.",
+            "Browsers give a page the microphone only over https, or on this machine: "
+            'see "A site for others" in docs/operations.md.',
+        ]
 
 
 def _get(address: str, status: int = 200) -> str:

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import time
 
 import psutil
 import psycopg
@@ -189,8 +188,7 @@ def test_an_unreachable_database_is_said_in_one_place(product, tmp_path):
             DATABASE_URL=f"postgres://nobody@127.0.0.1:{port}/nothing",
             REDIS_URL=f"redis://127.0.0.1:{port}/0",
         )
-        begun = time.monotonic()
-        assert guest.spawn().wait(60) == 1
+        assert guest.spawn().wait(60) == 2
     assert "The database of DATABASE_URL can't be used" in guest.said()
-    assert time.monotonic() - begun < 30
-    assert os.path.exists(guest.data / "logs" / "setup.log")
+    assert "Redis does not answer at REDIS_URL" in guest.said()
+    assert not os.path.exists(guest.data / "logs" / "setup.log")
