@@ -154,11 +154,6 @@ class Launch:
             lines.insert(1, f"User name and password of the first account: {account}")
         self.console.announce("\n" + "".join(f"  {line}\n" for line in lines))
 
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: object, **kwargs: object) -> None:
-        """Nowhere else is anything of ours."""
-
     def _for_others(self) -> list[str]:
         """What a site needs to know that others shall reach."""
         if self.options.host in LOOPBACK:
@@ -169,6 +164,11 @@ class _Stay(urllib.request.HTTPRedirectHandler):
             "Browsers give a page the microphone only over https, or on this machine: "
             'see "A site for others" in docs/operations.md.',
         ]
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        """Nowhere else is anything of ours."""
 
 
 def _get(address: str, status: int = 200) -> str:
