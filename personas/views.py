@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
+from personas.decoding import LENGTH_TOLERANCE
 from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm, VoiceForm
 from personas.models import Persona, PersonaVersion, Voice
 from personas.progress import addresses
@@ -120,9 +121,10 @@ def _has_recordings(request: HttpRequest) -> bool:
     return Voice.objects.of(request.user).exists()
 
 
-def voice_limits() -> dict[str, int]:
+def voice_limits() -> dict[str, float]:
     return {
         "least_seconds": settings.VOICE_MIN_SECONDS,
         "most_seconds": settings.VOICE_MAX_SECONDS,
         "most_bytes": settings.VOICE_MAX_BYTES,
+        "tolerance_seconds": LENGTH_TOLERANCE,
     }
