@@ -125,6 +125,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600,
         "options": {"expires": 3600},
     },
+    "expire audit records": {
+        "task": "personaplex_site.tasks.expire_audit_records",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
     "expire hardware samples": {
         "task": "personaplex_site.tasks.expire_hardware_samples",
         "schedule": 3600,
@@ -216,6 +221,9 @@ OPUS_COMPLEXITY = envint("OPUS_COMPLEXITY", 0, most=10)
 WORKER_STALE_SECONDS = envint("WORKER_STALE_SECONDS", 15)
 HARDWARE_SAMPLE_SECONDS = envint("HARDWARE_SAMPLE_SECONDS", 10)
 HARDWARE_SAMPLE_DAYS = envint("HARDWARE_SAMPLE_DAYS", 14)
+
+# Who looked at what belongs to others.
+AUDIT_DAYS = envint("AUDIT_DAYS", 365, least=1)
 
 # Logs.
 LOG_LEVEL = envstr("LOG_LEVEL", "INFO")

@@ -18,6 +18,7 @@ from django.views.decorators.http import (
 )
 from kombu.exceptions import OperationalError
 
+from personaplex_site.audit import record_look
 from personaplex_site.ranges import bytes_response
 from personas.forms import VoiceForm
 from personas.models import Persona, Voice
@@ -75,18 +76,16 @@ def voice_upload_status(request: HttpRequest, upload_id: uuid.UUID) -> JsonRespo
 
 @require_safe
 def voice_sample(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
-    """The prepared sample, for the ears of its owner and of who may see all voices
-    in the admin."""
-    voice = get_object_or_404(Voice, pk=voice_id)
-    user = request.user
-    if voice.owner != user and not user.has_perm("personas.view_voice"):
-        raise Http404
+    """The prepared sample, for the ears of its owner and of people who may view all
+    voices."""
+    voice = get_object_or_404(Voice.objects.visible_to(request.user), pk=voice_id)
     try:
         with voice.sample.open("rb") as file:
             content = file.read()
     except (FileNotFoundError, ValueError) as error:
         log.error("voice %s has no sample: %s", voice_id, error)
         raise Http404("This sample is missing.") from error
+    record_look(request.user, voice, "Listened to the sample")
     return bytes_response(request, content, "audio/flac")
 
 

@@ -21,6 +21,7 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from inference.errors import PersonaplexError
+from personaplex_site.audit import may_view_all
 from personas.errors import VoiceDeleted, VoiceNotInModel, VoiceNotReady
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class VoiceQuerySet(models.QuerySet["Voice"]):
         """The voices made from this user's own recordings, the newest first."""
         mine = self.filter(owner=user, preset="", deleted_at=None)
         return mine.order_by("-created_at")
+
+    def visible_to(self, user: object) -> VoiceQuerySet:
+        """Their own, and those of everybody for staff who may view voices. Playing a
+        sample goes through ``audit.record_look``."""
+        return self if may_view_all(user, self.model) else self.filter(owner=user)
 
     def presets(self) -> VoiceQuerySet:
         return self.exclude(preset="")
