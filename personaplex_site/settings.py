@@ -36,6 +36,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "personaplex_site.error_pages.json_errors_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -49,6 +50,7 @@ MIDDLEWARE = [
     "axes.middleware.AxesMiddleware",
 ]
 
+CSRF_FAILURE_VIEW = "personaplex_site.error_pages.form_refused"
 ROOT_URLCONF = "personaplex_site.urls"
 ASGI_APPLICATION = "personaplex_site.asgi.application"
 TEMPLATES = [
@@ -182,7 +184,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = envpath("STATIC_ROOT", DATA_DIR / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": "personaplex_site.media_storage.WholeFileStorage"},
     "staticfiles": {
         "BACKEND": "personaplex_site.static_storage.HashedStaticFilesStorage"
     },

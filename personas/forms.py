@@ -51,7 +51,8 @@ class VoiceField(forms.FileField):
         if file is None:
             return None
         if file.size > settings.VOICE_MAX_BYTES:
-            raise ValidationError(TooLarge(file.size, settings.VOICE_MAX_BYTES).text)
+            error = TooLarge(file.size, settings.VOICE_MAX_BYTES)
+            raise ValidationError(error.text, error.code)
         try:
             container_format(cast(BinaryIO, file))
         except NotAudio as error:
@@ -81,7 +82,8 @@ class VoiceForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         if self._too_large:
             self.errors.pop("voice", None)
-            self.add_error("voice", TooLarge(None, settings.VOICE_MAX_BYTES).text)
+            error = TooLarge(None, settings.VOICE_MAX_BYTES)
+            self.add_error("voice", ValidationError(error.text, error.code))
         return self.cleaned_data
 
 

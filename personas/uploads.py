@@ -117,7 +117,11 @@ class VoiceUpload(models.Model):
             older._finish_as(Superseded(), whoever_holds_it=True)
         upload = cls(persona=persona, size=file.size)
         upload.original.save(str(upload.pk), file, save=False)
-        upload.save()
+        try:
+            upload.save()
+        except BaseException:
+            upload.original.delete(save=False)
+            raise
         return upload
 
     @classmethod
@@ -153,10 +157,10 @@ class VoiceUpload(models.Model):
         warning = about.pop("warning", "")
         voice = Voice(owner=self.persona.owner, name=self.persona.name, **about)
         voice.digest = hashlib.sha256(prompt).hexdigest()
-        voice.sample.save(f"{voice.pk}.flac", ContentFile(sample), save=False)
-        voice.prompt.save(f"{voice.pk}.pt", ContentFile(prompt), save=False)
         done = False
         try:
+            voice.sample.save(f"{voice.pk}.flac", ContentFile(sample), save=False)
+            voice.prompt.save(f"{voice.pk}.pt", ContentFile(prompt), save=False)
             done = self._give(voice, str(warning))
         finally:
             if not done:

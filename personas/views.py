@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict
 from typing import cast
 
 from django.conf import settings
@@ -14,6 +15,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
+from personaplex_site.answers import wants_json
 from personas.decoding import LENGTH_TOLERANCE
 from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm, VoiceForm
 from personas.models import Persona, PersonaVersion, Voice
@@ -24,7 +26,7 @@ from personas.voice_choices import (
     problem_of,
     same_on_offer,
 )
-from personas.voice_views import receive_voice, wants_json
+from personas.voice_views import form_problem, receive_voice
 
 
 def persona_list(request: HttpRequest) -> HttpResponse:
@@ -51,7 +53,8 @@ def persona_create(request: HttpRequest) -> HttpResponse:
     form = NewPersonaForm(post, files, too_large=too_large, user=user, voice=voice)
     if not form.is_valid():
         if wants_json(request):
-            return JsonResponse({"errors": form.errors}, status=400)
+            problem = {**asdict(form_problem(form)), "errors": form.errors}
+            return JsonResponse(problem, status=413 if too_large else 400)
         return _render_create(request, form, status=400)
     cleaned = form.cleaned_data
     with transaction.atomic():  # no persona if its file can't be kept

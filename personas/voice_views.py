@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.db.models import Count
+from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import (
@@ -18,6 +19,7 @@ from django.views.decorators.http import (
 )
 from kombu.exceptions import OperationalError
 
+from personaplex_site.answers import Problem, json_answer, wants_json
 from personaplex_site.audit import record_look
 from personaplex_site.ranges import bytes_response
 from personas.forms import VoiceForm
@@ -32,8 +34,9 @@ log = logging.getLogger(__name__)
 
 @require_POST
 def voice_upload(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
-    """201 with the upload to follow, or 400 and 413 with what is wrong. Without
-    JavaScript a redirect to the persona, which says the same."""
+    """201 with the upload to follow, or 400 and 413 with what is wrong; error_pages
+    tells of all other errors. Without JavaScript a redirect to the persona, which says
+    the same."""
     persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
     post, files = request.POST, request.FILES
     too_large = getattr(request, "too_large", False)  # known once the body is read
@@ -43,10 +46,10 @@ def voice_upload(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
         if wants_json(request):
             return JsonResponse(addresses(upload), status=201)
     else:
-        text = " ".join(map(str, form.errors["voice"]))
+        problem = form_problem(form)
         if wants_json(request):
-            return JsonResponse({"text": text}, status=413 if too_large else 400)
-        messages.error(request, text)
+            return json_answer(problem, 413 if too_large else 400)
+        messages.error(request, problem.text)
     return redirect("persona_edit", persona_id)
 
 
@@ -114,5 +117,8 @@ def voice_delete(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
     return redirect("voice_list")
 
 
-def wants_json(request: HttpRequest) -> bool:
-    return request.accepts("application/json") and not request.accepts("text/html")
+def form_problem(form: Form) -> Problem:
+    """All that is wrong with it, under the code of the first error."""
+    errors = [error for field in form.errors.as_data().values() for error in field]
+    text = " ".join(str(text) for texts in form.errors.values() for text in texts)
+    return Problem(errors[0].code or "invalid", text)

@@ -7,6 +7,7 @@ import { VoiceField } from "./voice_field.js";
 
 const form = byId("persona-form");
 const sending = byId("sending");
+const failed = byId("not-sent");
 const bar = sending.querySelector("progress");
 const submit = form.querySelector("[data-submit]");
 const voice = new VoiceField(form.querySelector("[data-voice-field]"));
@@ -23,13 +24,20 @@ form.addEventListener("submit", async (event) => {
       location.assign(body.url);
       return;
     }
-    showErrors(body?.errors ?? { voice: [body?.text ?? strangeAnswer(status)] });
+    showErrors(body?.errors ?? {});
+    tell(body?.errors ? "" : (body?.text ?? strangeAnswer(status)));
   } catch {
-    voice.tell(BROKEN_OFF);
+    tell(BROKEN_OFF);
   }
   submit.disabled = false;
   sending.hidden = true;
 });
+
+/** What is wrong with none of the fields. */
+function tell(text) {
+  failed.textContent = text;
+  failed.hidden = !text;
+}
 
 /** `errors`: field name → texts. */
 function showErrors(errors) {
