@@ -37,7 +37,7 @@ class ConversationAdmin(ModelAdmin):
     date_hierarchy = "started_at"
     search_fields = ["id", "owner__username", "persona_version__persona__name"]
     list_select_related = ["owner", "persona_version__persona"]
-    list_per_page = 50
+    list_per_page = 25  # 9 kB a row
 
     @admin.display(ordering="persona_version__persona__name")
     def persona(self, conversation: Conversation) -> str:

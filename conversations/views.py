@@ -12,7 +12,6 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -25,10 +24,10 @@ from conversations.wire import sampling_choices
 from inference.models import Worker
 from inference.timing import FRAME_MS, FRAME_SECONDS
 from personaplex_site.audit import record_look
+from personaplex_site.lists import page_of
 from personaplex_site.ranges import bytes_response
 from personas.models import Persona, PersonaVersion
 
-PAGE_SIZE = 25
 READ, HEARD = "Read the conversation", "Listened to the recording"
 SMALL_MODEL = "tiny"  # ours: the page says what it can't do
 
@@ -83,7 +82,7 @@ def conversation_list(request: HttpRequest) -> HttpResponse:
     if wanted := request.GET.get("persona"):
         persona = _own_persona(request, wanted)
         conversations = conversations.filter(persona_version__persona=persona)
-    page = Paginator(conversations, PAGE_SIZE).get_page(request.GET.get("page"))
+    page = page_of(request, conversations, settings.CONVERSATIONS_PER_PAGE)
     context = {"page": page, "persona": persona}
     return render(request, "conversations/list.html", context)
 

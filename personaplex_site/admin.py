@@ -37,6 +37,7 @@ class LogEntryAdmin(ModelAdmin):
     list_display = ["action_time", "user", "content_type", "object_repr", "message"]
     list_filter = [KindFilter, "content_type"]
     list_select_related = ["user", "content_type"]
+    list_per_page = 50
     search_fields = ["user__username", "object_id", "object_repr"]
     date_hierarchy = "action_time"
     fields = [*list_display, "object_id"]

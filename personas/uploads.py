@@ -109,13 +109,20 @@ class VoiceUpload(models.Model):
 
     @classmethod
     @transaction.atomic
-    def receive(cls, persona: Persona, file: File[bytes]) -> VoiceUpload:
+    def receive(
+        cls, persona: Persona, file: File[bytes], key: uuid.UUID | None = None
+    ) -> VoiceUpload:
         """Keep the file under a name of ours and enqueue its preparation. An older
-        upload of the same persona that is not finished is put aside."""
+        upload of the same persona that is not finished is put aside. Where there is one
+        of this ``key``, and it has not failed, the same file was sent twice."""
         Persona.objects.select_for_update().get(pk=persona.pk)
+        earlier = persona.voice_uploads.filter(pk=key).first() if key else None
+        if earlier is not None and earlier.state != cls.State.FAILED:
+            return earlier
+        key = None if earlier else key
         for older in persona.voice_uploads.unfinished():
             older._finish_as(Superseded(), whoever_holds_it=True)
-        upload = cls(persona=persona, size=file.size)
+        upload = cls(id=key or uuid.uuid4(), persona=persona, size=file.size)
         upload.original.save(str(upload.pk), file, save=False)
         try:
             upload.save()

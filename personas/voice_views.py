@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
@@ -21,10 +22,13 @@ from kombu.exceptions import OperationalError
 
 from personaplex_site.answers import Problem, json_answer, wants_json
 from personaplex_site.audit import record_look
+from personaplex_site.lists import page_of, searched
 from personaplex_site.ranges import bytes_response
 from personas.forms import VoiceForm
 from personas.models import Persona, Voice
+from personas.once import key_for
 from personas.progress import addresses, payload
+from personas.speakers import speakers_of
 from personas.tasks import prepare_voice
 from personas.uploads import VoiceUpload
 from personas.voice_choices import default_voice
@@ -42,7 +46,9 @@ def voice_upload(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
     too_large = getattr(request, "too_large", False)  # known once the body is read
     form = VoiceForm(post, files, too_large=too_large)
     if form.is_valid():
-        upload = receive_voice(persona, form.cleaned_data["voice"])
+        file, form_id = form.cleaned_data["voice"], form.cleaned_data["form_id"]
+        key = key_for(request.user.pk, form_id, persona.pk, file.name, file.size)
+        upload = receive_voice(persona, file, key)
         if wants_json(request):
             return JsonResponse(addresses(upload), status=201)
     else:
@@ -53,9 +59,11 @@ def voice_upload(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
     return redirect("persona_edit", persona_id)
 
 
-def receive_voice(persona: Persona, file: UploadedFile) -> VoiceUpload:
+def receive_voice(
+    persona: Persona, file: UploadedFile, key: uuid.UUID | None = None
+) -> VoiceUpload:
     """Keep the file and enqueue its preparation."""
-    upload = VoiceUpload.receive(persona, file)
+    upload = VoiceUpload.receive(persona, file, key)
     transaction.on_commit(lambda: _enqueue(upload))
     return upload
 
@@ -94,8 +102,39 @@ def voice_sample(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
 
 @require_safe
 def voice_list(request: HttpRequest) -> HttpResponse:
-    voices = Voice.objects.of(request.user)
-    return render(request, "personas/voice_list.html", {"voices": voices})
+    """With ``?for=new`` or ``?for=`` a persona's key, each can be chosen for it."""
+    search = searched(request)
+    voices = Voice.objects.of(request.user).filter(name__icontains=search)
+    page = page_of(request, voices, settings.VOICES_PER_PAGE)
+    speakers = speakers_of(page)
+    wanted = request.GET.get("for", "")
+    context = {
+        "page": page,
+        "rows": [(voice, speakers[voice.pk]) for voice in page],
+        "search": search,
+        "for": wanted,
+        "for_persona": own_persona(request, wanted),
+    }
+    return render(request, "personas/voice_list.html", context)
+
+
+def own_persona(request: HttpRequest, key: str) -> Persona | None:
+    try:
+        return Persona.objects.of(request.user).filter(pk=uuid.UUID(key)).first()
+    except ValueError:
+        return None
+
+
+@require_POST
+def voice_choose(
+    request: HttpRequest, persona_id: uuid.UUID, voice_id: uuid.UUID
+) -> HttpResponse:
+    """The persona speaks with this recording from now on."""
+    persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
+    voice = get_object_or_404(Voice.objects.of(request.user), pk=voice_id)
+    persona.revise(voice=voice)
+    messages.success(request, f"{persona.name} speaks with “{voice.name}” now.")
+    return redirect("persona_edit", persona_id)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -107,7 +146,7 @@ def voice_delete(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
         context = {
             "voice": voice,
             "instead": instead,
-            "personas": voice.personas(),
+            "speakers": speakers_of([voice])[voice.pk],
             "conversations": voice.versions.aggregate(n=Count("conversations"))["n"],
         }
         return render(request, "personas/voice_delete.html", context)

@@ -26,6 +26,7 @@ SITE_TOOLS = (
     "personaplex_site.answers",
     "personaplex_site.audit",
     "personaplex_site.env",
+    "personaplex_site.lists",
     "personaplex_site.logs",
     "personaplex_site.ranges",
 )

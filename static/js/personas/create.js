@@ -15,8 +15,12 @@ bringRolePromptToLife(form.querySelector("[data-role-prompt]"));
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (voice.file && (await voice.check())) return;
+  if (submit.disabled) return; // a second click
   submit.disabled = true;
+  if (voice.file && (await voice.check())) {
+    ready();
+    return;
+  }
   sending.hidden = !voice.file;
   try {
     const { status, body } = await sendForm(form, (done) => (bar.value = 100 * done));
@@ -29,9 +33,16 @@ form.addEventListener("submit", async (event) => {
   } catch {
     tell(BROKEN_OFF);
   }
+  ready();
+});
+
+function ready() {
   submit.disabled = false;
   sending.hidden = true;
-});
+}
+
+// Somebody came back to the page as the browser kept it.
+window.addEventListener("pageshow", ({ persisted }) => persisted && ready());
 
 /** What is wrong with none of the fields. */
 function tell(text) {

@@ -23,6 +23,12 @@ function fields(form) {
   return data;
 }
 
+/** The site takes a form of the same id and content for the same one, sent twice. */
+export function renewFormId(form) {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  form.elements.form_id.value = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** What to tell when the site answered with no JSON of ours. */
 export function strangeAnswer(status) {
   if (status === 413) return "This file is too large. Send a shorter piece.";
