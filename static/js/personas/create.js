@@ -52,7 +52,7 @@ function tell(text) {
 
 /** `errors`: field name → texts. */
 function showErrors(errors) {
-  for (const line of form.querySelectorAll(".error:not([data-voice-error])")) line.remove();
+  for (const line of form.querySelectorAll(".error:not([data-voice-error], .notice)")) line.remove();
   for (const name of ["voice_choice", "role_prompt", "name"]) {
     const input = form.elements[name];
     input.setAttribute("aria-invalid", String(Boolean(errors[name])));
