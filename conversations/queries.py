@@ -13,6 +13,8 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
 from django.utils import timezone
 
+from personaplex_site.audit import may_view_all
+
 if TYPE_CHECKING:
     from conversations.models import Conversation  # noqa: F401 - named in a string
 
@@ -27,8 +29,9 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def visible_to(
         self, user: AbstractBaseUser | AnonymousUser
     ) -> ConversationQuerySet:
-        """Their own; staff may look at everybody's."""
-        return self if getattr(user, "is_staff", False) else self.of(user)
+        """Their own, and those of everybody for staff who may view conversations.
+        What is shown of it goes through ``audit.record_look``."""
+        return self if may_view_all(user, self.model) else self.of(user)
 
     def live(self) -> ConversationQuerySet:
         """Somebody talks: not parked, and its web process was heard of lately."""

@@ -47,6 +47,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "personaplex_site.addresses.client_address_middleware",
     "personaplex_site.middleware.permissions_middleware",
+    "personaplex_site.error_pages.json_errors_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -60,6 +61,7 @@ MIDDLEWARE = [
     "personaplex_site.accounts.CrowdMiddleware",
 ]
 
+CSRF_FAILURE_VIEW = "personaplex_site.error_pages.form_refused"
 ROOT_URLCONF = "personaplex_site.urls"
 ASGI_APPLICATION = "personaplex_site.asgi.application"
 TEMPLATES = [
@@ -138,6 +140,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600,
         "options": {"expires": 3600},
     },
+    "expire audit records": {
+        "task": "personaplex_site.tasks.expire_audit_records",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
     "expire hardware samples": {
         "task": "personaplex_site.tasks.expire_hardware_samples",
         "schedule": 3600,
@@ -199,7 +206,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = envpath("STATIC_ROOT", DATA_DIR / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": "personaplex_site.media_storage.WholeFileStorage"},
     "staticfiles": {
         "BACKEND": "personaplex_site.static_storage.HashedStaticFilesStorage"
     },
@@ -212,6 +219,10 @@ VOICE_MIN_SECONDS = envint("VOICE_MIN_SECONDS", 3)
 VOICE_MAX_SECONDS = envint("VOICE_MAX_SECONDS", 60)
 VOICE_USED_SECONDS = envint("VOICE_USED_SECONDS", 12)
 VOICE_MAX_BYTES = envint("VOICE_MAX_BYTES", 30 * 1024 * 1024)
+# Pages are bounded however much somebody has.
+PERSONAS_PER_PAGE = envint("PERSONAS_PER_PAGE", 50, least=1, most=200)
+VOICES_PER_PAGE = envint("VOICES_PER_PAGE", 25, least=1, most=200)
+MAX_VOICE_CHOICES = envint("MAX_VOICE_CHOICES", 100, least=1, most=500)
 VOICE_DECODE_MB = envint("VOICE_DECODE_MB", 256, least=16)
 # No request is larger than a voice sample and the form around it.
 MAX_BODY_BYTES = VOICE_MAX_BYTES + 1024 * 1024
@@ -221,6 +232,7 @@ FILE_UPLOAD_HANDLERS = ["personas.upload_handler.BoundedUploadHandler"]
 CONVERSATION_MAX_SECONDS = envint("CONVERSATION_MAX_SECONDS", 1800)
 CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30)
 CONVERSATIONS_PER_USER = envint("CONVERSATIONS_PER_USER", 3, least=1)
+CONVERSATIONS_PER_PAGE = envint("CONVERSATIONS_PER_PAGE", 25, least=1, most=200)
 RESUME_SECONDS = envint("RESUME_SECONDS", 30, least=1)
 RECOVER_SECONDS = envint("RECOVER_SECONDS", 25, least=1)
 WEB_LOST_SECONDS = envint("WEB_LOST_SECONDS", 25, least=5)
@@ -238,6 +250,9 @@ OPUS_COMPLEXITY = envint("OPUS_COMPLEXITY", 0, most=10)
 WORKER_STALE_SECONDS = envint("WORKER_STALE_SECONDS", 15)
 HARDWARE_SAMPLE_SECONDS = envint("HARDWARE_SAMPLE_SECONDS", 10)
 HARDWARE_SAMPLE_DAYS = envint("HARDWARE_SAMPLE_DAYS", 14)
+
+# Who looked at what belongs to others.
+AUDIT_DAYS = envint("AUDIT_DAYS", 365, least=1)
 
 # Logs.
 LOG_LEVEL = envone("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")

@@ -8,6 +8,7 @@ from django.contrib.sessions.backends.db import SessionStore
 
 from conversations.models import Conversation
 from inference.models import HardwareSample
+from personaplex_site.audit import expire_looks
 from personaplex_site.models import SignIn
 
 log = logging.getLogger(__name__)
@@ -18,6 +19,12 @@ def end_abandoned_conversations() -> None:
     """Give conversations whose web process died their end reason."""
     if ended := Conversation.objects.end_abandoned():
         log.warning("%s abandoned conversations ended", ended)
+
+
+@shared_task
+def expire_audit_records() -> None:
+    if expired := expire_looks():
+        log.info("%d audit records of looks were too old and are deleted", expired)
 
 
 @shared_task

@@ -23,7 +23,10 @@ CONTRACTS = (
 )
 # Tools without a subject of their own; they import nothing of ours.
 SITE_TOOLS = (
+    "personaplex_site.answers",
+    "personaplex_site.audit",
     "personaplex_site.env",
+    "personaplex_site.lists",
     "personaplex_site.logs",
     "personaplex_site.ranges",
 )
