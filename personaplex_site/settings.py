@@ -199,6 +199,13 @@ FILE_UPLOAD_HANDLERS = ["personas.upload_handler.BoundedUploadHandler"]
 CONVERSATION_MAX_SECONDS = envint("CONVERSATION_MAX_SECONDS", 1800)
 CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30)
 CONVERSATIONS_PER_USER = envint("CONVERSATIONS_PER_USER", 3, least=1)
+# Of one socket, all kinds of messages together. A page sends 12.5 frames a second
+# (PCM: 48 kB), 1 or 2 figures, and catches up on 10 s after a network stalled.
+SOCKET_MESSAGES_PER_SECOND = envint("SOCKET_MESSAGES_PER_SECOND", 25, least=16)
+SOCKET_BURST_MESSAGES = envint("SOCKET_BURST_MESSAGES", 250, least=160)
+SOCKET_BYTES_PER_SECOND = envint("SOCKET_BYTES_PER_SECOND", 100_000, least=60_000)
+SOCKET_BURST_BYTES = envint("SOCKET_BURST_BYTES", 1_000_000, least=600_000)
+SOCKET_CHECK_SECONDS = envint("SOCKET_CHECK_SECONDS", 20, least=1)
 RESUME_SECONDS = envint("RESUME_SECONDS", 30, least=1)
 RECOVER_SECONDS = envint("RECOVER_SECONDS", 25, least=1)
 WEB_LOST_SECONDS = envint("WEB_LOST_SECONDS", 25, least=5)
