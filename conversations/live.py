@@ -35,6 +35,7 @@ from conversations.holding import ResumeImpossible, Superseded
 from conversations.models import EndReason
 from conversations.outbox import Send
 from conversations.recorder import in_thread
+from conversations.regaining import release
 from conversations.worker_link import WorkerLink
 from inference.engine.api import Sampling
 from inference.errors import NoWorker, PersonaplexError, WorkerBusy
@@ -183,6 +184,7 @@ class LiveConversation:
     async def _open_session(self, sampling: Sampling) -> Session:
         headroom.of_this_process.check()
         plan = await in_thread(lambda: make_plan(self._user, self._persona))
+        await asyncio.gather(*map(release, plan.ended))
         await self._browser.event("state", state="priming")
         wanted = Wanted.by(self.id, plan, sampling)
         worker, self._fresh = await open_session(plan.workers, wanted)
