@@ -15,11 +15,13 @@ from conversations import shutdown  # noqa: E402
 from conversations.routing import websocket_urlpatterns as conversation_sockets  # noqa: E402
 from personaplex_site import interpreter  # noqa: E402
 from personaplex_site.body_limit import BodyLimit, limit_daphne  # noqa: E402
+from personaplex_site.daphne_socket import limit_sockets  # noqa: E402
 from personaplex_site.origins import OriginCheck  # noqa: E402
 from personas.routing import websocket_urlpatterns as persona_sockets  # noqa: E402
 
 shutdown.attend_reactor()
 limit_daphne(settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES)
+limit_sockets()
 application = ProtocolTypeRouter(
     {
         "http": BodyLimit(

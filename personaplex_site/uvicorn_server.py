@@ -3,10 +3,9 @@
     python -m personaplex_site.uvicorn_server --host 127.0.0.1 --port 8000
 
 What Daphne had to be taught uvicorn does by itself: its ``send`` waits for a browser
-that does not read, and bodies are streamed, so that ``BodyLimit`` bounds them. Three
-things are ours: on a signal conversations are released before sockets are closed, a
-connection that broke is told from one that was closed, and a browser that reads nothing
-is let go of.
+that does not read, and bodies are streamed, so that ``BodyLimit`` bounds them. What is
+ours: on a signal conversations are released before sockets are closed; and the bounds
+of a socket, in :mod:`personaplex_site.uvicorn_socket`.
 """
 
 from __future__ import annotations
@@ -15,40 +14,17 @@ import argparse
 import socket
 from contextlib import suppress
 from types import FrameType
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from personaplex_site.asgi import application  # before the rest: it sets Django up
 
 from conversations import shutdown  # isort: skip
-from conversations.wire import MAX_MESSAGE  # isort: skip
+from personaplex_site.socket_limits import MAX_FRAME  # isort: skip
+from personaplex_site.uvicorn_socket import Socket  # isort: skip
 
 PING_SECONDS, PONG_SECONDS = 20, 30  # as Daphne's
 CLOSE_SECONDS = 10
-BROKEN = 1006
-
-
-class Socket(WebSocketsSansIOProtocol):
-    async def send(self, message: Any) -> None:
-        """Whoever does not read would not read the closing either: uvicorn waits for
-        that without end, and keeps the socket."""
-        if message["type"] == "websocket.close" and not self.writable.is_set():
-            self.transport.abort()
-            return
-        await super().send(message)
-
-    def keepalive_timeout(self) -> None:
-        super().keepalive_timeout()
-        self.transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """uvicorn 0.54 says 1005 here, which is what a page sends that closes. The
-        first code that the application hears is the one that counts."""
-        if self.handshake_complete and self.conn.close_rcvd is None:
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": BROKEN})
-        super().connection_lost(exc)
 
 
 class SiteServer(uvicorn.Server):
@@ -74,8 +50,7 @@ def main() -> None:
         host=given.host,
         port=given.port,
         ws=Socket,
-        # Twice what is allowed: what is a little too large gets our own close code.
-        ws_max_size=2 * MAX_MESSAGE,
+        ws_max_size=MAX_FRAME,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PONG_SECONDS,
         ws_per_message_deflate=False,  # Opus does not get smaller
