@@ -7,13 +7,18 @@ has to be said before.
 """
 
 import asyncio
+import os
 
 import uvloop
+
+from personaplex_site import databases
 
 CLOSE_SECONDS = 4  # that a browser has to answer a close frame
 
 
 def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personaplex_site.settings")
+    databases.use_pool(databases.of_web_process())
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     from daphne.cli import CommandLineInterface
 

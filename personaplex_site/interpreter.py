@@ -19,8 +19,9 @@ COLLECT = (10_000, 20, 50)
 
 
 def settle() -> None:
-    """Load what is otherwise loaded by the first who asks for it, in mid-conversation,
-    and let the garbage collector never look at any of that again."""
+    """For a process that carries live sound, and no other: load what is otherwise
+    loaded by the first who asks for it, in mid-conversation, and let the garbage
+    collector never look at any of that again."""
     _ = get_resolver().reverse_dict  # imports every view
     gc.collect()
     gc.freeze()

@@ -8,6 +8,8 @@ from personaplex_site.views import healthz
 
 SIGN_IN = auth_views.LoginView.as_view(redirect_authenticated_user=True)
 
+handler500 = "personaplex_site.views.failed"
+
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),

@@ -23,6 +23,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from personaplex_site.asgi import application  # before the rest: it sets Django up
 
 from conversations import shutdown  # isort: skip
+from personaplex_site import databases  # isort: skip
 from conversations.wire import MAX_MESSAGE  # isort: skip
 
 PING_SECONDS, PONG_SECONDS = 20, 30  # as Daphne's
@@ -69,10 +70,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--fd", type=int, help="of a listening socket, instead")
     given = parser.parse_args()
+    databases.use_pool(databases.of_web_process())
     config = uvicorn.Config(
         application,
         host=given.host,
         port=given.port,
+        http="httptools",
+        proxy_headers=False,  # whom to believe is Django's to know
         ws=Socket,
         # Twice what is allowed: what is a little too large gets our own close code.
         ws_max_size=2 * MAX_MESSAGE,
