@@ -26,7 +26,7 @@ from personas.routing import websocket_urlpatterns as persona_sockets  # noqa: E
 def pages() -> Pages:
     """Where requests for pages go."""
     if settings.PAGES_SOCKET:
-        return Relay(settings.PAGES_SOCKET, settings.PAGE_WAIT_SECONDS)
+        return Relay(settings.PAGES_SOCKET)
     from personaplex_site.wsgi import application as django_application
 
     return Inside(django_application, all_page_threads())

@@ -104,7 +104,7 @@ def check_voice_limits(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_connections(**kwargs: Any) -> list[CheckMessage]:
-    """All pools together must fit in what the database gives. Also before ``migrate``."""
+    """All pools together must fit in what the database gives. ``migrate`` asks, too."""
     wanted = databases.wanted()
     try:
         allowed = databases.allowed()

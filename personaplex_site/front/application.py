@@ -19,10 +19,14 @@ from personaplex_site.front import bodies, health, signed_in
 from personaplex_site.front.answers import Refusal
 from personaplex_site.front.bodies import Arriving
 from personaplex_site.front.client import Client, ClientGone
+from personaplex_site.front.counted import Counted
 from personaplex_site.front.gate import Gate, Place
 from personaplex_site.front.relay import Body, NoAnswer
 
 log = logging.getLogger(__name__)
+unanswered = Counted(log, "requests that no page process answered")
+asked_again = Counted(log, "requests asked a second time")
+too_slow = Counted(log, "slow readers cut off, since all downloads were taken")
 
 LARGE_ANSWER = 1_000_000  # bytes; such an answer is a download from the start
 SLOW_SECONDS = 2.0  # that a client may hold up an answer before it is a download
@@ -34,6 +38,8 @@ class PageAnswer(Protocol):
     headers: list[tuple[bytes, bytes]]
     length: int | None
 
+    @property
+    def finished(self) -> bool: ...
     async def read(self) -> bytes: ...
     async def close(self) -> None: ...
 
@@ -58,7 +64,7 @@ class Front:
         except Refusal as refusal:
             await self._refuse(refusal, arriving, client)
         except NoAnswer as error:
-            log.error("%s %s: %s", scope["method"], scope["path"], error)
+            unanswered.add(f"{scope['method']} {scope['path']}: {error}")
             await self._refuse(Refusal.unavailable(), arriving, client)
         except ClientGone:
             pass
@@ -129,7 +135,7 @@ class Front:
                 except NoAnswer as error:
                     if not repeatable:
                         raise
-                    log.warning("%s: %s; asked again", scope["path"], error)
+                    asked_again.add(f"{scope['path']}: {error}")
                     return await self._pages.ask(scope, body)
         except TimeoutError as error:
             raise NoAnswer(f"no answer within {seconds} s") from error
@@ -153,16 +159,14 @@ class _Passing:
         try:
             headers = answer.headers
             await client.start(answer.status, headers)
-            piece = await answer.read()
             while True:
-                # Read ahead: after the last piece the page process is free.
-                following = await answer.read() if piece else b""
-                if not following:
+                piece = await answer.read()
+                last = answer.finished or not piece
+                if last:  # the page process is free, however slow the client is
                     self._place.give()
-                await self._send(piece, more=bool(following))
-                if not following:
+                await self._send(piece, more=not last)
+                if last:
                     break
-                piece = following
         finally:
             self._place.give()
 
@@ -175,7 +179,7 @@ class _Passing:
         except TimeoutError:
             download = self._gate.downloads.take_now(_who(self._client.scope))
             if download is None:
-                log.warning("%s: too slow a reader", self._client.scope["path"])
+                too_slow.add(self._client.scope["path"])
                 self._client.cut()
                 raise ClientGone from None
             self._become_download(download)

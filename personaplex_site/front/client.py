@@ -17,8 +17,11 @@ from typing import Any
 from django.conf import settings
 
 from personaplex_site.front.answers import Refusal
+from personaplex_site.front.counted import Counted
 
 log = logging.getLogger(__name__)
+
+unread = Counted(log, "answers cut off that nobody read")
 
 DISCARD_SECONDS = 3.0  # that a browser has to read an answer while it still sends
 Headers = list[tuple[bytes, bytes]]
@@ -68,7 +71,7 @@ class Client:
         return getattr(self.daphne_request, "upload", None)
 
     def check_there(self) -> None:
-        """Before work for it begins: ClientGone if it left while it waited."""
+        """ClientGone if it has left."""
         asked = self.daphne_request or getattr(self._send, "__self__", None)
         lost = getattr(asked, "_disconnected", getattr(asked, "disconnected", False))
         if self._gone or lost is True:
@@ -94,6 +97,7 @@ class Client:
             async with asyncio.timeout(seconds):
                 await self._until_writable()
         await self._within(self._until_writable(), settings.SEND_SECONDS)
+        self.check_there()  # both servers take what nobody will read, without a word
         await self._within(self._send(message), settings.SEND_SECONDS)
         self.finished = not more
 
@@ -110,7 +114,7 @@ class Client:
             async with asyncio.timeout(seconds):
                 await work
         except TimeoutError:
-            log.warning("%s: took nothing for %.0f s", self.scope["path"], seconds)
+            unread.add(f"{self.scope['path']}, nothing taken for {seconds:.0f} s")
             self.cut()
             raise ClientGone from None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,11 +18,11 @@ from django.conf import settings
 from conversations import headroom
 from personaplex_site.databases import MACHINE_PLACES
 from personaplex_site.front.answers import Refusal
+from personaplex_site.front.counted import Counted
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.05  # between two looks at whether conversations are still late
-LOG_SECONDS = 1.0
 MACHINES_WAITING = 32
 
 
@@ -57,13 +56,12 @@ class Places:
         each: int = 0,
         hold: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.refused = 0
-        self._name, self._count, self._each = name, count, each or count
+        self.refused = Counted(log, f"{name} told to come back")
+        self._count, self._each = count, each or count
         self._waiting, self._seconds, self._hold = waiting, seconds, hold
         self._taken: Counter[str] = Counter()
         self._line: deque[tuple[str, asyncio.Future[None]]] = deque()
         self._look: asyncio.TimerHandle | None = None
-        self._told_at, self._told = 0.0, 0
 
     @property
     def taken(self) -> int:
@@ -144,15 +142,7 @@ class Places:
         self._let_in()
 
     def _refuse(self) -> Refusal:
-        self.refused += 1
-        now = time.monotonic()
-        if now - self._told_at >= LOG_SECONDS:
-            new, self._told = self.refused - self._told, self.refused
-            self._told_at = now
-            log.warning(
-                "%s: %d told to come back, %d in all; %d served, %d in line",
-                *(self._name, new, self.refused, self.taken, self.in_line),
-            )
+        self.refused.add(f"{self.taken} are served, {self.in_line} wait")
         return Refusal.crowded()
 
 

@@ -50,6 +50,7 @@ class InsideAnswer:
         self._loop = asyncio.get_running_loop()
         self._head = self._loop.create_future()
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES)
+        self._taken = 0
         self._closed = self._broken = self._ended = False
         self._pending: asyncio.Task[Any] | None = None
 
@@ -125,11 +126,17 @@ class InsideAnswer:
         if not self.status:
             raise NoAnswer("the thread failed")
 
+    @property
+    def finished(self) -> bool:
+        """There is nothing more to read."""
+        return self.length is not None and self._taken >= self.length
+
     async def read(self) -> bytes:
         if self._ended and self._pieces.empty():
             piece = None
         else:
             piece = await self._pieces.get()
+            self._taken += len(piece or b"")
         if piece is None and self._broken:
             raise NoAnswer("the thread failed in the middle of its answer")
         return piece or b""

@@ -20,7 +20,8 @@ import httptools
 from personaplex_site.front.socket_file import reachable
 
 HIGH_WATER = 65_536
-RETRY_SECONDS = 0.1  # between two attempts to reach a page process that starts
+START_SECONDS = 10.0  # that a page process which is being started is waited for
+RETRY_SECONDS = 0.1  # between two attempts to reach it
 PEER, SCHEME = b"x-personaplex-peer", b"x-personaplex-scheme"
 OURS = b"x-personaplex-"
 # Of one connection, so not to be passed on; and what we say of the body ourselves.
@@ -176,6 +177,11 @@ class Answer(asyncio.Protocol):
             await self._news.wait()
             self._news.clear()
 
+    @property
+    def finished(self) -> bool:
+        """There is nothing more to read."""
+        return self.complete and not self._parts
+
     async def read(self) -> bytes:
         """The next piece, of HIGH_WATER bytes at most; b"" after the last one."""
         while not self._parts:
@@ -213,10 +219,8 @@ class Answer(asyncio.Protocol):
 
 
 class Relay:
-    """``seconds``: how long to try to reach a page process that is being started."""
-
-    def __init__(self, path: str, seconds: float) -> None:
-        self._path, self._seconds = reachable(path), seconds
+    def __init__(self, path: str) -> None:
+        self._path = reachable(path)
 
     async def ask(self, scope: Any, body: Body) -> Answer:
         head = request_head(scope, body.size)
@@ -230,7 +234,7 @@ class Relay:
         return answer
 
     async def _connect(self, head_only: bool) -> Answer:
-        until = time.monotonic() + self._seconds
+        until = time.monotonic() + START_SECONDS
         loop = asyncio.get_running_loop()
         while True:
             try:
