@@ -111,6 +111,7 @@ class LimitedRequest(http_protocol.WebRequest):
 
     most_bytes = voice_bytes = 0
     door: Front
+    content: Any
     received = 0
     refused = False
     upload: Upload | None = None
@@ -119,8 +120,16 @@ class LimitedRequest(http_protocol.WebRequest):
     _deadline: asyncio.TimerHandle | None = None
     _waits: tuple[bytes, bytes, bytes] | None = None  # all in, but not let in yet
 
+    def __init__(self, *about: Any, **more: Any) -> None:
+        """Twisted: the first line of a request is in."""
+        super().__init__(*about, **more)
+        loop = asyncio.get_event_loop()
+        self._deadline = loop.call_later(settings.HEAD_SECONDS, self._cut)
+
     def gotLength(self, length: int | None) -> None:
         """Twisted: the headers are in; ``length`` is None for a chunked body."""
+        if self._deadline is not None:
+            self._deadline.cancel()
         if length is not None and length > self.most_bytes:
             super().gotLength(0)
             self._refuse_size(length)
@@ -206,6 +215,10 @@ class LimitedRequest(http_protocol.WebRequest):
             self._place.give()
         room.give(self.received)
         self.received = 0
+
+    def _cut(self) -> None:
+        if self.channel is not None:
+            self.channel.transport.abortConnection()
 
     def _refuse_size(self, length: int | None) -> None:
         log.warning("body of %s bytes refused", length or "more than allowed")

@@ -6,6 +6,7 @@ Owns what is set once for the whole process, after everything was imported.
 from __future__ import annotations
 
 import gc
+import resource
 import sys
 
 from django.urls import get_resolver
@@ -27,3 +28,6 @@ def settle() -> None:
     gc.freeze()
     gc.set_threshold(*COLLECT)
     sys.setswitchinterval(SWITCH_SECONDS)
+    # As many open sockets as the system allows, where a shell's default is 1,024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

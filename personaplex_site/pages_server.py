@@ -20,6 +20,7 @@ import django
 from django.conf import settings
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.workers.gthread import ThreadWorker
 
 from personaplex_site import databases
 from personaplex_site.front.socket_file import listen
@@ -32,7 +33,7 @@ LOOK_EVERY = 20  # requests between two looks at its memory
 JITTER = 10  # a tenth of PAGE_MAX_REQUESTS: not all at the same time
 
 
-class PageArbiter(Arbiter):  # type: ignore[misc]
+class PageArbiter(Arbiter):
     """gunicorn removes a socket's file when it ends, which may be its successor's by
     then. Not one that a supervisor gave it, as ours counts."""
 
@@ -41,7 +42,16 @@ class PageArbiter(Arbiter):  # type: ignore[misc]
         self.systemd = True
 
 
-class PageServer(BaseApplication):  # type: ignore[misc]
+class PageWorker(ThreadWorker):
+    """gunicorn's main thread, which accepts requests, waits up to 2 s for the other
+    side of each to hang up. Ours may wait for a client that reads slowly."""
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        conn.close = lambda graceful=False: conn.sock.close()
+        super().finish_request(conn, fs)
+
+
+class PageServer(BaseApplication):
     def __init__(self, door: socket.socket) -> None:
         self._door = door
         super().__init__()
@@ -53,7 +63,7 @@ class PageServer(BaseApplication):  # type: ignore[misc]
             "bind": f"fd://{self._door.detach()}",
             "preload_app": True,
             "workers": processes,
-            "worker_class": "gthread",
+            "worker_class": PageWorker,
             "threads": threads,
             # One that has all its threads at work leaves the next request to others.
             "worker_connections": threads,

@@ -232,6 +232,7 @@ MAX_UPLOADS = envint("MAX_UPLOADS", 2, least=1)
 MAX_DOWNLOADS = envint("MAX_DOWNLOADS", 4, least=1)
 SMALL_BODY_BYTES = envint("SMALL_BODY_BYTES", 16_384, least=8_192)
 MAX_BODIES_MB = envint("MAX_BODIES_MB", 100, least=1)
+HEAD_SECONDS = envint("HEAD_SECONDS", 20, least=1)
 BODY_SECONDS = envint("BODY_SECONDS", 60, least=1)
 SEND_SECONDS = envint("SEND_SECONDS", 30, least=1)
 

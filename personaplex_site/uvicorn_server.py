@@ -3,21 +3,24 @@
     python -m personaplex_site.uvicorn_server --host 127.0.0.1 --port 8000
 
 What Daphne had to be taught uvicorn does by itself: its ``send`` waits for a browser
-that does not read, and bodies are streamed, so that ``BodyLimit`` bounds them. Three
+that does not read, and bodies are streamed, so that ``BodyLimit`` bounds them. Four
 things are ours: on a signal conversations are released before sockets are closed, a
-connection that broke is told from one that was closed, and a browser that reads nothing
-is let go of.
+connection that broke is told from one that was closed, a browser that reads nothing is
+let go of, and so is one that does not finish the head of a request.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import socket
 from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from personaplex_site.asgi import application  # before the rest: it sets Django up
@@ -52,6 +55,37 @@ class Socket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
 
+class Requests(HttpToolsProtocol):
+    """uvicorn waits without end for the rest of a request's head."""
+
+    _limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._forget_head()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._forget_head()
+        seconds = settings.HEAD_SECONDS
+        self._limit = self.loop.call_later(seconds, self.transport.abort)
+
+    def _forget_head(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+
+
 class SiteServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         shutdown.note_signal(sig)
@@ -75,7 +109,7 @@ def main() -> None:
         application,
         host=given.host,
         port=given.port,
-        http="httptools",
+        http=Requests,
         proxy_headers=False,  # whom to believe is Django's to know
         ws=Socket,
         # Twice what is allowed: what is a little too large gets our own close code.

@@ -104,7 +104,7 @@ class Answer(asyncio.Protocol):
         except httptools.HttpParserError:
             self._broken = not self.complete
             self._transport.abort()
-        if self._size > HIGH_WATER:
+        if self._size > HIGH_WATER and not self._transport.is_closing():
             self._transport.pause_reading()
         self._news.set()
 
@@ -128,14 +128,18 @@ class Answer(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
-        self.complete = self._head_only
+        if self._head_only:
+            self.on_message_complete()
 
     def on_body(self, data: bytes) -> None:
         self._parts.append(data)
         self._size += len(data)
 
     def on_message_complete(self) -> None:
+        """Hang up at once: the client may take its time, the page process shall not
+        wait for that."""
         self.complete = True
+        self._transport.close()
 
     async def send(self, head: bytes, body: Body) -> None:
         """Write the request; a body that is streamed goes on while the answer comes."""
@@ -206,7 +210,7 @@ class Answer(asyncio.Protocol):
             size += len(part)
         was_full = self._size > HIGH_WATER
         self._size -= size
-        if was_full and self._size <= HIGH_WATER and not self.complete:
+        if was_full and self._size <= HIGH_WATER and not self._transport.is_closing():
             self._transport.resume_reading()
         return b"".join(taken)
 

@@ -52,6 +52,7 @@ class Stack:
         folder, keep = self.launch.folder, self.supervisor.keep
         secrets = folder.secrets()
         site = site_environment(self.options[0], secrets)
+        site["WEB_PROCESSES"] = str(self.given.webs)
         site |= {name: os.environ[name] for name in self.given.set or ()}
         site |= await self.launch._databases(secrets)
         folder.write_environment(site)

@@ -87,14 +87,19 @@ def send(port, data, receive_buffer=0):
     return client
 
 
-def read_all(client, seconds=30):
+def read_some(client, seconds=30):
     """Up to the end of the connection, or of an answer that tells its length."""
     client.settimeout(seconds)
     found = b""
-    with client, contextlib.suppress(ConnectionError):
+    with contextlib.suppress(ConnectionError):
         while not is_whole(found) and (data := client.recv(65_536)):
             found += data
     return found
+
+
+def read_all(client, seconds=30):
+    with client:
+        return read_some(client, seconds)
 
 
 def is_whole(answer):

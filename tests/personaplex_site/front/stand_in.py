@@ -11,6 +11,10 @@ PIECE = bytes(65_536)
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A web process that hangs up is what some tests are about."""
+
     request_queue_size = 256
 
 

@@ -1,6 +1,8 @@
 """The product's own page processes, and how many connections all of it takes."""
 
+import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -8,12 +10,15 @@ import psutil
 import pytest
 from django.db import connection
 
+from personaplex_site.front.socket_file import reachable
 from tests.factories import UserFactory
 from tests.personaplex_site.front.servers import (
     ask,
     cookie_of,
     environment,
     process,
+    read_all,
+    request,
     status,
     until,
     web,
@@ -98,6 +103,26 @@ def test_nor_do_pages_inside_the_web_process(alice):
         statuses, most = most_during_a_burst(port, cookie, "inside")
         assert statuses == {200}
         assert most <= 8 + 4 + 8  # and threads of uploads, downloads, heartbeats
+
+
+def test_a_page_process_waits_for_nobody_who_reads_slowly(alice, socket_path):
+    """Its answer fits into the socket, its reader takes nothing and does not hang up:
+    gunicorn's own worker takes no other request for 2 s then, for each of them."""
+    with process(PAGES, env=environment(**SMALL, PAGES_SOCKET=socket_path)):
+        until(lambda: os.path.exists(socket_path))
+
+        def page():
+            client = socket.socket(socket.AF_UNIX)
+            client.settimeout(60)
+            client.connect(reachable(socket_path))
+            client.sendall(request("GET", "/sign-in/", "Connection: close"))
+            return client
+
+        assert status(read_all(page())) == 200
+        slow = [page() for _ in range(30)]
+        assert status(read_all(page())) == 200  # within 30 s, and not after 60
+        for client in slow:
+            client.close()
 
 
 def test_killed_page_processes_come_back_on_the_same_socket(alice, socket_path):

@@ -16,6 +16,7 @@ from tests.personaplex_site.front.servers import (
     is_whole,
     memory_mb,
     read_all,
+    read_some,
     request,
     send,
     status,
@@ -29,8 +30,9 @@ LIMITS = {
     "PAGE_THREADS": "2",
     "PAGE_WAITING": "2",
     "PAGE_WAIT_SECONDS": "60",
-    "BODY_SECONDS": "3",
-    "SEND_SECONDS": "2",
+    "BODY_SECONDS": "5",
+    "HEAD_SECONDS": "5",
+    "SEND_SECONDS": "3",
     "MAX_UPLOADS": "2",
     "VOICE_MAX_BYTES": "3000000",
 }
@@ -169,19 +171,6 @@ def test_too_large_is_too_large_for_everybody(port, pages, alice):
     assert not answer or status(answer) == 413
 
 
-def test_bodies_that_do_not_end_are_cut_off(port, pages, alice):
-    cookie = f"Cookie: {cookie_of(alice)}"
-    heads = [
-        request("POST", "/echo/", cookie, JSON, length=length)
-        for length in (100, 100_000)
-    ]
-    clients = [send(port, head + b"x") for head in heads]
-    for client in clients:
-        answer = read_all(client, 60)
-        assert status(answer) == 408
-        assert json.loads(answer.split(b"\r\n\r\n")[1])["code"] == "too_slow"
-
-
 def test_the_gate_serves_some_lets_some_wait_and_refuses_the_rest(port, pages):
     with ThreadPoolExecutor(7) as others:
         all_of_them = [
@@ -210,13 +199,31 @@ def test_the_gate_serves_some_lets_some_wait_and_refuses_the_rest(port, pages):
         assert answers == [200] * 4 + [503] * 3
 
 
-def test_who_reads_nothing_is_cut_off_and_nothing_is_stored(site, pages):
+def test_slow_clients_are_cut_off_and_nothing_is_stored(site, pages, alice):
+    """All at once: two that don't end their bodies, two their heads, two that read
+    nothing of an answer without end."""
     port, web_process, _ = site
     before = memory_mb(web_process)
-    clients = [send(port, request("GET", "/endless/"), 4096) for _ in range(2)]
+    readers = [send(port, request("GET", "/endless/"), 4096) for _ in range(2)]
+    cookie = f"Cookie: {cookie_of(alice)}"
+    bodies = [
+        send(port, request("POST", "/echo/", cookie, JSON, length=length) + b"x")
+        for length in (100, 100_000)
+    ]
+    heads = [send(port, b"GET /echo/ HTTP/1.1\r\nHost: localhost\r\n")]
+    heads.append(send(port, request("GET", "/healthz")))
+    assert status(read_some(heads[1])) == 200
+    heads[1].sendall(b"GET /healthz HTTP/1.1\r\n")  # the second one of a connection
+
+    for client in bodies:
+        answer = read_all(client, 60)
+        assert status(answer) == 408
+        assert json.loads(answer.split(b"\r\n\r\n")[1])["code"] == "too_slow"
+    for client in heads:
+        assert read_all(client, 60) == b""
     assert pages.cut_off.wait(60)
     until(lambda: not pages.at_once, 60)
     assert memory_mb(web_process) - before < 20
     assert status(ask(port, "GET", "/echo/")) == 200
-    for client in clients:
+    for client in readers:
         client.close()
