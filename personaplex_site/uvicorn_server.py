@@ -4,27 +4,68 @@
 
 What Daphne had to be taught uvicorn does by itself: its ``send`` waits for a browser
 that does not read, and bodies are streamed, so that ``BodyLimit`` bounds them. What is
-ours: on a signal conversations are released before sockets are closed; and the bounds
-of a socket, in :mod:`personaplex_site.uvicorn_socket`.
+ours: on a signal conversations are released before sockets are closed; who does not
+finish the head of a request is let go of; and the bounds of a socket, in
+:mod:`personaplex_site.uvicorn_socket`.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import socket
 from contextlib import suppress
 from types import FrameType
 
 import uvicorn
+from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from personaplex_site.asgi import application  # before the rest: it sets Django up
+from personaplex_site.exit_if_wrong import read_settings, run_checks
 
-from conversations import shutdown  # isort: skip
-from personaplex_site.socket_limits import MAX_FRAME  # isort: skip
-from personaplex_site.uvicorn_socket import Socket  # isort: skip
+read_settings()
+
+# isort: off
+from personaplex_site.asgi import application  # noqa: E402 - it sets Django up
+from conversations import shutdown  # noqa: E402
+from personaplex_site import databases  # noqa: E402
+from personaplex_site.socket_limits import MAX_FRAME  # noqa: E402
+from personaplex_site.uvicorn_socket import Socket  # noqa: E402
+# isort: on
 
 PING_SECONDS, PONG_SECONDS = 20, 30  # as Daphne's
 CLOSE_SECONDS = 10
+
+
+class Requests(HttpToolsProtocol):
+    """uvicorn waits without end for the rest of a request's head."""
+
+    _limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._forget_head()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._forget_head()
+        seconds = settings.HEAD_SECONDS
+        self._limit = self.loop.call_later(seconds, self.transport.abort)
+
+    def _forget_head(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
 
 
 class SiteServer(uvicorn.Server):
@@ -45,10 +86,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--fd", type=int, help="of a listening socket, instead")
     given = parser.parse_args()
+    run_checks()
+    databases.use_pool(databases.of_web_process())
     config = uvicorn.Config(
         application,
         host=given.host,
         port=given.port,
+        http=Requests,
+        proxy_headers=False,  # else it believes any local proxy: TRUSTED_PROXIES says
         ws=Socket,
         ws_max_size=MAX_FRAME,
         ws_ping_interval=PING_SECONDS,
@@ -57,7 +102,6 @@ def main() -> None:
         lifespan="off",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # else it believes any local proxy: TRUSTED_PROXIES says
         log_config=None,  # Django's, set by the application
         timeout_graceful_shutdown=CLOSE_SECONDS,
     )

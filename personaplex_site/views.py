@@ -1,15 +1,16 @@
-"""Whether the site works, for supervisors and load balancers."""
+"""Pages of the site itself."""
 
 import logging
+import sys
 
 from django.contrib.auth.decorators import login_not_required
-from django.core.cache import cache
-from django.db import DatabaseError, connection
-from django.http import HttpRequest, JsonResponse
+from django.db.utils import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
-from redis.exceptions import RedisError
+from django.views.defaults import server_error
 
-from inference.models import Worker
+from personaplex_site.front import health
+from personaplex_site.front.answers import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -17,29 +18,19 @@ log = logging.getLogger(__name__)
 @login_not_required
 @never_cache
 def healthz(request: HttpRequest) -> JsonResponse:
-    """200 when database and Redis answer, else 503. Says which, never why: the log
-    has the cause. ``workers`` is how many could be given a conversation; none is no
-    reason to take the site out of service."""
-    parts = {"database": _database_answers(), "redis": _redis_answers()}
-    workers = Worker.objects.open().count() if parts["database"] else 0
-    status = 200 if all(parts.values()) else 503
-    return JsonResponse({**parts, "workers": workers}, status=status)
+    """The web process answers at this address before a page process is asked. This is
+    for Django served without one."""
+    found = health.look()
+    return JsonResponse(found, status=200 if health.works(found) else 503)
 
 
-def _database_answers() -> bool:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError as error:
-        log.error("health: database: %s", error)
-        return False
-    return True
-
-
-def _redis_answers() -> bool:
-    try:
-        cache.get("health")
-    except (RedisError, OSError) as error:
-        log.error("health: Redis: %s", error)
-        return False
-    return True
+def failed(request: HttpRequest) -> HttpResponse:
+    """503 while the database does not answer or has no connection left for us, which
+    passes; 500 for our own mistakes."""
+    if not isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):
+        return server_error(request)
+    refusal = Refusal.unavailable()
+    kind, content = refusal.content(request.headers.get("Accept", "").encode())
+    response = HttpResponse(content, kind.decode(), status=refusal.status)
+    response["Retry-After"] = str(refusal.retry_after_s)
+    return response
