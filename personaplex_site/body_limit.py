@@ -121,8 +121,9 @@ class LimitedRequest(http_protocol.WebRequest):
     _waits: tuple[bytes, bytes, bytes] | None = None  # all in, but not let in yet
 
     def __init__(self, *about: Any, **more: Any) -> None:
-        """Twisted: the first line of a request is in."""
-        super().__init__(*about, **more)
+        """Twisted: the first line of a request is in. It would read a form of any size
+        into memory later, and parse it on the event loop, for nobody."""
+        super().__init__(*about, **{**more, "parsePOSTFormSubmission": False})
         loop = asyncio.get_event_loop()
         self._deadline = loop.call_later(settings.HEAD_SECONDS, self._cut)
 

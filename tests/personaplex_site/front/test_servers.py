@@ -139,6 +139,15 @@ def test_a_stranger_may_not_and_is_told_why(port, pages, transactional_db, cooki
     assert not pages.asked
 
 
+def test_no_server_reads_a_form_by_itself(port, pages, alice):
+    """Twisted would: all of it, on the loop of live sound. And call this a bad one."""
+    form = "Content-Type: multipart/form-data; boundary=x"
+    cookie = f"Cookie: {cookie_of(alice)}"
+    answer = ask(port, "POST", "/echo/", form, cookie, body=b"-" * 200_000)
+    assert status(answer) == 200
+    assert pages.asked[0][3][0] == 200_000
+
+
 def test_without_a_length_too(port, pages, alice):
     cookie = f"Cookie: {cookie_of(alice)}"
     head = request("POST", "/echo/", "Transfer-Encoding: chunked", cookie)
