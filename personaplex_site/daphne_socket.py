@@ -8,8 +8,8 @@ sends and answers each ping into a buffer without end. Neither has a setting for
   close, by its code. Nothing more is read.
 * While the application is behind, nothing is read from the connection.
 * A client that sends pings and does not read the pongs is dropped.
-* The fullness of the transport is told to whoever asks (``report_fullness``): Daphne's
-  ``send`` never waits.
+* A conversation can ask to be told when the transport is full (``report_fullness``):
+  Daphne's ``send`` never waits.
 """
 
 from __future__ import annotations

@@ -105,8 +105,8 @@ class Socket(WebSocketsSansIOProtocol):
     # --- what goes out
 
     async def send(self, message: Any) -> None:
-        """Whoever does not read would not read the closing either: uvicorn waits for
-        that without end, and keeps the socket."""
+        """A client that does not read would not read the closing either: uvicorn would
+        wait for that without end, and keep the socket."""
         if self._cut_off:
             return
         if message["type"] == "websocket.close" and not self.writable.is_set():

@@ -146,7 +146,7 @@ class WorkerSession:
         session. User frames that wait are dropped and counted; those pushed meanwhile
         wait.
 
-        Whoever cancels it still has the session, to ``close`` or to ``park``."""
+        A caller that cancels it still has the session, to ``close`` or to ``park``."""
         self.dropped += len(self._frames)
         self._frames.clear()
         answer = self._restarting = asyncio.get_running_loop().create_future()

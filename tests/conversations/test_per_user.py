@@ -110,7 +110,7 @@ async def test_a_deleted_persona_begins_nothing_new(new_browser, worker, cast):
 async def test_a_conversation_deleted_while_it_is_live_is_no_error(
     browser, worker, caplog
 ):
-    """From another window, in the moment in which its holder was silent."""
+    """From another window, or with the account."""
     await browser.start()
     await browser.converse(3)
     await sync_to_async(Conversation.objects.all().delete)()

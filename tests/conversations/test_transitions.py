@@ -129,7 +129,13 @@ class Scene:
 
 
 TRANSITIONS = [
-    *("opening", "waiting", "live", "rewinding", "recovering", "resuming", "moving"),
+    "opening",
+    "waiting",
+    "live",
+    "rewinding",
+    "recovering",
+    "resuming",
+    "moving",
 ]
 
 
