@@ -159,7 +159,7 @@ class Conversation(models.Model):
         open_ones = cls.objects.of(owner).filter(ended_at=None).count()
         if open_ones >= settings.CONVERSATIONS_PER_USER:
             raise TooManyConversations(f"{owner} has no place left")
-        return cls.objects.create(owner=owner, alive_at=timezone.now(), **fields)
+        return cls.objects.create(owner_id=owner.pk, alive_at=timezone.now(), **fields)
 
     @classmethod
     def claim(
