@@ -225,6 +225,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 STATIC_URL = "static/"
 STATIC_ROOT = envpath("STATIC_ROOT", DATA_DIR / "static")
+STATIC_KEPT_DAYS = envint("STATIC_KEPT_DAYS", 7)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "personaplex_site.media_storage.WholeFileStorage"},
