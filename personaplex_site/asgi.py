@@ -2,10 +2,10 @@
 
 import os
 
-import django
+from personaplex_site import exit_if_wrong
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personaplex_site.settings")
-django.setup()
+exit_if_wrong.prepare()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402

@@ -225,6 +225,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 STATIC_URL = "static/"
 STATIC_ROOT = envpath("STATIC_ROOT", DATA_DIR / "static")
+STATIC_KEPT_DAYS = envint("STATIC_KEPT_DAYS", 7)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "personaplex_site.media_storage.WholeFileStorage"},
@@ -235,11 +236,11 @@ STORAGES = {
 MEDIA_ROOT = envpath("MEDIA_ROOT", DATA_DIR / "media")
 
 # Personas and voices.
-ROLE_PROMPT_MAX_CHARACTERS = envint("ROLE_PROMPT_MAX_CHARACTERS", 2000)
+ROLE_PROMPT_MAX_CHARACTERS = envint("ROLE_PROMPT_MAX_CHARACTERS", 2000, least=1)
 VOICE_MIN_SECONDS = envint("VOICE_MIN_SECONDS", 3)
 VOICE_MAX_SECONDS = envint("VOICE_MAX_SECONDS", 60)
 VOICE_USED_SECONDS = envint("VOICE_USED_SECONDS", 12)
-VOICE_MAX_BYTES = envint("VOICE_MAX_BYTES", 30 * 1024 * 1024)
+VOICE_MAX_BYTES = envint("VOICE_MAX_BYTES", 30 * 1024 * 1024, least=1)
 # Pages are bounded however much somebody has.
 PERSONAS_PER_PAGE = envint("PERSONAS_PER_PAGE", 50, least=1, most=200)
 VOICES_PER_PAGE = envint("VOICES_PER_PAGE", 25, least=1, most=200)
@@ -270,8 +271,8 @@ BODY_SECONDS = envint("BODY_SECONDS", 60, least=1)
 SEND_SECONDS = envint("SEND_SECONDS", 30, least=1)
 
 # Conversations.
-CONVERSATION_MAX_SECONDS = envint("CONVERSATION_MAX_SECONDS", 1800)
-CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30)
+CONVERSATION_MAX_SECONDS = envint("CONVERSATION_MAX_SECONDS", 1800, least=1)
+CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30, least=1)
 CONVERSATIONS_PER_USER = envint("CONVERSATIONS_PER_USER", 3, least=1)
 CONVERSATIONS_PER_PAGE = envint("CONVERSATIONS_PER_PAGE", 25, least=1, most=200)
 # Of one socket, all kinds of messages together. A page sends 12.5 frames a second
@@ -294,11 +295,11 @@ WEB_MOST_BUSY_PERCENT = envint("WEB_MOST_BUSY_PERCENT", 85, least=1)
 WHEN_FULL = envone("WHEN_FULL", "slide", "end")
 # 1.6 s: what a killed web process may lose, with time to spare for the write.
 CHUNK_FRAMES = envint("CHUNK_FRAMES", 20, least=1)
-OPUS_BITRATE = envint("OPUS_BITRATE", 64_000)
+OPUS_BITRATE = envint("OPUS_BITRATE", 64_000, least=6_000, most=510_000)
 OPUS_COMPLEXITY = envint("OPUS_COMPLEXITY", 0, most=10)
 
 # Inference workers.
-WORKER_STALE_SECONDS = envint("WORKER_STALE_SECONDS", 15)
+WORKER_STALE_SECONDS = envint("WORKER_STALE_SECONDS", 15, least=1)
 HARDWARE_SAMPLE_SECONDS = envint("HARDWARE_SAMPLE_SECONDS", 10)
 HARDWARE_SAMPLE_DAYS = envint("HARDWARE_SAMPLE_DAYS", 14)
 

@@ -53,6 +53,7 @@ def heartbeat_of(worker: Worker, hardware: Hardware | None) -> Heartbeat:
         parked=worker.sessions.parked,
         draining=worker.admission.draining,
         why_not=_why_not(worker),
+        stopping=worker.admission.stopping,
         hardware=hardware,
     )
 
