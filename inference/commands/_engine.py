@@ -14,6 +14,7 @@ from collections.abc import Callable
 import psutil
 import torch
 
+from inference import cards
 from inference.checkpoints import Model, load_model, model_folder, read_config
 from inference.engine.engine import Engine
 from inference.engine.gpu_fit import PREFERRED, SAFE_MS, Card, Fit, Sizes, choose, fit
@@ -26,7 +27,6 @@ BUSY_SHARE = 0.7  # of real time that ticks may take when every slot talks
 MOST_AUTOMATIC_SLOTS = 8
 GPU_SLOTS = 4
 PLAIN = {"": None, "fp32": torch.float32, "bf16": torch.bfloat16}  # by --weights
-LEAST_CAPABILITY = (8, 0)  # products of bf16
 HOPELESS_MS = 10 * FRAME_MS  # no pause of other programs explains that
 
 
@@ -78,6 +78,8 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
     def fast(weights: str) -> Engine:
         slots, chosen = arguments.slots or GPU_SLOTS, arguments
         device = chosen_device(arguments.device)
+        if device.type == "cuda":
+            cards.hold_to_pretended(device.index or 0)
         cache = arguments.prompt_cache_mb * 2**20
         if not arguments.weights:
             weights, kv, slots = fitting(
@@ -243,10 +245,7 @@ def fast_engine(
     device = chosen_device(arguments.device)
     if device.type != "cuda":
         raise NoFastEngine(f"--weights {weights} on {device}")
-    if torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
-        raise NoFastEngine(
-            f"--weights {weights} on {torch.cuda.get_device_name(device)}"
-        )
+    check_capability(device)
     from inference.engine.gpu import GpuEngine
     from inference.engine.gpu_load import load_for_gpu, pages_that_fit
 
@@ -271,6 +270,18 @@ def fast_engine(
         prompt_cache_mb=prompt_cache_mb,
         pin_prompt=pin_prompt,
     )
+
+
+def check_capability(device: torch.device) -> None:
+    """Before anything is measured or loaded."""
+    card = cards.this_card(device.index or 0)
+    if card.capability < cards.LEAST_CAPABILITY:
+        has, needs = (
+            "{}.{}".format(*each) for each in (card.capability, cards.LEAST_CAPABILITY)
+        )
+        raise NoFastEngine(
+            f"{card.name} has compute capability {has}, the kernels need {needs}"
+        )
 
 
 def measure(engine: Engine) -> float:

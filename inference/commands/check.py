@@ -14,6 +14,8 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from inference.commands._options import add_pretend
+
 if TYPE_CHECKING:
     from inference.engine.gpu_fit import Card
 
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sizes of the model (default %(default)s)",
     )
     parser.add_argument("--device", default="cuda:0", help="default %(default)s")
+    add_pretend(parser)
     parser.add_argument(
         "--cards",
         action="store_true",
@@ -73,10 +76,11 @@ def _measured(name: str) -> Card:
     """With all of its memory, as if nothing else used it."""
     import torch
 
+    from inference import cards
     from inference.engine.gpu_measure import measured_card
 
     device = torch.device(name)
-    memory = torch.cuda.mem_get_info(device)[1]
+    memory = cards.memory(device.index or 0)[1]
     return dataclasses.replace(measured_card(device), memory=memory)
 
 
