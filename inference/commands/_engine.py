@@ -16,9 +16,26 @@ import torch
 
 from inference import cards
 from inference.checkpoints import Model, load_model, model_folder, read_config
+from inference.commands._refusals import (
+    NoFastEngine,
+    NoSuchDevice,
+    TooLarge,
+    TooSlow,
+    check_capability,
+    plain_slots,
+    starting_fast,
+)
+from inference.engine.captured import CapturedEngine
 from inference.engine.engine import Engine
-from inference.engine.gpu_fit import PREFERRED, SAFE_MS, Card, Fit, Sizes, choose, fit
-from inference.errors import PersonaplexError
+from inference.engine.gpu_fit import (
+    PREFERRED,
+    SAFE_MS,
+    Card,
+    Fit,
+    Sizes,
+    choose,
+    fit,
+)
 from inference.timing import FRAME_MS, FRAME_RATE
 
 log = logging.getLogger(__name__)
@@ -28,33 +45,6 @@ MOST_AUTOMATIC_SLOTS = 8
 GPU_SLOTS = 4
 PLAIN = {"": None, "fp32": torch.float32, "bf16": torch.bfloat16}  # by --weights
 HOPELESS_MS = 10 * FRAME_MS  # no pause of other programs explains that
-
-
-class NoSuchDevice(PersonaplexError):
-    code = "no_such_device"
-    text = "Choose another --device."
-
-
-class NoFastEngine(PersonaplexError):
-    code = "no_fast_engine"
-    text = (
-        "Weights in int8, fp8 and int4, and --kv int8, need a CUDA GPU of 2020 on, "
-        "torch's CUDA build with triton and cuda-bindings, and a model of sizes in "
-        "multiples of 64. Leave out --weights and --kv, or give --weights fp32."
-    )
-
-
-class TooSlow(PersonaplexError):
-    code = "format_too_slow"
-    text = (
-        "Leave out --weights and --kv to have a format chosen that keeps real time, "
-        "use a faster GPU or a smaller --model, or give --force."
-    )
-
-
-class TooLarge(PersonaplexError):
-    code = "model_too_large"
-    text = "Use a GPU or a machine with more memory, or a smaller --model."
 
 
 def load(arguments: argparse.Namespace, dtype: torch.dtype | None = None) -> Model:
@@ -75,6 +65,22 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
         model = load(arguments, dtype)
         return warm(model, arguments.slots, arguments.threads, **options)
 
+    def captured(why: str) -> Engine:
+        """For a GPU on which the fast engine could not start."""
+        device, slots = chosen_device(arguments.device), arguments.slots or GPU_SLOTS
+        if not arguments.force:
+            most = plain_slots(sizes(arguments), device, why)
+            slots = in_time(slots, most, chosen=bool(arguments.slots))
+        engine = CapturedEngine(load(arguments, torch.bfloat16), slots, **options)
+        tick_ms = measure(engine)
+        engine.info = dataclasses.replace(
+            engine.info,
+            tick_ms_at_start=tick_ms,
+            engine="captured",
+            why_not_fast=why,
+        )
+        return engine
+
     def fast(weights: str) -> Engine:
         slots, chosen = arguments.slots or GPU_SLOTS, arguments
         device = chosen_device(arguments.device)
@@ -89,13 +95,16 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
         elif device.type == "cuda" and not arguments.force:
             most = check_format(sizes(arguments), device, weights, arguments.kv, cache)
             slots = in_time(slots, most, chosen=bool(arguments.slots))
-        engine = fast_engine(chosen, weights, slots, **options)
-        tick_ms = measure(engine)
-        engine.info = dataclasses.replace(engine.info, tick_ms_at_start=tick_ms)
+        with starting_fast():
+            engine = fast_engine(chosen, weights, slots, **options)
+            tick_ms = measure(engine)
+        engine.info = dataclasses.replace(
+            engine.info, tick_ms_at_start=tick_ms, engine="fast"
+        )
         return engine
 
     def build() -> Engine:
-        engine = chosen_engine(arguments, plain, fast)
+        engine = chosen_engine(arguments, plain, fast, captured)
         gc.collect()
         gc.freeze()  # what lives from here to the end is never looked at again
         return engine
@@ -189,10 +198,11 @@ def chosen_engine(
     arguments: argparse.Namespace,
     plain: Callable[[torch.dtype | None], Engine],
     fast: Callable[[str], Engine],
+    captured: Callable[[str], Engine],
 ) -> Engine:
     """By --weights: fp32 is plain everywhere; all else is fast on a GPU, where nothing
-    means bf16, or plain if it can't be. The plain one launches thousands of kernels a
-    tick, one by one: 89 ms at 7B on an H100."""
+    means bf16, or captured if it can't be. The plain one launches thousands of kernels
+    a tick, one by one: 89 ms at 7B on an H100."""
     weights: str = arguments.weights or ""
     on_gpu = chosen_device(arguments.device).type == "cuda"
     if weights not in PLAIN or (on_gpu and weights != "fp32"):
@@ -201,8 +211,14 @@ def chosen_engine(
         except NoFastEngine as error:
             if weights or arguments.kv != "bf16":
                 raise
-            log.warning("%s: by the plain engine, which is slow here", error)
-    elif arguments.kv != "bf16":
+            why = str(error)
+        # Only here does nothing hold the other's weights any more.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("The fast engine can't start: %s. Trying the plain one", why)
+        return captured(why)
+    if arguments.kv != "bf16":
         raise NoFastEngine(f"--kv {arguments.kv} by the plain engine")
     return plain(PLAIN[weights])
 
@@ -270,18 +286,6 @@ def fast_engine(
         prompt_cache_mb=prompt_cache_mb,
         pin_prompt=pin_prompt,
     )
-
-
-def check_capability(device: torch.device) -> None:
-    """Before anything is measured or loaded."""
-    card = cards.this_card(device.index or 0)
-    if card.capability < cards.LEAST_CAPABILITY:
-        has, needs = (
-            "{}.{}".format(*each) for each in (card.capability, cards.LEAST_CAPABILITY)
-        )
-        raise NoFastEngine(
-            f"{card.name} has compute capability {has}, the kernels need {needs}"
-        )
 
 
 def measure(engine: Engine) -> float:

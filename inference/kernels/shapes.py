@@ -23,6 +23,9 @@ IN_FLIGHT = 8  # 16-byte loads of a thread in registers
 MAX_STAGES, MIN_STAGES = {4: 3, 8: 2}, 2
 # Groups that a warp takes at most.
 MAX_GROUPS = {"bf16": 2, "int8": 4, "fp8": 4, "int4": 2}
+# Groups times tiles whose sums fit the registers as the compiler counts them for cards
+# from MANY_REGISTERS on; older ones have room for 32.
+MAX_SUMS, MANY_REGISTERS = 16, (10, 0)
 BUSY = 0.97  # blocks for each multiprocessor that keep a card busy: 128 for 132
 
 Definitions = tuple[tuple[str, int], ...]
@@ -66,6 +69,7 @@ class ProductShape:
     groups: int
     depth: int  # column blocks under way in registers,
     stages: int  # or in shared memory
+    blocks: int = 1  # that are to share a multiprocessor, and its registers
 
     def shared(self, vectors: int) -> int:
         """Bytes: the sums of all warps, which take the place of the stages."""
@@ -81,20 +85,23 @@ def product_shape(matrix: Matrix, count: int, card: CardSpec) -> ProductShape:
     tiles, vectors = 1, VECTORS[matrix.format]
     while 8 * tiles < count and tiles < MAX_TILES:
         tiles *= 2
-    if tiles <= FEW_TILES:
-        return ProductShape(tiles, 1, IN_FLIGHT // vectors, 0)
-    for shape in _staged(matrix, tiles, card):
-        if shape.shared(vectors) <= card.shared_block:
-            return shape
-    return ProductShape(FEW_TILES, 1, IN_FLIGHT // vectors, 0)
+    if tiles > FEW_TILES:
+        for shape in _staged(matrix, tiles, card):
+            if shape.shared(vectors) <= card.shared_block:
+                return shape
+        tiles = FEW_TILES
+    newer = card.capability >= MANY_REGISTERS
+    spills = newer and matrix.format == "bf16" and tiles == FEW_TILES
+    return ProductShape(tiles, 1, IN_FLIGHT // vectors, 0, 1 if spills else 2)
 
 
 def _staged(matrix: Matrix, tiles: int, card: CardSpec) -> Iterator[ProductShape]:
     groups = MAX_GROUPS[matrix.format]
     while groups > 1 and matrix.blocks(groups) < int(BUSY * card.sms):
         groups //= 2
+    most = MAX_SUMS if card.capability >= MANY_REGISTERS else 2 * MAX_SUMS
     while tiles > FEW_TILES:
-        tried = groups
+        tried = min(groups, most // tiles)
         while tried:
             for stages in range(MAX_STAGES[tiles], MIN_STAGES - 1, -1):
                 yield ProductShape(tiles, tried, 0, stages)
@@ -111,6 +118,7 @@ def product_program(matrix: Matrix, shape: ProductShape, gated: bool) -> Program
         ("FORMAT", CODES[matrix.format]),
         ("SLICES", matrix.slices),
         ("GATED", int(gated)),
+        ("BLOCKS", shape.blocks),
     )
     shared = shape.shared(VECTORS[matrix.format])
     return Program("skinny.cu", "skinny", definitions, shared)
@@ -198,6 +206,10 @@ def codec_stages(shape: CodecShape, card: CardSpec) -> int:
 
 def codec_program(matrix: CodecMatrix, shape: CodecShape, card: CardSpec) -> Program:
     stages = codec_stages(shape, card)
+    shared = max(stages * shape.stage, shape.sums)
+    together = 2 * (shared + shape.own + SM_RESERVE) <= card.shared_sm
+    if card.capability >= MANY_REGISTERS and shape.slices < shape.parts:
+        together = together and shape.groups * shape.tiles < 8
     definitions = (
         ("R", shape.groups),
         ("NT", shape.tiles),
@@ -205,8 +217,8 @@ def codec_program(matrix: CodecMatrix, shape: CodecShape, card: CardSpec) -> Pro
         ("PARTS", shape.parts),
         ("SLICES", shape.slices),
         ("WHOLE", int(matrix.whole)),
+        ("BLOCKS", 2 if together else 1),
     )
-    shared = max(stages * shape.stage, shape.sums)
     return Program("codec.cu", "product", definitions, shared)
 
 

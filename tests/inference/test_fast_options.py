@@ -20,6 +20,7 @@ from inference.commands._engine import (
 )
 from inference.engine import gpu_measure
 from inference.engine.gpu_fit import Card, Sizes
+from inference.errors import PersonaplexError
 from inference.network.config import PERSONAPLEX_7B, TINY
 
 
@@ -100,7 +101,7 @@ def served(monkeypatch, card, *words):
     return built[0] if built else None
 
 
-class Built(Exception):
+class Built(PersonaplexError):
     pass
 
 
@@ -153,7 +154,9 @@ def chosen(monkeypatch, device, *words, possible=True):
         ["talk", "--input", "a", "--output", "b", *words]
     )
     monkeypatch.setattr(_engine, "chosen_device", lambda _: torch.device(device))
-    return chosen_engine(arguments, lambda dtype: f"plain {dtype}", fast)
+    return chosen_engine(
+        arguments, lambda dtype: f"plain {dtype}", fast, lambda why: f"captured: {why}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,11 +174,11 @@ def test_a_gpu_is_served_by_the_fast_engine(monkeypatch, device, words, expected
     assert chosen(monkeypatch, device, *words) == expected
 
 
-def test_a_gpu_without_triton_is_served_slowly_unless_a_format_is_asked_for(
+def test_a_gpu_without_triton_is_served_plainly_unless_a_format_is_asked_for(
     monkeypatch, caplog
 ):
-    assert chosen(monkeypatch, "cuda", possible=False) == "plain None"
-    assert "no triton" in caplog.text
+    assert chosen(monkeypatch, "cuda", possible=False) == "captured: no triton"
+    assert "The fast engine can't start: no triton" in caplog.text
     for words in (["--weights", "bf16"], ["--kv", "int8"]):
         with pytest.raises(NoFastEngine):
             chosen(monkeypatch, "cuda", *words, possible=False)

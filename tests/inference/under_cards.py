@@ -36,6 +36,8 @@ CASES = "int4/int8:1,int8/int8:4"
 FORMATS = (("bf16", "bf16"), ("int8", "int8"), ("fp8", "bf16"), ("int4", "int8"))
 PROMPTS = (17, 48, 64, 150)  # rows
 SESSIONS, FRAMES = 20, 30
+# It writes 16 GB for each card, and no decision of one.
+WITHOUT = ["--deselect=tests/inference/test_loading_memory.py"]
 KINDS = ("tests", "said", "table")
 
 
@@ -78,7 +80,7 @@ def tests_at_once(cards: list[str], folder: Path) -> int:
     for card in cards:
         with (folder / f"{label(card)}_tests.txt").open("w") as said:
             running[card] = subprocess.Popen(
-                [sys.executable, "-u", *PARTS["tests"]],
+                [sys.executable, "-u", *PARTS["tests"], *WITHOUT],
                 env=os.environ | {PRETEND: card},
                 stdout=said,
                 stderr=subprocess.STDOUT,
@@ -115,6 +117,7 @@ def conversation() -> int:
     mimi = Mimi(config.mimi)
     mimi.init_weights(torch.Generator().manual_seed(SEED))
     mimi.to(device).eval().requires_grad_(False)
+    parts(mimi, device)
     for weights, kv in FORMATS:
         fetch = random_weights(device, SEED)
         model = pack_model(config, weights, fetch, device)
@@ -127,6 +130,44 @@ def conversation() -> int:
         del bank, model
         torch.cuda.empty_cache()
     return 0
+
+
+def parts(mimi, device):
+    """Of single kernels, on the same random inputs."""
+    import torch
+
+    from inference.kernels import fast
+    from inference.kernels.weights import FORMATS as ALL
+    from inference.kernels.weights import pack
+
+    generator = torch.Generator(device).manual_seed(SESSIONS)
+
+    def drawn(*shape):
+        drawn = torch.randn(shape, generator=generator, device=device)
+        return drawn.bfloat16()
+
+    with torch.inference_mode():
+        for format in ALL:
+            weight, x = pack(drawn(12_288, 4096) / 64, format), drawn(192, 4096)
+            of = [fast.linear(x[:n], weight) for n in (1, 9, 20, 33, 64, 192)]
+            say(f"products in {format}: {digest(*of)}")
+        states = mimi.encoder_state(8), mimi.decoder_state(8)
+        codec, active = fast.codec(mimi), torch.ones(8, device=device).bool()
+        codes = torch.zeros(8, 8, dtype=torch.int64, device=device)
+        sound = (drawn(8, 1920) * 3000).short()
+        heard = []
+        for _ in range(5):
+            codec.encode(sound, states[0], active, codes)
+            codec.decode(codes, states[1], active, sound)
+            heard += [codes.clone(), sound.clone()]
+        say(f"codec: {digest(*heard)}")
+
+
+def digest(*tensors):
+    hashed = hashlib.sha256()
+    for tensor in tensors:
+        hashed.update(tensor.float().cpu().numpy().tobytes())
+    return hashed.hexdigest()[:12]
 
 
 def begin(bank, row, rows, chunk):

@@ -1,5 +1,7 @@
 """Every program that a model's products may ask of a card, without one."""
 
+import functools
+
 from inference.kernels.packed import HEADS
 from inference.kernels.shapes import (
     UNIT,
@@ -20,9 +22,11 @@ from inference.timing import CODEBOOKS
 
 CONFIGS = (PERSONAPLEX_7B, TINY)
 ROWS = (1, 8, 9, 16, 17, 32, 33, 64, 65, 128, 192)  # of x, where something changes
+OUTS = (1, 2, 3, 17, 113, 481, 961, 1921)  # of a session's frame
 SESSIONS = (1, 2, 3, 4, 8, 15, 16, 24, 32, 48, 64, 80, 96, 128, 160, 256)
 
 
+@functools.cache
 def matrices(config, format):
     """(matrix, gated) of a language model, each size once."""
     found = set()
@@ -45,8 +49,9 @@ def matrices(config, format):
     return sorted(found, key=repr)
 
 
+@functools.cache
 def codec_matrices(config):
-    """(matrix, rows of one session) of a codec's layers, with some it has not."""
+    """Of a codec's layers, each size once."""
     import torch
 
     with torch.device("meta"):
@@ -69,9 +74,10 @@ def codec_matrices(config):
         (dim, 2 * books),
     ):
         sizes.add((width, columns, 1))
-    for width, channels, taps in sorted(sizes):
-        columns = taps * (channels + -channels % UNIT)
-        yield CodecMatrix(width, columns, channels % UNIT == 0)
+    return {
+        CodecMatrix(width, taps * (n + -n % UNIT), n % UNIT == 0)
+        for width, n, taps in sorted(sizes)
+    }
 
 
 def programs(card, configs=CONFIGS):
@@ -87,7 +93,7 @@ def programs(card, configs=CONFIGS):
             found.setdefault(unpack_program(format), format)
         for matrix in codec_matrices(config):
             for sessions in SESSIONS:
-                for outs in (1, 2, 3, 17, 113, 481, 961, 1921):  # of a frame
+                for outs in OUTS:
                     rows = sessions * outs
                     shape = codec_shape(matrix, rows, card)
                     program = codec_program(matrix, shape, card)

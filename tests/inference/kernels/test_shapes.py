@@ -65,7 +65,9 @@ def test_a_hopper_is_asked_for_what_was_measured_on_it(name, format):
         ("RTX 4090", "int8", 64, ProductShape(4, 2, 0, 2)),
         ("RTX 4090", "bf16", 32, ProductShape(4, 1, 0, 2)),
         ("RTX 4090", "int4", 20, ProductShape(4, 2, 0, 2)),
-        ("RTX 4090", "int4", 16, ProductShape(2, 1, 8, 0)),
+        ("RTX 4090", "int4", 16, ProductShape(2, 1, 8, 0, 2)),
+        ("RTX 5090", "bf16", 16, ProductShape(2, 1, 2, 0, 1)),
+        ("B200", "int8", 64, ProductShape(8, 2, 0, 2)),
     ],
 )
 def test_smaller_cards_get_fewer_tiles_groups_and_stages(name, format, rows, expected):
