@@ -150,14 +150,25 @@ def device_card(index: int) -> CardSpec:
 
 def memory(index: int) -> tuple[int, int]:
     """Bytes of a device that are free, and all of them; of a pretended card as if
-    what is in use here were in use there."""
+    what is in use here were in use there. Where the memory is the host's, what the host
+    could give counts: the driver leaves out what only caches files."""
     import torch
 
     free, total = torch.cuda.mem_get_info(index)
     if card := pretended():
         least = min(int(card.memory), total)
         return max(least - (total - free), 0), least
+    if _unified(index):
+        import psutil
+
+        free = min(max(free, psutil.virtual_memory().available), total)
     return free, total
+
+
+def _unified(index: int) -> bool:
+    import torch
+
+    return torch.cuda.is_available() and this_card(index).unified
 
 
 def hold_to_pretended(index: int) -> None:

@@ -16,26 +16,18 @@ import torch
 
 from inference import cards
 from inference.checkpoints import Model, load_model, model_folder, read_config
+from inference.commands._fitting import check_format, fitting, in_time
 from inference.commands._refusals import (
     NoFastEngine,
     NoSuchDevice,
     TooLarge,
-    TooSlow,
     check_capability,
     plain_slots,
     starting_fast,
 )
 from inference.engine.captured import CapturedEngine
 from inference.engine.engine import Engine
-from inference.engine.gpu_fit import (
-    PREFERRED,
-    SAFE_MS,
-    Card,
-    Fit,
-    Sizes,
-    choose,
-    fit,
-)
+from inference.engine.gpu_fit import Sizes
 from inference.timing import FRAME_MS, FRAME_RATE
 
 log = logging.getLogger(__name__)
@@ -88,9 +80,15 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
             cards.hold_to_pretended(device.index or 0)
         cache = arguments.prompt_cache_mb * 2**20
         if not arguments.weights:
-            weights, kv, slots = fitting(
-                sizes(arguments), device, arguments.kv, slots, cache, arguments.force
-            )
+            given = sizes(arguments), device, arguments.kv, slots
+            try:
+                weights, kv, slots = fitting(*given, cache, arguments.force)
+            except TooLarge as error:
+                if not cache:
+                    raise
+                weights, kv, slots = fitting(*given, 0)
+                options["prompt_cache_mb"] = 0
+                log.warning("No memory for prompts that were read before: %s", error)
             chosen = argparse.Namespace(**{**vars(arguments), "kv": kv})
         elif device.type == "cuda" and not arguments.force:
             most = check_format(sizes(arguments), device, weights, arguments.kv, cache)
@@ -114,73 +112,6 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
 
 def sizes(arguments: argparse.Namespace) -> Sizes:
     return Sizes(read_config(model_folder(arguments.model, arguments.models_dir)))
-
-
-def fitting(
-    sizes: Sizes,
-    device: torch.device,
-    kv: str,
-    slots: int,
-    cache: int = 0,
-    force: bool = False,
-) -> tuple[str, str, int]:
-    """Weights, KV and slots for this GPU: the most exact that keeps real time; with
-    ``force`` the smallest if none does. ``cache``: bytes of its memory that are spoken
-    for."""
-    card = _free_card(device, cache)
-    found = choose(sizes, card, kv, slots)
-    free = f"{card.name} has {card.memory / 1e9:.1f} GB free"
-    if found is None:
-        found = fit(sizes, card, *PREFERRED[-1])
-        if not force:
-            raise TooLarge(_needs(sizes, card, found))
-        log.warning("Forced: %s", _needs(sizes, card, found))
-    slots = min(slots, max(found.full_window, 1))
-    log.info(
-        "%s: %s weights, %s KV, %d slots, %.1f GB with one conversation",
-        *(free, found.weights, found.kv, slots, found.memory_gb),
-    )
-    return found.weights, found.kv, slots
-
-
-def check_format(
-    sizes: Sizes, device: torch.device, weights: str, kv: str, cache: int = 0
-) -> int:
-    """Before minutes of loading: how many conversations with full windows keep real
-    time in a format that was asked for. TooSlow where not one does, by time or memory:
-    the first ticks, with an empty window, would not tell."""
-    card = _free_card(device, cache)
-    found = fit(sizes, card, weights, kv)
-    if not (found.real_time and found.full_window):
-        raise TooSlow(_needs(sizes, card, found))
-    return found.full_window
-
-
-def in_time(slots: int, most: int, *, chosen: bool) -> int:
-    """Slots that somebody has ``chosen`` stay, with a warning: windows may be short."""
-    if slots > most and chosen:
-        log.warning(
-            "%d slots: only %d conversations keep real time once their windows are "
-            "full. Lower --slots, or choose smaller --weights and --kv.",
-            *(slots, most),
-        )
-    return slots if chosen else min(slots, most)
-
-
-def _free_card(device: torch.device, cache: int) -> Card:
-    from inference.engine.gpu_measure import measured_card
-
-    card = measured_card(device)
-    return dataclasses.replace(card, memory=card.memory - cache)
-
-
-def _needs(sizes: Sizes, card: Card, found: Fit) -> str:
-    return (
-        f"{sizes.config.name} takes {found.memory_gb:.1f} GB and {found.frame_ms:.0f} "
-        f"ms a frame with {found.weights} weights and {found.kv} KV; {card.name} has "
-        f"{card.memory / 1e9:.1f} GB free, and real time needs less than "
-        f"{SAFE_MS:.0f} ms"
-    )
 
 
 def check_memory(sizes: Sizes, dtype: torch.dtype) -> None:

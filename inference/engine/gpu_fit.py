@@ -142,6 +142,11 @@ def fit(sizes: Sizes, card: Card, weights: str, kv: str) -> Fit:
     )
 
 
+def missing_mb(card: Card, found: Fit) -> int:
+    """For one conversation, in whole megabytes; 0 where there is room for it."""
+    return max(math.ceil((found.memory_gb * 1e9 - card.memory) / 1e6), 0)
+
+
 def choose(sizes: Sizes, card: Card, kv: str, slots: int) -> Fit | None:
     """The best format in which so many sessions keep real time with full windows;
     where none does, the one that serves most of them. None: it can't serve one."""

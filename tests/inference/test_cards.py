@@ -1,5 +1,7 @@
 """Cards as data, and the pretence of one."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from inference import cards
@@ -56,6 +58,21 @@ def test_a_pretended_card_has_the_memory_it_would_have(free_to_pretend, monkeypa
     assert cards.memory(0) == (30e9, 80e9)
     cards.pretend("RTX 3060")
     assert cards.memory(0) == (0, 12e9)
+
+
+def test_memory_that_is_the_hosts_is_what_the_host_could_give(
+    free_to_pretend, monkeypatch
+):
+    import psutil
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (9e9, 128e9))
+    host = SimpleNamespace(available=70e9)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: host)
+    monkeypatch.setattr(cards, "_unified", lambda index: True)
+    assert cards.memory(0) == (70e9, 128e9)
+    monkeypatch.setattr(cards, "_unified", lambda index: False)
+    assert cards.memory(0) == (9e9, 128e9)
 
 
 def test_the_option_is_hidden_and_refuses_unknown_names(free_to_pretend, capsys):

@@ -128,7 +128,10 @@ def serve(arguments, formats, device):
 
 
 def measured(log):
-    return [line for line in log.read_text().splitlines() if "ms a tick" in line][-1:]
+    """The formats that were chosen, and the tick."""
+    lines = log.read_text().splitlines()
+    chosen = [line for line in lines if "GB free" in line]
+    return chosen[-1:] + [line for line in lines if "ms a tick" in line][-1:]
 
 
 def voice_bytes(arguments):
