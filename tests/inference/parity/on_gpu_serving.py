@@ -121,7 +121,8 @@ def serve(arguments, formats, device):
             told |= {"ready_s": ready, "exit": process.wait(15)}
             return tokens, told | {"measured": measured(log)}
         except Exception as error:
-            raise RuntimeError(log.read_text()[-3000:]) from error
+            said = f"{error!r}\n{log.read_text()[-2500:]}"
+            raise RuntimeError(said) from error
         finally:
             process.kill()
             process.wait(10)
