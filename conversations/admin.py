@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
 from conversations.models import Conversation
+from personaplex_site.audit import may_view_all, record_look
 
 SECRET = ("holder", "resume_hash", "resume_hash_before")
 
@@ -34,7 +37,7 @@ class ConversationAdmin(ModelAdmin):
     date_hierarchy = "started_at"
     search_fields = ["id", "owner__username", "persona_version__persona__name"]
     list_select_related = ["owner", "persona_version__persona"]
-    list_per_page = 50
+    list_per_page = 25  # 9 kB a row
 
     @admin.display(ordering="persona_version__persona__name")
     def persona(self, conversation: Conversation) -> str:
@@ -43,6 +46,18 @@ class ConversationAdmin(ModelAdmin):
     @admin.display(description="review")
     def review(self, conversation: Conversation) -> str:
         return format_html('<a href="{}">open</a>', conversation.get_absolute_url())
+
+    def has_view_permission(
+        self, request: HttpRequest, obj: Conversation | None = None
+    ) -> bool:
+        return may_view_all(request.user, Conversation)
+
+    def render_change_form(
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if (shown := kwargs.get("obj")) is not None:
+            record_look(request.user, shown, "Looked at it in the admin")
+        return super().render_change_form(request, *args, **kwargs)
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: Conversation | None = None

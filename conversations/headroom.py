@@ -59,6 +59,14 @@ class Headroom:
         (began, cpu), (end, more) = self._work[0], self._work[-1]
         return 100 * (more - cpu) / (end - began)
 
+    def is_late(self) -> bool:
+        """Whether people hear it: asked by other threads, so it changes nothing."""
+        since = time.monotonic() - WINDOW_SECONDS
+        ranked = sorted(late for at, late in list(self._looks) if at >= since)
+        if not ranked:
+            return False
+        return 1000 * ranked[int(SHARE * (len(ranked) - 1))] > settings.WEB_MOST_LATE_MS
+
     def check(self) -> None:
         """Whoever asks is let in; raises WorkerBusy otherwise."""
         late, busy, now = self.late_ms(), self.busy_percent(), time.monotonic()

@@ -1,7 +1,7 @@
 """Pages of conversations: talk, list, review and what the review is made of.
 
-Only the owner sees a conversation; staff may look at everybody's. For anyone else it
-does not exist (404).
+Only the owner sees a conversation, and staff with the permission to view all of them,
+whose every look is recorded. For anyone else it does not exist (404).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -24,10 +23,12 @@ from conversations.models import Conversation, Levels
 from conversations.wire import sampling_choices
 from inference.models import Worker
 from inference.timing import FRAME_MS, FRAME_SECONDS
+from personaplex_site.audit import record_look
+from personaplex_site.lists import page_of
 from personaplex_site.ranges import bytes_response
 from personas.models import Persona, PersonaVersion
 
-PAGE_SIZE = 25
+READ, HEARD = "Read the conversation", "Listened to the recording"
 SMALL_MODEL = "tiny"  # ours: the page says what it can't do
 
 
@@ -81,7 +82,7 @@ def conversation_list(request: HttpRequest) -> HttpResponse:
     if wanted := request.GET.get("persona"):
         persona = _own_persona(request, wanted)
         conversations = conversations.filter(persona_version__persona=persona)
-    page = Paginator(conversations, PAGE_SIZE).get_page(request.GET.get("page"))
+    page = page_of(request, conversations, settings.CONVERSATIONS_PER_PAGE)
     context = {"page": page, "persona": persona}
     return render(request, "conversations/list.html", context)
 
@@ -94,19 +95,24 @@ def _own_persona(request: HttpRequest, key: str) -> Persona | None:
         return None
 
 
-def _visible(request: HttpRequest, pk: UUID) -> Conversation:
+def _visible(request: HttpRequest, pk: UUID, what: str) -> Conversation:
+    """404, or recorded as a look at ``what``."""
     visible = Conversation.objects.visible_to(request.user)
-    return get_object_or_404(visible.select_related("persona_version__persona"), pk=pk)
+    with_names = visible.select_related("persona_version__persona", "owner")
+    conversation = get_object_or_404(with_names, pk=pk)
+    record_look(request.user, conversation, what)
+    return conversation
 
 
 @login_required
 @require_safe
 def conversation_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
-    conversation = _visible(request, pk)
+    conversation = _visible(request, pk, READ)
     mine = conversation.owner_id == request.user.pk
     version = conversation.persona_version
     context = {
         "conversation": conversation,
+        "mine": mine,
         "persona": version.persona,
         "version": version,
         "duration_s": conversation.duration_s,
@@ -128,7 +134,7 @@ def _recordings(pk: UUID) -> dict[str, str]:
 @require_safe
 def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What docs/review-data.md describes."""
-    conversation = _visible(request, pk)
+    conversation = _visible(request, pk, READ)
     timeline = readings.Timeline.of(conversation)
     places = story.Places(conversation, timeline)
     levels = Levels.objects.filter(conversation=conversation).first()
@@ -167,7 +173,7 @@ def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
 @login_required
 @require_safe
 def conversation_recording(request: HttpRequest, pk: UUID, side: str) -> HttpResponse:
-    conversation = _visible(request, pk)
+    conversation = _visible(request, pk, HEARD)
     wanted = cast(Literal["user", "agent", "both"], side)
     sound = readings.recording(conversation, wanted)
     response = bytes_response(request, sound, "audio/ogg")

@@ -22,6 +22,12 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         free = models.F("slots") - models.F("sessions")
         return self.alive().filter(ready=True).annotate(free=free).order_by("-free")
 
+    def forget(self, name: str) -> int:
+        """A worker of this name is starting, on one GPU or several: nobody is sent to
+        the one before it any more."""
+        ours = models.Q(name=name) | models.Q(name__startswith=f"{name}-gpu")
+        return self.filter(ours).update(ready=False)
+
     def why_nobody(self) -> str:
         """What a worker says whose model is too slow on its machine; "" for none."""
         slow = self.alive().exclude(why_not="").values_list("why_not", flat=True)

@@ -1,15 +1,22 @@
 """Readers of environment variables that refuse odd values."""
 
+import ipaddress
 import math
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 
 def envstr(name: str, default: str | None = None) -> str:
     value = os.environ.get(name, default)
+    return _required(name) if value is None else value
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name)
     if value is None:
         raise ImproperlyConfigured(f"Set {name}. See .env.example for its meaning.")
     return value
@@ -42,9 +49,36 @@ def envone(name: str, *choices: str) -> str:
     return value
 
 
+def envurl(name: str, *schemes: str) -> str:
+    """An address of one of these kinds. It may hold a password, so that a refused one
+    is not repeated."""
+    value = _required(name)
+    allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is no address: {error}.") from None
+    if parts.scheme not in schemes:
+        raise ImproperlyConfigured(f"{name} must be an address beginning {allowed}.")
+    return value
+
+
 def envlist(name: str, default: str) -> list[str]:
     parts = os.environ.get(name, default).split(",")
     return [part.strip() for part in parts if part.strip()]
+
+
+def envnetworks(
+    name: str, default: str
+) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Addresses and networks: ``10.0.0.1, 10.1.0.0/16, fd00::/8``."""
+    try:
+        return [ipaddress.ip_network(part) for part in envlist(name, default)]
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} must be addresses and networks, separated by commas: {error}."
+        ) from error
 
 
 def envpath(name: str, default: Path) -> Path:

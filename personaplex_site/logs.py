@@ -1,6 +1,8 @@
-"""The conversation in every log line, whoever writes it."""
+"""What every log line carries, and lines that are not repeated without end."""
 
 import logging
+import time
+from collections import OrderedDict
 from contextvars import ContextVar
 
 # Set by the consumer of a conversation; every coroutine and thread hop that starts
@@ -13,4 +15,39 @@ class ConversationFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.conversation = conversation_id.get()
+        return True
+
+
+class RepeatFilter(logging.Filter):
+    """Lets one line of a kind through in ``seconds``, and says how many it kept back.
+
+    For libraries that report a server which is away at every attempt to reach it. A
+    kind is a logger, a level and a text before its values are filled in.
+    """
+
+    MAX_KINDS = 100
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+        # Kind → when it was last let through, and how many were kept back since.
+        self._kinds: OrderedDict[tuple[str, int, str], tuple[float, int]]
+        self._kinds = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        kind = (record.name, record.levelno, str(record.msg)[:200])
+        now = time.monotonic()
+        at, kept_back = self._kinds.get(kind, (-self._seconds, 0))
+        if now - at < self._seconds:
+            self._kinds[kind] = (at, kept_back + 1)
+            return False
+        self._kinds[kind] = (now, 0)
+        self._kinds.move_to_end(kind)
+        if len(self._kinds) > self.MAX_KINDS:
+            self._kinds.popitem(last=False)
+        if kept_back:
+            record.msg = f"{record.getMessage()} (and {kept_back} more like it)"
+            record.args = ()
         return True

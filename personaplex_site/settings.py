@@ -3,9 +3,18 @@
 from pathlib import Path
 
 import dj_database_url
-from csp.constants import NONE, SELF
 
-from personaplex_site.env import envbool, envint, envlist, envone, envpath, envstr
+from personaplex_site import policies
+from personaplex_site.env import (
+    envbool,
+    envint,
+    envlist,
+    envnetworks,
+    envone,
+    envpath,
+    envstr,
+    envurl,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = envpath("DATA_DIR", BASE_DIR / "var")
@@ -16,6 +25,7 @@ WORKER_SECRET = envstr("WORKER_SECRET")
 ALLOWED_HOSTS = envlist("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = envlist("CSRF_TRUSTED_ORIGINS", "")
 HTTPS = envbool("HTTPS", False)
+TRUSTED_PROXIES = envnetworks("TRUSTED_PROXIES", "")
 
 INSTALLED_APPS = [
     "daphne",
@@ -27,7 +37,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
-    "axes",
     "csp",
     "personaplex_site",
     "personas",
@@ -36,6 +45,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "personaplex_site.addresses.client_address_middleware",
+    "personaplex_site.middleware.permissions_middleware",
+    "personaplex_site.error_pages.json_errors_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -45,10 +57,11 @@ MIDDLEWARE = [
     "personaplex_site.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "axes.middleware.AxesMiddleware",
+    "personaplex_site.middleware.ContentPolicyMiddleware",
+    "personaplex_site.accounts.CrowdMiddleware",
 ]
 
+CSRF_FAILURE_VIEW = "personaplex_site.error_pages.form_refused"
 ROOT_URLCONF = "personaplex_site.urls"
 ASGI_APPLICATION = "personaplex_site.asgi.application"
 TEMPLATES = [
@@ -66,28 +79,51 @@ TEMPLATES = [
     }
 ]
 
+# A connection is given back after each request and each piece of work: a thread that
+# kept one would hold it until the garbage collector found the thread.
 DATABASES = {
     "default": dj_database_url.parse(
-        envstr("DATABASE_URL"), conn_max_age=60, conn_health_checks=True
+        envurl("DATABASE_URL", "postgres", "postgresql"),
+        conn_max_age=0,
+        conn_health_checks=True,
     )
 }
+# Most connections of each process; personaplex_site/databases.py makes the pools.
+DB_POOL_WEB = envint("DB_POOL_WEB", 8, least=8)
+DB_POOL_PAGES = envint("DB_POOL_PAGES", 6, least=1)
+DB_POOL_CELERY = envint("DB_POOL_CELERY", 3, least=2)
+DB_POOL_SECONDS = envint("DB_POOL_SECONDS", 3, least=1)
+WEB_PROCESSES = envint("WEB_PROCESSES", 1, least=1)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = envstr("REDIS_URL")
+REDIS_URL = envurl("REDIS_URL", "redis", "rediss", "unix")
+MAX_REDIS_CONNECTIONS = envint("MAX_REDIS_CONNECTIONS", 16, least=4)
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "prefix": "personaplex"},
+        "CONFIG": {
+            "hosts": [{"address": REDIS_URL, "max_connections": MAX_REDIS_CONNECTIONS}],
+            "prefix": "personaplex",
+        },
     }
 }
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
+        # Of one thread: Django gives each a cache, and so a pool, of its own.
+        "OPTIONS": {
+            "max_connections": 2,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 5,
+        },
     }
 }
 
 CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_POOL_LIMIT = MAX_REDIS_CONNECTIONS
+CELERY_PROCESSES = envint("CELERY_PROCESSES", 2, least=1)
+CELERY_WORKER_CONCURRENCY = CELERY_PROCESSES
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
@@ -125,49 +161,63 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600,
         "options": {"expires": 3600},
     },
+    "expire audit records": {
+        "task": "personaplex_site.tasks.expire_audit_records",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
     "expire hardware samples": {
         "task": "personaplex_site.tasks.expire_hardware_samples",
         "schedule": 3600,
         "options": {"expires": 3600},
     },
+    "expire sign-ins": {
+        "task": "personaplex_site.tasks.expire_sign_ins",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
+    "expire web sessions": {
+        "task": "personaplex_site.tasks.expire_web_sessions",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
 }
 
-AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
-]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "personaplex_site.hashing.Argon2Hasher",
+    "personaplex_site.hashing.PBKDF2Hasher",
 ]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "persona_list"
 LOGOUT_REDIRECT_URL = "login"
-AXES_FAILURE_LIMIT = envint("LOGIN_FAILURE_LIMIT", 10, least=1)
-AXES_COOLOFF_TIME = 1  # hours
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
-AXES_RESET_ON_SUCCESS = True
+# Failed attempts within the window, until the oldest of them leaves it.
+SIGN_IN_WINDOW_SECONDS = envint("SIGN_IN_WINDOW_SECONDS", 600, least=1)
+LOGIN_FAILURE_LIMIT = envint("LOGIN_FAILURE_LIMIT", 10, least=1)
+SIGN_IN_ADDRESS_FAILURES = envint("SIGN_IN_ADDRESS_FAILURES", 50, least=1)
+SIGN_IN_NAME_FAILURES = envint("SIGN_IN_NAME_FAILURES", 100, least=1)
+SIGN_IN_PARALLEL = envint("SIGN_IN_PARALLEL", 1, least=1)
+SIGN_IN_WAITING = envint("SIGN_IN_WAITING", 2)
+SIGN_IN_WAIT_SECONDS = envint("SIGN_IN_WAIT_SECONDS", 5)
+SIGN_IN_LOG_DAYS = envint("SIGN_IN_LOG_DAYS", 30, least=1)
+SIGN_IN_LOG_ROWS = envint("SIGN_IN_LOG_ROWS", 1_000_000, least=1)
 
+# What browsers are told.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+# The first middleware drops the header where no trusted proxy vouches for it.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
-CONTENT_SECURITY_POLICY = {
-    "EXCLUDE_URL_PREFIXES": ["/admin/"],
-    "DIRECTIVES": {
-        "default-src": [SELF],
-        "connect-src": [SELF],
-        "media-src": [SELF, "blob:"],
-        "worker-src": [SELF, "blob:"],
-        "img-src": [SELF, "data:"],
-        "object-src": [NONE],
-        "base-uri": [SELF],
-        "frame-ancestors": [NONE],
-    },
-}
+SECURE_SSL_REDIRECT = HTTPS
+# Asked from inside, past the proxy: by supervisors and by inference workers.
+SECURE_REDIRECT_EXEMPT = ["^healthz$", "^api/workers/"]
+HSTS_SECONDS = envint("HSTS_SECONDS", 30 * 24 * 3600)
+SECURE_HSTS_SECONDS = HSTS_SECONDS if HTTPS else 0
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": policies.CONTENT}
 
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -177,7 +227,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = envpath("STATIC_ROOT", DATA_DIR / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": "personaplex_site.media_storage.WholeFileStorage"},
     "staticfiles": {
         "BACKEND": "personaplex_site.static_storage.HashedStaticFilesStorage"
     },
@@ -190,15 +240,47 @@ VOICE_MIN_SECONDS = envint("VOICE_MIN_SECONDS", 3)
 VOICE_MAX_SECONDS = envint("VOICE_MAX_SECONDS", 60)
 VOICE_USED_SECONDS = envint("VOICE_USED_SECONDS", 12)
 VOICE_MAX_BYTES = envint("VOICE_MAX_BYTES", 30 * 1024 * 1024)
+# Pages are bounded however much somebody has.
+PERSONAS_PER_PAGE = envint("PERSONAS_PER_PAGE", 50, least=1, most=200)
+VOICES_PER_PAGE = envint("VOICES_PER_PAGE", 25, least=1, most=200)
+MAX_VOICE_CHOICES = envint("MAX_VOICE_CHOICES", 100, least=1, most=500)
 VOICE_DECODE_MB = envint("VOICE_DECODE_MB", 256, least=16)
 # No request is larger than a voice sample and the form around it.
 MAX_BODY_BYTES = VOICE_MAX_BYTES + 1024 * 1024
 FILE_UPLOAD_HANDLERS = ["personas.upload_handler.BoundedUploadHandler"]
 
+# Pages: processes of their own behind the web process, which relays requests to them.
+PAGES_SOCKET = envstr("PAGES_SOCKET", "")
+PAGE_PROCESSES = envint("PAGE_PROCESSES", 2, least=1)
+PAGE_THREADS = envint("PAGE_THREADS", 4, least=1)
+PAGE_NICE = envint("PAGE_NICE", 10, most=19)
+PAGE_MAX_REQUESTS = envint("PAGE_MAX_REQUESTS", 10_000)
+PAGE_MAX_MB = envint("PAGE_MAX_MB", 400, least=150)
+PAGE_SECONDS = envint("PAGE_SECONDS", 60, least=1)
+# The gate before them.
+PAGE_PARALLEL = PAGE_PROCESSES * PAGE_THREADS
+PAGE_WAITING = envint("PAGE_WAITING", 250)
+PAGE_WAIT_SECONDS = envint("PAGE_WAIT_SECONDS", 5, least=1)
+MAX_UPLOADS = envint("MAX_UPLOADS", 2, least=1)
+MAX_DOWNLOADS = envint("MAX_DOWNLOADS", 4, least=1)
+SMALL_BODY_BYTES = envint("SMALL_BODY_BYTES", 16_384, least=8_192)
+MAX_BODIES_MB = envint("MAX_BODIES_MB", 100, least=1)
+HEAD_SECONDS = envint("HEAD_SECONDS", 20, least=1)
+BODY_SECONDS = envint("BODY_SECONDS", 60, least=1)
+SEND_SECONDS = envint("SEND_SECONDS", 30, least=1)
+
 # Conversations.
 CONVERSATION_MAX_SECONDS = envint("CONVERSATION_MAX_SECONDS", 1800)
 CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30)
 CONVERSATIONS_PER_USER = envint("CONVERSATIONS_PER_USER", 3, least=1)
+CONVERSATIONS_PER_PAGE = envint("CONVERSATIONS_PER_PAGE", 25, least=1, most=200)
+# Of one socket, all kinds of messages together. A page sends 12.5 frames a second
+# (PCM: 48 kB), 1 or 2 figures, and catches up on 10 s after a network stalled.
+SOCKET_MESSAGES_PER_SECOND = envint("SOCKET_MESSAGES_PER_SECOND", 25, least=16)
+SOCKET_BURST_MESSAGES = envint("SOCKET_BURST_MESSAGES", 250, least=160)
+SOCKET_BYTES_PER_SECOND = envint("SOCKET_BYTES_PER_SECOND", 100_000, least=60_000)
+SOCKET_BURST_BYTES = envint("SOCKET_BURST_BYTES", 1_000_000, least=600_000)
+SOCKET_CHECK_SECONDS = envint("SOCKET_CHECK_SECONDS", 20, least=1)
 RESUME_SECONDS = envint("RESUME_SECONDS", 30, least=1)
 RECOVER_SECONDS = envint("RECOVER_SECONDS", 25, least=1)
 WEB_LOST_SECONDS = envint("WEB_LOST_SECONDS", 25, least=5)
@@ -217,12 +299,18 @@ WORKER_STALE_SECONDS = envint("WORKER_STALE_SECONDS", 15)
 HARDWARE_SAMPLE_SECONDS = envint("HARDWARE_SAMPLE_SECONDS", 10)
 HARDWARE_SAMPLE_DAYS = envint("HARDWARE_SAMPLE_DAYS", 14)
 
+# Who looked at what belongs to others.
+AUDIT_DAYS = envint("AUDIT_DAYS", 365, least=1)
+
 # Logs.
-LOG_LEVEL = envstr("LOG_LEVEL", "INFO")
+LOG_LEVEL = envone("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"conversation": {"()": "personaplex_site.logs.ConversationFilter"}},
+    "filters": {
+        "conversation": {"()": "personaplex_site.logs.ConversationFilter"},
+        "repeats": {"()": "personaplex_site.logs.RepeatFilter"},
+    },
     "formatters": {
         "line": {
             "format": "{asctime} {levelname} {name} [{conversation}] {message}",
@@ -234,17 +322,30 @@ LOGGING = {
             "class": "logging.StreamHandler",
             "filters": ["conversation"],
             "formatter": "line",
-        }
+        },
+        # Of libraries that report a broker which is away at every attempt.
+        "stderr_once": {
+            "class": "logging.StreamHandler",
+            "filters": ["conversation", "repeats"],
+            "formatter": "line",
+        },
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
-        "axes.apps": {"level": "WARNING"},
+        **{
+            name: {"handlers": ["stderr_once"], "propagate": False}
+            for name in ("celery", "kombu", "redis", "channels_redis")
+        },
         # A line for every task that the clock sends, every few seconds. Tasks say
         # themselves what they did.
         "celery.beat": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
+        # A line for every HEAD.
+        "gunicorn.http.wsgi": {"level": "ERROR"},
+        # A line for every connection that is taken or given back.
+        "psycopg.pool": {"level": "WARNING"},
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
     },

@@ -4,9 +4,12 @@ says how often."""
 import logging
 
 from celery import shared_task
+from django.contrib.sessions.backends.db import SessionStore
 
 from conversations.models import Conversation
 from inference.models import HardwareSample
+from personaplex_site.audit import expire_looks
+from personaplex_site.models import SignIn
 
 log = logging.getLogger(__name__)
 
@@ -19,5 +22,22 @@ def end_abandoned_conversations() -> None:
 
 
 @shared_task
+def expire_audit_records() -> None:
+    if expired := expire_looks():
+        log.info("%d audit records of looks were too old and are deleted", expired)
+
+
+@shared_task
 def expire_hardware_samples() -> None:
     HardwareSample.objects.expire()
+
+
+@shared_task
+def expire_sign_ins() -> None:
+    SignIn.objects.expire()
+
+
+@shared_task
+def expire_web_sessions() -> None:
+    """Delete those whose cookie has expired: Django only stops believing them."""
+    SessionStore.clear_expired()

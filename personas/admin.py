@@ -35,6 +35,7 @@ class PersonaAdmin(ModelAdmin):
     list_display = ["name", "owner", "created_at", "deleted_at"]
     list_filter = [("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["owner"]
+    list_per_page = 50
     search_fields = ["name", "owner__username"]
     readonly_fields = ["id", "owner", "created_at"]
     inlines = [PersonaVersionInline]
@@ -63,6 +64,7 @@ class VoiceAdmin(ModelAdmin):
         ("deleted_at", admin.EmptyFieldListFilter),
     ]
     list_select_related = ["owner"]
+    list_per_page = 25
     search_fields = ["name", "preset", "owner__username"]
     actions = ["erase"]
     readonly_fields = [
@@ -111,6 +113,7 @@ class VoiceUploadAdmin(ModelAdmin):
     list_display = ["persona", "state", "percent", "error_code", "attempts", "size"]
     list_filter = ["state", "error_code"]
     list_select_related = ["persona"]
+    list_per_page = 50
     search_fields = ["persona__name", "persona__owner__username"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -4,6 +4,8 @@ Each error of a sample takes the figures of the file at hand. Knows no models an
 sound.
 """
 
+import math
+
 from inference.errors import PersonaplexError
 
 
@@ -50,7 +52,7 @@ class TooShort(VoiceError):
 
     def __init__(self, seconds: float, least: int) -> None:
         super().__init__(
-            text=f"This file is {seconds:.1f} s long; "
+            text=f"This file is {tenths_below(seconds)} s long; "
             f"a voice sample needs at least {least} s. 8 to 12 s are best."
         )
 
@@ -60,7 +62,8 @@ class TooLittleSpeech(VoiceError):
 
     def __init__(self, seconds: float, speech: float, least: int) -> None:
         super().__init__(
-            text=f"Only {speech:.1f} s of these {seconds:.1f} s have a voice in them; "
+            text=f"Only {tenths_below(speech)} s of these {seconds:.1f} s have a voice "
+            "in them; "
             f"a voice sample needs at least {least} s. Speak without long pauses."
         )
 
@@ -69,7 +72,9 @@ class TooLong(VoiceError):
     code = "too_long"
 
     def __init__(self, seconds: float | None, limit: int) -> None:
-        says = f"{seconds:.0f} s long" if seconds else f"longer than {limit} s"
+        says = f"longer than {limit} s"
+        if seconds is not None:
+            says = f"{whole_or_tenths_above(seconds, limit)} s long"
         super().__init__(
             text=f"This file is {says}; a voice sample may have at most {limit} s. "
             "Cut out 8 to 12 s in which one person speaks."
@@ -134,6 +139,18 @@ class VoiceDeleted(PersonaplexError):
         "The recording of this voice was deleted, so nobody can speak with it any "
         "more. Choose another voice for this persona."
     )
+
+
+def tenths_below(seconds: float) -> str:
+    """Rounded down, so that what is refused for being below a limit looks so."""
+    return f"{math.floor(seconds * 10) / 10:.1f}"
+
+
+def whole_or_tenths_above(seconds: float, limit: int) -> str:
+    """Whole seconds where they show that it is above the limit, else tenths, up."""
+    if round(seconds) > limit:
+        return f"{seconds:.0f}"
+    return f"{math.ceil(seconds * 10) / 10:.1f}"
 
 
 def megabytes(size: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, BinaryIO, cast
 
 from django import forms
@@ -51,13 +52,29 @@ class VoiceField(forms.FileField):
         if file is None:
             return None
         if file.size > settings.VOICE_MAX_BYTES:
-            raise ValidationError(TooLarge(file.size, settings.VOICE_MAX_BYTES).text)
+            error = TooLarge(file.size, settings.VOICE_MAX_BYTES)
+            raise ValidationError(error.text, error.code)
         try:
             container_format(cast(BinaryIO, file))
         except NotAudio as error:
             raise ValidationError(error.text, error.code) from error
         file.seek(0)
         return file
+
+
+class FormIdField(forms.CharField):
+    """Made with the page, as ``personas.once`` explains. Browsers that fill in what
+    was there before a reload are told not to."""
+
+    def __init__(self) -> None:
+        hidden = forms.HiddenInput(attrs={"autocomplete": "off"})
+        super().__init__(
+            required=False, max_length=64, initial=_new_form_id, widget=hidden
+        )
+
+
+def _new_form_id() -> str:
+    return uuid.uuid4().hex
 
 
 class VoiceForm(forms.Form):
@@ -74,6 +91,8 @@ class VoiceForm(forms.Form):
         ),
     )
 
+    form_id = FormIdField()
+
     def __init__(self, *args: Any, too_large: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._too_large = too_large
@@ -81,7 +100,8 @@ class VoiceForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         if self._too_large:
             self.errors.pop("voice", None)
-            self.add_error("voice", TooLarge(None, settings.VOICE_MAX_BYTES).text)
+            error = TooLarge(None, settings.VOICE_MAX_BYTES)
+            self.add_error("voice", ValidationError(error.text, error.code))
         return self.cleaned_data
 
 
@@ -132,8 +152,10 @@ class PersonaForm(forms.Form):
         """``voice``: the one to begin with, as it is on offer now."""
         super().__init__(*args, **kwargs)
         choice = cast(VoiceChoiceField, self.fields["voice_choice"])
-        choice.choices = choices = voice_choices(user, voice)
-        self.has_presets = any(name == PRESETS for name, _ in choices)
+        offer = voice_choices(user, voice)
+        choice.choices = offer.choices
+        self.has_presets = any(name == PRESETS for name, _ in offer.choices)
+        self.has_older_recordings = offer.has_older
         choice.usable = Voice.objects.usable_by(user)
         choice.initial = str(voice.pk) if voice else ""
         most = settings.ROLE_PROMPT_MAX_CHARACTERS

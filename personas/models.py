@@ -47,9 +47,15 @@ class Persona(models.Model):
     @classmethod
     @transaction.atomic
     def begin(
-        cls, owner: User, name: str, role_prompt: str, voice: Voice | None = None
+        cls,
+        owner: User,
+        name: str,
+        role_prompt: str,
+        voice: Voice | None = None,
+        key: uuid.UUID | None = None,
     ) -> Persona:
-        persona = cls.objects.create(owner=owner, name=name)
+        """IntegrityError where there is one of this ``key``."""
+        persona = cls.objects.create(id=key or uuid.uuid4(), owner=owner, name=name)
         persona.versions.create(number=1, role_prompt=role_prompt, voice=voice)
         return persona
 
@@ -72,6 +78,15 @@ class Persona(models.Model):
         self.save(update_fields=["deleted_at"])
 
 
+class PersonaVersionQuerySet(models.QuerySet["PersonaVersion"]):
+    def current(self) -> PersonaVersionQuerySet:
+        """The latest of each persona that is not deleted."""
+        newer = PersonaVersion.objects.filter(
+            persona=models.OuterRef("persona"), number__gt=models.OuterRef("number")
+        )
+        return self.filter(~models.Exists(newer), persona__deleted_at=None)
+
+
 class PersonaVersion(models.Model):
     """What a conversation was held with: never changed once written."""
 
@@ -82,6 +97,8 @@ class PersonaVersion(models.Model):
         Voice, models.RESTRICT, null=True, blank=True, related_name="versions"
     )
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = PersonaVersionQuerySet.as_manager()
 
     class Meta:
         constraints = [

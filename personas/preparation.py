@@ -19,6 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
+from personas.decoding import LENGTH_TOLERANCE
 from personas.errors import Silent, TooLittleSpeech, TooShort
 
 LOUDNESS = -24.0  # LUFS, spec 9.3
@@ -49,9 +50,11 @@ class Sample:
 
 
 def prepare(sound: Sound, least: int, used: int) -> Sample:
-    """Judge, trim, choose and normalise. ``least`` and ``used`` are seconds."""
+    """Judge, trim, choose and normalise. ``least`` and ``used`` are seconds; what is
+    shorter than ``least`` by no more than LENGTH_TOLERANCE is taken."""
     seconds = len(sound) / SAMPLE_RATE
-    if seconds < least:
+    enough = least - LENGTH_TOLERANCE
+    if seconds < enough:
         raise TooShort(seconds, least)
     sound = sound - np.float32(sound.mean())
     levels = levels_db(sound)
@@ -63,7 +66,7 @@ def prepare(sound: Sound, least: int, used: int) -> Sample:
     if speech < least * 0.6:  # speech of 3 s has pauses in it
         raise TooLittleSpeech(seconds, speech, least)
     start, stop = _trimmed(active)
-    if (stop - start) * LEVEL_SAMPLES < least * SAMPLE_RATE:
+    if (stop - start) * LEVEL_SAMPLES < enough * SAMPLE_RATE:
         raise TooLittleSpeech(seconds, speech, least)
     start, stop = _best_window(active, levels, start, stop, used)
     chosen = sound[start * LEVEL_SAMPLES : stop * LEVEL_SAMPLES]

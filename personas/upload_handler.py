@@ -17,4 +17,8 @@ class BoundedUploadHandler(TemporaryFileUploadHandler):
             self.upload_interrupted()
             self.request.too_large = True  # type: ignore[union-attr]
             raise StopUpload(connection_reset=True)
-        super().receive_data_chunk(raw_data, start)
+        try:
+            super().receive_data_chunk(raw_data, start)
+        except OSError:  # a full disk: the part that went onto it is deleted, too
+            self.upload_interrupted()
+            raise

@@ -109,15 +109,26 @@ class VoiceUpload(models.Model):
 
     @classmethod
     @transaction.atomic
-    def receive(cls, persona: Persona, file: File[bytes]) -> VoiceUpload:
+    def receive(
+        cls, persona: Persona, file: File[bytes], key: uuid.UUID | None = None
+    ) -> VoiceUpload:
         """Keep the file under a name of ours and enqueue its preparation. An older
-        upload of the same persona that is not finished is put aside."""
+        upload of the same persona that is not finished is put aside. Where there is one
+        of this ``key``, and it has not failed, the same file was sent twice."""
         Persona.objects.select_for_update().get(pk=persona.pk)
+        earlier = persona.voice_uploads.filter(pk=key).first() if key else None
+        if earlier is not None and earlier.state != cls.State.FAILED:
+            return earlier
+        key = None if earlier else key
         for older in persona.voice_uploads.unfinished():
             older._finish_as(Superseded(), whoever_holds_it=True)
-        upload = cls(persona=persona, size=file.size)
+        upload = cls(id=key or uuid.uuid4(), persona=persona, size=file.size)
         upload.original.save(str(upload.pk), file, save=False)
-        upload.save()
+        try:
+            upload.save()
+        except BaseException:
+            upload.original.delete(save=False)
+            raise
         return upload
 
     @classmethod
@@ -153,10 +164,10 @@ class VoiceUpload(models.Model):
         warning = about.pop("warning", "")
         voice = Voice(owner=self.persona.owner, name=self.persona.name, **about)
         voice.digest = hashlib.sha256(prompt).hexdigest()
-        voice.sample.save(f"{voice.pk}.flac", ContentFile(sample), save=False)
-        voice.prompt.save(f"{voice.pk}.pt", ContentFile(prompt), save=False)
         done = False
         try:
+            voice.sample.save(f"{voice.pk}.flac", ContentFile(sample), save=False)
+            voice.prompt.save(f"{voice.pk}.pt", ContentFile(prompt), save=False)
             done = self._give(voice, str(warning))
         finally:
             if not done:

@@ -18,6 +18,11 @@ urlpatterns = [
         voice_views.voice_upload,
         name="voice_upload",
     ),
+    path(
+        "personas/<uuid:persona_id>/voice/<uuid:voice_id>/",
+        voice_views.voice_choose,
+        name="voice_choose",
+    ),
     path("voices/", voice_views.voice_list, name="voice_list"),
     path(
         "voices/<uuid:voice_id>/delete/", voice_views.voice_delete, name="voice_delete"

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from typing import cast
+from dataclasses import asdict
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
+from personaplex_site.answers import wants_json
+from personaplex_site.lists import page_of, searched
+from personas.decoding import LENGTH_TOLERANCE
 from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm, VoiceForm
 from personas.models import Persona, PersonaVersion, Voice
+from personas.once import key_for
 from personas.progress import addresses
 from personas.voice_choices import (
     default_voice,
@@ -23,18 +28,21 @@ from personas.voice_choices import (
     problem_of,
     same_on_offer,
 )
-from personas.voice_views import receive_voice, wants_json
+from personas.voice_views import form_problem, receive_voice
 
 
 def persona_list(request: HttpRequest) -> HttpResponse:
     latest = PersonaVersion.objects.filter(persona=OuterRef("pk")).order_by("-number")
-    personas = Persona.objects.of(request.user).annotate(
+    search = searched(request)
+    mine = Persona.objects.of(request.user).filter(name__icontains=search)
+    personas = mine.order_by("name", "created_at", "pk").annotate(
         role_prompt=Subquery(latest.values("role_prompt")[:1]),
         voice_name=Subquery(latest.values("voice__name")[:1]),
         voice_preset=Subquery(latest.values("voice__preset")[:1]),
     )
     context = {
-        "personas": personas,
+        "page": page_of(request, personas, settings.PERSONAS_PER_PAGE),
+        "search": search,
         "offered": {voice.preset for voice in presets_on_offer()},
         "has_recordings": _has_recordings(request),
     }
@@ -42,7 +50,8 @@ def persona_list(request: HttpRequest) -> HttpResponse:
 
 
 def persona_create(request: HttpRequest) -> HttpResponse:
-    user, voice = cast(User, request.user), default_voice()
+    user = cast(User, request.user)
+    voice = _wanted_voice(request) or default_voice()
     if request.method != "POST":
         return _render_create(request, NewPersonaForm(user=user, voice=voice))
     post, files = request.POST, request.FILES
@@ -50,19 +59,48 @@ def persona_create(request: HttpRequest) -> HttpResponse:
     form = NewPersonaForm(post, files, too_large=too_large, user=user, voice=voice)
     if not form.is_valid():
         if wants_json(request):
-            return JsonResponse({"errors": form.errors}, status=400)
+            problem = {**asdict(form_problem(form)), "errors": form.errors}
+            return JsonResponse(problem, status=413 if too_large else 400)
         return _render_create(request, form, status=400)
-    cleaned = form.cleaned_data
-    with transaction.atomic():  # no persona if its file can't be kept
-        persona = Persona.begin(
-            user, cleaned["name"], cleaned["role_prompt"], cleaned["voice_choice"]
-        )
-        if cleaned.get("voice"):
-            receive_voice(persona, cleaned["voice"])
+    persona = _create_once(user, form.cleaned_data)
     url = reverse("persona_edit", args=[persona.pk])
     if wants_json(request):
         return JsonResponse({"url": url}, status=201)
     return redirect(url)
+
+
+def _wanted_voice(request: HttpRequest) -> Voice | None:
+    """A recording that was chosen on the page of all recordings, for a new persona."""
+    try:
+        key = uuid.UUID(request.GET.get("voice", ""))
+    except ValueError:
+        return None
+    return Voice.objects.of(request.user).filter(pk=key).first()
+
+
+def _create_once(user: User, cleaned: dict[str, Any]) -> Persona:
+    """The one that the same form made before, if it was sent before."""
+    file = cleaned.get("voice")
+    name, prompt, voice = (
+        cleaned[field] for field in ("name", "role_prompt", "voice_choice")
+    )
+    content = [name, prompt, voice and voice.pk, file and (file.name, file.size)]
+    key = key_for(user.pk, cleaned["form_id"], *content)
+    before = Persona.objects.filter(pk=key)
+    if before.exclude(deleted_at=None).exists():
+        key = uuid.uuid4()
+    elif earlier := before.first():
+        return earlier
+    try:
+        with transaction.atomic():  # no persona if its file can't be kept
+            persona = Persona.begin(user, name, prompt, voice, key)
+            if file:
+                receive_voice(persona, file)
+    except IntegrityError:
+        if earlier := before.first():  # made at the same moment
+            return earlier
+        raise
+    return persona
 
 
 def _render_create(
@@ -120,9 +158,10 @@ def _has_recordings(request: HttpRequest) -> bool:
     return Voice.objects.of(request.user).exists()
 
 
-def voice_limits() -> dict[str, int]:
+def voice_limits() -> dict[str, float]:
     return {
         "least_seconds": settings.VOICE_MIN_SECONDS,
         "most_seconds": settings.VOICE_MAX_SECONDS,
         "most_bytes": settings.VOICE_MAX_BYTES,
+        "tolerance_seconds": LENGTH_TOLERANCE,
     }

@@ -6,6 +6,9 @@ Owns the order and the words of the choice. Writes no rows.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
+
+from django.conf import settings
 
 from inference.models import Worker
 from personas.models import PresetList, Voice
@@ -57,17 +60,27 @@ def problem_of(voice: Voice | None) -> str:
     return voice.why_not(models).text
 
 
-def voice_choices(user: object, current: Voice | None) -> Choices:
+class Offer(NamedTuple):
+    choices: Choices
+    has_older: bool  # recordings beyond the newest MAX_VOICE_CHOICES
+
+
+def voice_choices(user: object, current: Voice | None) -> Offer:
     """Grouped, for a select; values are primary keys, "" for no voice."""
-    presets, own = presets_on_offer(), list(Voice.objects.of(user))
+    most = settings.MAX_VOICE_CHOICES
+    presets, newest = presets_on_offer(), list(Voice.objects.of(user)[: most + 1])
+    own, has_older = newest[:most], len(newest) > most
     choices: Choices = []
     if current is not None and current not in [*presets, *own]:
-        choices.append((str(current.pk), f"{current.name} (cannot be used now)"))
+        if Voice.objects.of(user).filter(pk=current.pk).exists():
+            own.append(current)
+        else:
+            choices.append((str(current.pk), f"{current.name} (cannot be used now)"))
     if presets:
         choices.append((PRESETS, _options(presets)))
     if own:
         choices.append((RECORDINGS, _options(own)))
-    return [*choices, ("", OWN_CHOICE)]
+    return Offer([*choices, ("", OWN_CHOICE)], has_older)
 
 
 def _options(voices: Iterable[Voice]) -> list[tuple[str, str]]:

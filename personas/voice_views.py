@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import uuid
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.db.models import Count
+from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import (
@@ -18,10 +20,15 @@ from django.views.decorators.http import (
 )
 from kombu.exceptions import OperationalError
 
+from personaplex_site.answers import Problem, json_answer, wants_json
+from personaplex_site.audit import record_look
+from personaplex_site.lists import page_of, searched
 from personaplex_site.ranges import bytes_response
 from personas.forms import VoiceForm
 from personas.models import Persona, Voice
+from personas.once import key_for
 from personas.progress import addresses, payload
+from personas.speakers import speakers_of
 from personas.tasks import prepare_voice
 from personas.uploads import VoiceUpload
 from personas.voice_choices import default_voice
@@ -31,27 +38,32 @@ log = logging.getLogger(__name__)
 
 @require_POST
 def voice_upload(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
-    """201 with the upload to follow, or 400 and 413 with what is wrong. Without
-    JavaScript a redirect to the persona, which says the same."""
+    """201 with the upload to follow, or 400 and 413 with what is wrong; error_pages
+    tells of all other errors. Without JavaScript a redirect to the persona, which says
+    the same."""
     persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
     post, files = request.POST, request.FILES
     too_large = getattr(request, "too_large", False)  # known once the body is read
     form = VoiceForm(post, files, too_large=too_large)
     if form.is_valid():
-        upload = receive_voice(persona, form.cleaned_data["voice"])
+        file, form_id = form.cleaned_data["voice"], form.cleaned_data["form_id"]
+        key = key_for(request.user.pk, form_id, persona.pk, file.name, file.size)
+        upload = receive_voice(persona, file, key)
         if wants_json(request):
             return JsonResponse(addresses(upload), status=201)
     else:
-        text = " ".join(map(str, form.errors["voice"]))
+        problem = form_problem(form)
         if wants_json(request):
-            return JsonResponse({"text": text}, status=413 if too_large else 400)
-        messages.error(request, text)
+            return json_answer(problem, 413 if too_large else 400)
+        messages.error(request, problem.text)
     return redirect("persona_edit", persona_id)
 
 
-def receive_voice(persona: Persona, file: UploadedFile) -> VoiceUpload:
+def receive_voice(
+    persona: Persona, file: UploadedFile, key: uuid.UUID | None = None
+) -> VoiceUpload:
     """Keep the file and enqueue its preparation."""
-    upload = VoiceUpload.receive(persona, file)
+    upload = VoiceUpload.receive(persona, file, key)
     transaction.on_commit(lambda: _enqueue(upload))
     return upload
 
@@ -75,25 +87,54 @@ def voice_upload_status(request: HttpRequest, upload_id: uuid.UUID) -> JsonRespo
 
 @require_safe
 def voice_sample(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
-    """The prepared sample, for the ears of its owner and of who may see all voices
-    in the admin."""
-    voice = get_object_or_404(Voice, pk=voice_id)
-    user = request.user
-    if voice.owner != user and not user.has_perm("personas.view_voice"):
-        raise Http404
+    """The prepared sample, for the ears of its owner and of people who may view all
+    voices."""
+    voice = get_object_or_404(Voice.objects.visible_to(request.user), pk=voice_id)
     try:
         with voice.sample.open("rb") as file:
             content = file.read()
     except (FileNotFoundError, ValueError) as error:
         log.error("voice %s has no sample: %s", voice_id, error)
         raise Http404("This sample is missing.") from error
+    record_look(request.user, voice, "Listened to the sample")
     return bytes_response(request, content, "audio/flac")
 
 
 @require_safe
 def voice_list(request: HttpRequest) -> HttpResponse:
-    voices = Voice.objects.of(request.user)
-    return render(request, "personas/voice_list.html", {"voices": voices})
+    """With ``?for=new`` or ``?for=`` a persona's key, each can be chosen for it."""
+    search = searched(request)
+    voices = Voice.objects.of(request.user).filter(name__icontains=search)
+    page = page_of(request, voices, settings.VOICES_PER_PAGE)
+    speakers = speakers_of(page)
+    wanted = request.GET.get("for", "")
+    context = {
+        "page": page,
+        "rows": [(voice, speakers[voice.pk]) for voice in page],
+        "search": search,
+        "for": wanted,
+        "for_persona": own_persona(request, wanted),
+    }
+    return render(request, "personas/voice_list.html", context)
+
+
+def own_persona(request: HttpRequest, key: str) -> Persona | None:
+    try:
+        return Persona.objects.of(request.user).filter(pk=uuid.UUID(key)).first()
+    except ValueError:
+        return None
+
+
+@require_POST
+def voice_choose(
+    request: HttpRequest, persona_id: uuid.UUID, voice_id: uuid.UUID
+) -> HttpResponse:
+    """The persona speaks with this recording from now on."""
+    persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
+    voice = get_object_or_404(Voice.objects.of(request.user), pk=voice_id)
+    persona.revise(voice=voice)
+    messages.success(request, f"{persona.name} speaks with “{voice.name}” now.")
+    return redirect("persona_edit", persona_id)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -105,7 +146,7 @@ def voice_delete(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
         context = {
             "voice": voice,
             "instead": instead,
-            "personas": voice.personas(),
+            "speakers": speakers_of([voice])[voice.pk],
             "conversations": voice.versions.aggregate(n=Count("conversations"))["n"],
         }
         return render(request, "personas/voice_delete.html", context)
@@ -115,5 +156,8 @@ def voice_delete(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
     return redirect("voice_list")
 
 
-def wants_json(request: HttpRequest) -> bool:
-    return request.accepts("application/json") and not request.accepts("text/html")
+def form_problem(form: Form) -> Problem:
+    """All that is wrong with it, under the code of the first error."""
+    errors = [error for field in form.errors.as_data().values() for error in field]
+    text = " ".join(str(text) for texts in form.errors.values() for text in texts)
+    return Problem(errors[0].code or "invalid", text)

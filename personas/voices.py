@@ -21,6 +21,7 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from inference.errors import PersonaplexError
+from personaplex_site.audit import may_view_all
 from personas.errors import VoiceDeleted, VoiceNotInModel, VoiceNotReady
 
 if TYPE_CHECKING:
@@ -37,7 +38,12 @@ class VoiceQuerySet(models.QuerySet["Voice"]):
     def of(self, user: object) -> VoiceQuerySet:
         """The voices made from this user's own recordings, the newest first."""
         mine = self.filter(owner=user, preset="", deleted_at=None)
-        return mine.order_by("-created_at")
+        return mine.order_by("-created_at", "pk")
+
+    def visible_to(self, user: object) -> VoiceQuerySet:
+        """Their own, and those of everybody for staff who may view voices. Playing a
+        sample goes through ``audit.record_look``."""
+        return self if may_view_all(user, self.model) else self.filter(owner=user)
 
     def presets(self) -> VoiceQuerySet:
         return self.exclude(preset="")
@@ -202,10 +208,8 @@ class Voice(models.Model):
 
     def personas(self) -> list[Persona]:
         """Those that speak with it now."""
-        versions = self.versions.filter(persona__deleted_at=None)
-        personas = {v.persona for v in versions.select_related("persona")}
-        current = [p for p in personas if p.current.voice_id == self.pk]
-        return sorted(current, key=lambda persona: persona.name)
+        versions = self.versions.current().select_related("persona")
+        return [version.persona for version in versions.order_by("persona__name")]
 
     @transaction.atomic
     def erase(self, instead: Voice | None) -> None:

@@ -16,6 +16,18 @@ FORMATS = {
     "m4a": ("mp4", "aac", 44_100),
     "webm": ("webm", "libopus", 48_000),
 }
+# And of those whose encoders add most, or whose containers say least about it.
+MORE_FORMATS = {
+    **FORMATS,
+    "alac": ("mp4", "alac", 44_100),
+    "aac at 8 kHz": ("mp4", "aac", 8_000),
+    "aac in Matroska": ("matroska", "aac", 44_100),
+    "mp3 at 8 kHz": ("mp3", "libmp3lame", 8_000),
+    "mp3 in MP4": ("mp4", "libmp3lame", 44_100),
+    "opus in MP4": ("mp4", "libopus", 48_000),
+    "opus at 8 kHz": ("ogg", "libopus", 8_000),
+    "flac in Ogg": ("ogg", "flac", 44_100),
+}
 
 
 def speech(seconds=12.4):
@@ -39,8 +51,8 @@ def silence(seconds, rate=24_000):
 
 
 def encode(pcm, kind="wav", source_rate=24_000, layout="mono"):
-    """The bytes of a file of one of FORMATS."""
-    container_name, codec, rate = FORMATS[kind]
+    """The bytes of a file of one of MORE_FORMATS."""
+    container_name, codec, rate = MORE_FORMATS[kind]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container_name) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)

@@ -23,9 +23,13 @@ CONTRACTS = (
 )
 # Tools without a subject of their own; they import nothing of ours.
 SITE_TOOLS = (
+    "personaplex_site.answers",
+    "personaplex_site.audit",
     "personaplex_site.env",
+    "personaplex_site.lists",
     "personaplex_site.logs",
     "personaplex_site.ranges",
+    "personaplex_site.signed_in",
 )
 
 # Who may import what of ours, most particular name first.
@@ -46,6 +50,11 @@ ARROWS = {
     "inference": ("inference",),
     "personas": ("personas", *CONTRACTS, *SITE_TOOLS),
     "conversations": ("conversations", "personas", *CONTRACTS, *SITE_TOOLS),
+    # Before anything starts, what the worker would refuse of the environment.
+    "personaplex_site.up.check_settings": (
+        "personaplex_site",
+        "inference.commands.serve",
+    ),
     "personaplex_site": ("personaplex_site", "personas", "conversations", *CONTRACTS),
 }
 NEVER = {

@@ -8,116 +8,47 @@ import sys
 import tomllib
 import typing
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 
-def _speak(config: Any) -> None:
-    from inference.training.speech import speak_all
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Where a step's function and its settings are found; each imports much, so only
+    the step that runs is imported."""
 
-    speak_all(config)
+    module: str
+    run: str
+    settings: str
+    settings_module: str = ""  # where it is another one
 
+    def function(self) -> Callable[[Any], None]:
+        function: Callable[[Any], None] = getattr(_training(self.module), self.run)
+        return function
 
-def _archive(config: Any) -> None:
-    from inference.training.speech import archive
-
-    archive(config)
-
-
-def _codec(config: Any) -> None:
-    from inference.training.codec_train import train_codec
-
-    train_codec(config)
-
-
-def _quick(config: Any) -> None:
-    from inference.training.quick_voices import speak_quickly
-
-    speak_quickly(config)
+    def config(self) -> type:
+        config: type = getattr(
+            _training(self.settings_module or self.module), self.settings
+        )
+        return config
 
 
-def _lm(config: Any) -> None:
-    from inference.training.lm_train import train_lm
-
-    train_lm(config)
+def _training(module: str) -> Any:
+    return import_module(f"inference.training.{module}")
 
 
-def _tokenizer(config: Any) -> None:
-    from inference.training.tokens import train_tokenizer
-
-    train_tokenizer(Path(config.out), config.seed, config.pieces)
-
-
-def _export(config: Any) -> None:
-    from inference.training.export import export
-
-    export(config)
-
-
-def _voices(config: Any) -> None:
-    from inference.training.voices import make_voices
-
-    make_voices(config)
-
-
-def _evaluate(config: Any) -> None:
-    from inference.training.evaluation.run import evaluate
-
-    evaluate(config)
-
-
-def _steps() -> dict[str, tuple[Callable[[Any], None], Callable[[], type]]]:
-    def codec() -> type:
-        from inference.training.codec_config import CodecConfig
-
-        return CodecConfig
-
-    def speech() -> type:
-        from inference.training.speech import SpeechConfig
-
-        return SpeechConfig
-
-    def quick() -> type:
-        from inference.training.quick_voices import QuickConfig
-
-        return QuickConfig
-
-    def lm() -> type:
-        from inference.training.lm_config import LMConfig
-
-        return LMConfig
-
-    def tokenizer() -> type:
-        from inference.training.tokens import TokenizerConfig
-
-        return TokenizerConfig
-
-    def exporting() -> type:
-        from inference.training.export import ExportConfig
-
-        return ExportConfig
-
-    def voices() -> type:
-        from inference.training.voices import VoicesConfig
-
-        return VoicesConfig
-
-    def evaluating() -> type:
-        from inference.training.evaluation.run import EvaluateConfig
-
-        return EvaluateConfig
-
-    return {
-        "voices": (_voices, voices),
-        "evaluate": (_evaluate, evaluating),
-        "tokenizer": (_tokenizer, tokenizer),
-        "export": (_export, exporting),
-        "quick": (_quick, quick),
-        "lm": (_lm, lm),
-        "speak": (_speak, speech),
-        "archive": (_archive, speech),
-        "codec": (_codec, codec),
-    }
+STEPS = {
+    "voices": Step("voices", "make_voices", "VoicesConfig"),
+    "evaluate": Step("evaluation.run", "evaluate", "EvaluateConfig"),
+    "tokenizer": Step("lm.tokenizer", "train_tokenizer", "TokenizerConfig"),
+    "export": Step("export", "export", "ExportConfig"),
+    "quick": Step("tts.fast_tts", "speak_quickly", "QuickConfig"),
+    "lm": Step("lm.train", "train_lm", "LMConfig", "lm.config"),
+    "speak": Step("tts.speak", "speak_all", "SpeechConfig"),
+    "archive": Step("tts.speak", "archive", "SpeechConfig"),
+    "codec": Step("codec.train", "train_codec", "CodecConfig", "codec.config"),
+}
 
 
 def read_config(kind: type, path: Path, overrides: list[str]) -> Any:
@@ -139,11 +70,10 @@ def read_config(kind: type, path: Path, overrides: list[str]) -> Any:
 
 
 def main(words: list[str]) -> None:
-    steps = _steps()
-    if len(words) < 2 or words[0] not in steps:
-        raise SystemExit(f"{__doc__}\nSteps: {', '.join(steps)}")
-    run, kind = steps[words[0]]
-    run(read_config(kind(), Path(words[1]), words[2:]))
+    if len(words) < 2 or words[0] not in STEPS:
+        raise SystemExit(f"{__doc__}\nSteps: {', '.join(STEPS)}")
+    step = STEPS[words[0]]
+    step.function()(read_config(step.config(), Path(words[1]), words[2:]))
 
 
 if __name__ == "__main__":

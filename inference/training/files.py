@@ -12,18 +12,22 @@ from torch import Tensor
 
 from inference.network.lm import LanguageModel
 from inference.network.mimi import MIMI_TINY, Mimi
-from inference.training.bank import Bank, ShardReader, read_archive
+from inference.training.corpus.speech_corpus import (
+    ShardReader,
+    SpeechCorpus,
+    read_archive,
+)
 
 
-def load_folders(archives: str, shards: str) -> Bank:
+def load_folders(archives: str, shards: str) -> SpeechCorpus:
     """Speech of folders of archives and of shards, both by commas."""
-    bank = Bank()
+    corpus = SpeechCorpus()
     for folder in filter(None, archives.split(",")):
         read = read_archive(sorted(Path(folder).glob("speech-*.bin")))
-        bank = bank.extended(read.entries, read.pcm)
+        corpus = corpus.extended(read.entries, read.pcm)
     for folder in filter(None, shards.split(",")):
-        bank = ShardReader(Path(folder)).update(bank)
-    return bank
+        corpus = ShardReader(Path(folder)).update(corpus)
+    return corpus
 
 
 def load_codec_file(path: str, device: torch.device) -> Mimi:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.timing import SAMPLE_RATE
-from inference.training.bank import Bank
-from inference.training.domain import load_domain
+from inference.training.corpus.domain import load_domain
+from inference.training.corpus.speech_corpus import SpeechCorpus
 
 SOUND_LEVEL = 0.9  # of libsndfile for Opus: about 30 kbit/s
 PAUSE = 0.12  # seconds between sentences
@@ -44,11 +44,11 @@ def _make_sounds(config: VoicesConfig) -> None:
 
     from inference.training.files import load_folders
 
-    bank = load_folders(config.archives, config.shards)
+    corpus = load_folders(config.archives, config.shards)
     folder = Path(config.sounds)
     folder.mkdir(parents=True, exist_ok=True)
     for name, voice in config.speakers.items():
-        sound = _sentences(bank, voice, config)
+        sound = _sentences(corpus, voice, config)
         soundfile.write(
             folder / f"{name}.ogg",
             sound,
@@ -59,17 +59,19 @@ def _make_sounds(config: VoicesConfig) -> None:
         )
 
 
-def _sentences(bank: Bank, voice: str, config: VoicesConfig) -> NDArray[np.int16]:
+def _sentences(
+    corpus: SpeechCorpus, voice: str, config: VoicesConfig
+) -> NDArray[np.int16]:
     """Sentences made for voice prompts first, then any others."""
     rng = random.Random(config.seed)
-    own = [e for e in bank.entries if e.side == "agent" and e.voice == voice]
+    own = [e for e in corpus.entries if e.side == "agent" and e.voice == voice]
     rng.shuffle(own)
     samples = set(load_domain().samples)
     own.sort(key=lambda entry: (entry.text not in samples, entry.seconds < 1.5))
     gap = np.zeros(int(PAUSE * SAMPLE_RATE), np.int16)
     parts: list[NDArray[np.int16]] = []
     while own and sum(map(len, parts)) < config.length * SAMPLE_RATE:
-        parts += [bank.sound(own.pop(0)), gap]
+        parts += [corpus.sound(own.pop(0)), gap]
     if not parts:
         raise SystemExit(f"the speech holds no agent {voice}")
     return np.concatenate(parts)[: int(config.length * SAMPLE_RATE)]

@@ -14,9 +14,17 @@ from personaplex_site.up.console import Console
 from personaplex_site.up.errors import CannotStart
 from personaplex_site.up.folder import DataFolder
 from personaplex_site.up.launch import Launch
-from personaplex_site.up.product import BASE_DIR, SERVERS, Options, check_port
+from personaplex_site.up.preflight import problems_of
+from personaplex_site.up.product import (
+    BASE_DIR,
+    SERVERS,
+    Options,
+    check_port,
+    site_environment,
+)
 
 SAME_SIGNAL_SECONDS = 0.5
+WRONG_SETTINGS = 2  # exit status, as of a wrong option
 
 
 def main() -> int:
@@ -28,6 +36,11 @@ def main() -> int:
     except CannotStart as error:
         print(f"Can't start: {error}", file=sys.stderr)
         return 1
+    if problems := problems_of(site_environment(options, folder.secrets())):
+        print("Can't start, nothing was started:", file=sys.stderr)
+        print("".join(f"  {problem}\n" for problem in problems), file=sys.stderr)
+        folder.close()
+        return WRONG_SETTINGS
     console = Console(folder.logs)
     try:
         return asyncio.run(_run(Launch(options, folder, console)))

@@ -2,7 +2,8 @@
 
 Must not block: a terminal that is stopped with Ctrl-S would otherwise fill the
 children's pipes and stall live sound. Lines for the terminal wait in a bounded queue;
-when it is full the newest are dropped, counted, and the count is shown.
+when it is full the newest are dropped, counted, and the count is shown. The same goes
+for a log file that can't be written, as on a full disk.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging.handlers
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -22,11 +24,35 @@ _COLOURS = (36, 33, 35, 32, 34, 96, 93)
 _WIDTH = 9
 
 
+class LogFile(logging.handlers.RotatingFileHandler):
+    """Says once that it can't be written, and later how many lines are missing."""
+
+    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
+        super().__init__(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, delay=True)
+        self.setFormatter(logging.Formatter("%(message)s"))
+        self.lost = 0
+        self._path, self._tell = path, tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lost = self.lost
+        super().emit(record)
+        if lost and self.lost == lost:
+            self.lost = 0
+            text = f"{lost} lines are missing here: the file could not be written"
+            super().emit(logging.makeLogRecord({"msg": text}))
+            self._tell(f"{self._path} can be written again; {lost} lines are missing")
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.lost += 1
+        if self.lost == 1:
+            self._tell(f"{self._path} can't be written: {sys.exc_info()[1]}")
+
+
 class Console:
     def __init__(self, logs: Path | None = None, verbose: bool = True) -> None:
         self.logs = logs
         self._colours: dict[str, int] = {}
-        self._files: dict[str, logging.handlers.RotatingFileHandler] = {}
+        self._files: dict[str, LogFile] = {}
         self._waiting: queue.Queue[tuple[TextIO, str] | None] = queue.Queue(
             WAITING_LINES
         )
@@ -88,10 +114,11 @@ class Console:
         if self.logs is None:
             return
         if name not in self._files:
-            self._files[name] = logging.handlers.RotatingFileHandler(
-                self.logs / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES
-            )
-            self._files[name].setFormatter(logging.Formatter("%(message)s"))
+            self._files[name] = LogFile(self.logs / f"{name}.log", self._tell)
         self._files[name].emit(
             logging.LogRecord(name, logging.INFO, "", 0, text, None, None)
         )
+
+    def _tell(self, text: str) -> None:
+        """Of the log files themselves: to the terminal alone."""
+        self._put(sys.stderr, self._prefixed("up", text))

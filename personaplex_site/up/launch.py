@@ -15,9 +15,12 @@ from personaplex_site.up.errors import CannotStart
 from personaplex_site.up.folder import DataFolder
 from personaplex_site.up.postgres import READY_SECONDS as POSTGRES_SECONDS
 from personaplex_site.up.postgres import EmbeddedPostgres
+from personaplex_site.up.preflight import given_settings
 from personaplex_site.up.product import (
+    LOOPBACK,
     Options,
     Product,
+    allowed_hosts,
     fetch_model,
     free_port,
     site_environment,
@@ -44,13 +47,15 @@ class Launch:
         secrets = self.folder.secrets()
         site = site_environment(self.options, secrets)
         site |= await self._databases(secrets)
-        self.folder.write_environment(site)
+        self.folder.write_environment({**given_settings(), **site})
         product, keep = Product(self.options, self.folder, site), self.supervisor.keep
 
         worker = await keep(product.worker())  # loads its model while we set up
         await self.supervisor.run(product.setup())
         await keep(product.celery(), together=True)
         await keep(product.beat(), together=True)
+        if product.has_pages:
+            await keep(product.pages(), together=True)
         web = await keep(product.web())
         await self.supervisor.ready(web, self._site_answers, SITE_SECONDS)
         self._note()
@@ -123,7 +128,10 @@ class Launch:
         return server.url
 
     async def _site_answers(self) -> bool:
-        return await asyncio.to_thread(_get, f"{self.options.address}/sign-in/") != ""
+        """With HTTPS=True it sends us on to the proxy: an answer as well."""
+        page = f"{self.options.address}/sign-in/"
+        said = [await asyncio.to_thread(_get, page, status) for status in (200, 301)]
+        return any(said)
 
     async def _worker_is_known(self) -> bool:
         """Whether the site would give a conversation to a worker."""
@@ -139,6 +147,7 @@ class Launch:
         lines = [
             f"PersonaPlex {what} after {took:.1f} s: {self.options.address}",
             *more,
+            *self._for_others(),
             f"Data and logs: {self.folder.path}",
             "Stop it with Ctrl-C.",
         ]
@@ -147,16 +156,33 @@ class Launch:
             lines.insert(1, f"User name and password of the first account: {account}")
         self.console.announce("\n" + "".join(f"  {line}\n" for line in lines))
 
+    def _for_others(self) -> list[str]:
+        """What a site needs to know that others shall reach."""
+        if self.options.host in LOOPBACK:
+            return []
+        names = allowed_hosts(self.options.host).replace(",", ", ")
+        return [
+            f"It answers to these names only: {names}. ALLOWED_HOSTS names others.",
+            "Browsers give a page the microphone only over https, or on this machine: "
+            'see "A site for others" in docs/operations.md.',
+        ]
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        """Nowhere else is anything of ours."""
+
 
 def _get(address: str, status: int = 200) -> str:
-    """The page that comes with this status, "" if there is none."""
+    """The page, or reason, that comes with this status, "" if there is none."""
     # A proxy of the environment must not come between us and our own children.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay)
     try:
         with opener.open(address, timeout=5) as response:
             return str(response.read().decode()).strip() if status == 200 else ""
     except urllib.error.HTTPError as error:
         with error:
-            return error.read().decode().strip() if error.code == status else ""
+            said = error.read().decode().strip() or error.reason
+            return said if error.code == status else ""
     except (urllib.error.URLError, OSError):
         return ""

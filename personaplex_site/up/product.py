@@ -13,6 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from personaplex_site.up.children import Command
 from personaplex_site.up.errors import CannotStart
 from personaplex_site.up.folder import DataFolder
@@ -21,6 +23,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent.parent
 SERVERS = ("daphne", "uvicorn")
 WORKER_PORTS = 16  # free ones in a row: a worker on each GPU has its own
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EVERY_ADDRESS = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Options:
 
     @property
     def address(self) -> str:
-        name = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        name = "127.0.0.1" if self.host in EVERY_ADDRESS else self.host
         return f"http://{f'[{name}]' if ':' in name else name}:{self.port}"
 
 
@@ -81,17 +84,36 @@ def site_environment(options: Options, secrets: dict[str, str]) -> dict[str, str
         "DJANGO_SETTINGS_MODULE": "personaplex_site.settings",
     }
     ours |= {name: os.environ[name] for name in ours if os.environ.get(name)}
-    return ours | {"ALLOWED_HOSTS": _allowed_hosts(options.host)}
+    # Also an empty one: then pages run inside the web process.
+    pages = os.environ.get("PAGES_SOCKET", str(options.data / "run" / "pages.sock"))
+    ours["PAGES_SOCKET"] = pages
+    return ours | {"ALLOWED_HOSTS": allowed_hosts(options.host)}
 
 
-def _allowed_hosts(host: str) -> str:
-    """Given names, and those by which the worker and we ask the site."""
+def allowed_hosts(host: str) -> str:
+    """Given names, and those by which the worker and we ask the site. A site that
+    listens on every address of this machine is asked for by any of them."""
     given = os.environ.get("ALLOWED_HOSTS", "")
     names = given.split(",") if given else ["localhost", "[::1]"]
     if not given and host not in LOOPBACK:
         names.append(socket.gethostname())
-    names += ["127.0.0.1", f"[{host}]" if ":" in host else host]
+        names += _own_addresses() if host in EVERY_ADDRESS else []
+    names.append("127.0.0.1")
+    if host not in EVERY_ADDRESS:
+        names.append(f"[{host}]" if ":" in host else host)
     return ",".join(dict.fromkeys(name for name in names if name))
+
+
+def _own_addresses() -> list[str]:
+    """IPv4 and IPv6 as a Host header has them; link-local ones are left out."""
+    found = []
+    for addresses in psutil.net_if_addrs().values():
+        for each in addresses:
+            if each.family == socket.AF_INET:
+                found.append(each.address)
+            elif each.family == socket.AF_INET6 and not each.address.startswith("fe80"):
+                found.append(f"[{each.address}]")
+    return found
 
 
 def fetch_model(model: str) -> Command:
@@ -117,8 +139,13 @@ class Product:
     def worker_address(self) -> str:
         return f"http://127.0.0.1:{self.worker_port}"
 
+    @property
+    def worker_name(self) -> str:
+        return f"{socket.gethostname()}:{self.options.port}"
+
     def setup(self) -> Command:
-        return self._python("setup", ["-m", "personaplex_site.up.setup_site"])
+        arguments = ["-m", "personaplex_site.up.setup_site", self.worker_name]
+        return self._python("setup", arguments)
 
     def web(self) -> Command:
         host, port = self.options.host, str(self.options.port)
@@ -135,13 +162,28 @@ class Product:
             stop_signal=signal.SIGINT,
         )
 
+    @property
+    def has_pages(self) -> bool:
+        return bool(self.site.get("PAGES_SOCKET"))
+
+    def pages(self) -> Command:
+        """What makes the pages that the web process passes on."""
+        return self._python(
+            "pages",
+            ["-m", "personaplex_site.pages_server"],
+            # Its own processes end with it, and it removes nothing: there is no word
+            # that it would have to be told.
+            death_signal=signal.SIGKILL,
+        )
+
     def celery(self) -> Command:
         return self._python(
             "celery",
             [
                 *("-m", "celery", "-A", "personaplex_site", "--quiet", "worker"),
-                # A voice that is being encoded must not hold up the sweeps.
-                *("--concurrency", "2", "--loglevel", "INFO"),
+                # CELERY_PROCESSES says how many: a voice that is being encoded must
+                # not hold up the sweeps.
+                *("--loglevel", "INFO"),
                 *("--without-gossip", "--without-mingle"),
             ],
             stop_seconds=5.0,
@@ -172,7 +214,7 @@ class Product:
                 *("-m", "inference", "serve", "--host", "127.0.0.1"),
                 *("--port", str(self.worker_port), "--site", self.options.address),
                 # The same after every start: one row in the site's list of workers.
-                *("--name", f"{socket.gethostname()}:{self.options.port}"),
+                *("--name", self.worker_name),
                 # Also how long it waits at most for a site that is still starting.
                 *("--heartbeat-seconds", os.environ.get("HEARTBEAT_SECONDS", "2")),
                 *("--gpus", os.environ.get("WORKER_GPUS") or "auto"),

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import av
 import pytest
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from conversations.models import Conversation, FrameChunk
@@ -58,8 +59,10 @@ def test_who_is_not_signed_in_is_asked_to(client, conversation):
         assert response["Location"].startswith("/sign-in/")
 
 
-def test_staff_look_but_do_not_delete(client, conversation):
-    client.force_login(UserFactory(is_staff=True))
+def test_staff_with_the_permission_look_but_do_not_delete(client, conversation):
+    staff = UserFactory(is_staff=True)
+    staff.user_permissions.add(Permission.objects.get(codename="view_conversation"))
+    client.force_login(staff)
     for address in addresses(conversation):
         assert client.get(address).status_code == 200, address
     page = client.get(addresses(conversation)[0])

@@ -6,8 +6,8 @@ from inference.checkpoints import BUILT_IN
 from inference.errors import RolePromptError
 from inference.network.config import BOS, EOS, EPAD, PAD, TINY, ConfigError
 from inference.text import TextStream, Tokenizer
-from inference.training.domain import load_domain
-from inference.training.utterances import fixed_agent_texts
+from inference.training.corpus.domain import load_domain
+from inference.training.corpus.utterances import fixed_agent_texts
 
 PATH = BUILT_IN / "tiny" / TINY.tokenizer
 

@@ -1,4 +1,4 @@
-import { clock, clockTenths, count, milliseconds, wait } from "../../static/js/shared/format.js";
+import { clock, clockTenths, count, milliseconds, tenthsAbove, tenthsBelow, wait } from "../../static/js/shared/format.js";
 import { RollingWindow, percentile } from "../../static/js/shared/stats.js";
 import { equal, test } from "./harness.js";
 
@@ -9,6 +9,11 @@ test("clocks", () => {
 
 test("milliseconds carry no false precision", () => {
   equal([4.23, 87.4, 1234, null, NaN].map(milliseconds), ["4.2 ms", "87 ms", "1.2 s", "–", "–"]);
+});
+
+test("what is beyond a limit never looks as if it kept to it", () => {
+  equal([2.96, 2.7, 1.2, 0.04].map(tenthsBelow), ["2.9", "2.7", "1.2", "0.0"]);
+  equal([60.26, 60.04, 120, 60.3].map(tenthsAbove), ["60.3", "60.1", "120.0", "60.3"]);
 });
 
 test("waits and counts are said in words", () => {

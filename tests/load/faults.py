@@ -79,7 +79,7 @@ def main() -> int:
         stack = running_stack("--host", "0.0.0.0", ALLOWED_HOSTS=hosts)
         with stack as running, tempfile.TemporaryDirectory() as folder:
             running.set_up_django()
-            from conversations.load.cast import Cast
+            from tests.load.driver.cast import Cast
 
             microphone = write_wav(Path(folder) / "microphone.wav", wandering_tone())
             seat = Cast(1).seats[0]

@@ -79,7 +79,7 @@ def main() -> int:
     stack = ("--webs", 2, "--workers", 2, "--slots", 2 * given.people)
     with running_stack(*stack, keep=True) as running:
         running.set_up_django()
-        from conversations.load.cast import Cast
+        from tests.load.driver.cast import Cast
 
         cast = Cast(given.people)
         outcome = asyncio.run(people_talk(running, cast.seats, given))
@@ -116,9 +116,9 @@ class Crowd:
     def __init__(
         self, urls: list[str], seats: list[Any], outcome: Outcome, stop: asyncio.Event
     ) -> None:
-        from conversations.load import marks
-        from conversations.load.talker import Options
-        from conversations.load.tally import Tally
+        from tests.load.driver import marks
+        from tests.load.driver.talker import Options
+        from tests.load.driver.tally import Tally
 
         self._seats, self._outcome, self._stop = seats, outcome, stop
         self._options, self._reader = Options(urls), marks.Reader()
@@ -140,7 +140,7 @@ class Crowd:
             await asyncio.sleep(max(0.0, due - loop.time()))
 
     async def person(self, number: int) -> None:
-        from conversations.load.talker import Talker
+        from tests.load.driver.talker import Talker
 
         while not self._stop.is_set():
             packets, tally = self._packets[number], self.tally

@@ -68,8 +68,8 @@ def main() -> int:
 def measure(
     running: RunningStack, folder: Path, seconds: float, echo: bool
 ) -> dict[str, Any]:
-    from conversations.load.cast import Cast
     from conversations.models import Conversation
+    from tests.load.driver.cast import Cast
 
     seat = Cast(1).seats[0]
     origin = running.urls[0]

@@ -6,9 +6,10 @@ import struct
 import numpy as np
 import pytest
 
-from conversations.load import marks
-from conversations.load.tally import Histogram
-from conversations.load.websocket import (
+from conversations.opus import Decoder, Encoder
+from tests.load.driver import marks
+from tests.load.driver.tally import Histogram
+from tests.load.driver.websocket import (
     BINARY,
     CLOSE,
     PING,
@@ -17,7 +18,6 @@ from conversations.load.websocket import (
     WebSocket,
     frame,
 )
-from conversations.opus import Decoder, Encoder
 from tests.load.hearing import LOOP_SECONDS, Tape, median_delay, wandering_tone
 from tests.load.mouth_to_ear import locate
 

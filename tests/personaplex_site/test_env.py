@@ -1,7 +1,15 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from personaplex_site.env import envbool, envint, envlist, envone, envpath, envstr
+from personaplex_site.env import (
+    envbool,
+    envint,
+    envlist,
+    envone,
+    envpath,
+    envstr,
+    envurl,
+)
 
 
 def test_what_is_not_set_takes_the_default(monkeypatch, tmp_path):
@@ -52,3 +60,15 @@ def test_one_of_several(monkeypatch):
     monkeypatch.setenv("X", "End")
     with pytest.raises(ImproperlyConfigured, match="one of slide, end, not 'End'"):
         envone("X", "slide", "end")
+
+
+@pytest.mark.parametrize(
+    "value", ["sqlite:///secret", "secret", "redis://h:port/0", "//secret"]
+)
+def test_an_address_of_another_kind_is_refused_and_not_repeated(monkeypatch, value):
+    monkeypatch.setenv("X", "redis://:secret@host:6379/0")
+    assert envurl("X", "redis") == "redis://:secret@host:6379/0"
+    monkeypatch.setenv("X", value)
+    with pytest.raises(ImproperlyConfigured, match=r"X (must|is no)") as refused:
+        envurl("X", "redis")
+    assert "secret" not in str(refused.value)

@@ -48,7 +48,11 @@ def settings_variables(monkeypatch):
         "envone",
         lambda name, *choices: asked.setdefault(name, choices[0]),
     )
-    for reader in ("envstr", "envbool", "envint", "envlist", "envpath"):
+    monkeypatch.setattr(
+        env, "envurl", lambda name, *schemes: asked.setdefault(name) or values[name]
+    )
+    readers = ("envstr", "envbool", "envint", "envlist", "envnetworks", "envpath")
+    for reader in readers:
         monkeypatch.setattr(env, reader, recording(getattr(env, reader)))
     for name in (ROOT / ".env.example").read_text().split():
         monkeypatch.delenv(name.lstrip("#").partition("=")[0], raising=False)

@@ -2,7 +2,8 @@ import asyncio
 import io
 import logging
 
-from personaplex_site.logs import ConversationFilter, conversation_id
+from personaplex_site import logs
+from personaplex_site.logs import ConversationFilter, RepeatFilter, conversation_id
 
 
 def logged(write):
@@ -36,5 +37,30 @@ def test_each_line_has_its_own_conversation_even_in_threads():
 
 def test_settings_put_it_on_every_handler(settings):
     handlers = settings.LOGGING["handlers"].values()
-    assert all(handler["filters"] == ["conversation"] for handler in handlers)
+    assert all("conversation" in handler["filters"] for handler in handlers)
     assert "{conversation}" in settings.LOGGING["formatters"]["line"]["format"]
+
+
+def test_a_line_that_repeats_is_counted_in_its_stead(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(RepeatFilter(60))
+    log = logging.Logger("kombu")
+    log.addHandler(handler)
+
+    for number in range(5):
+        log.error("cannot connect, attempt %s", number)
+        log.error("something else")
+        log.info("working")
+    now[0] += 61
+    log.error("cannot connect, attempt %s", 5)
+
+    lines = [line for line in stream.getvalue().splitlines() if line != "working"]
+    assert lines == [
+        "cannot connect, attempt 0",
+        "something else",
+        "cannot connect, attempt 5 (and 4 more like it)",
+    ]
+    assert stream.getvalue().count("working") == 5

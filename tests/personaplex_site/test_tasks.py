@@ -1,11 +1,18 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from conversations.models import Conversation
 from inference.models import HardwareSample
-from personaplex_site.tasks import end_abandoned_conversations, expire_hardware_samples
+from personaplex_site.models import SignIn
+from personaplex_site.tasks import (
+    end_abandoned_conversations,
+    expire_hardware_samples,
+    expire_sign_ins,
+    expire_web_sessions,
+)
 from tests.factories import ConversationFactory, WorkerFactory
 
 pytestmark = pytest.mark.django_db
@@ -29,3 +36,31 @@ def test_old_hardware_samples_go(settings):
         HardwareSample.objects.create(worker=worker, at=at, **figures)
     expire_hardware_samples()
     assert HardwareSample.objects.get().at > now - timedelta(days=2)
+
+
+def test_old_sign_ins_go(settings):
+    now = timezone.now()
+    for days in (settings.SIGN_IN_LOG_DAYS - 1, settings.SIGN_IN_LOG_DAYS + 1):
+        SignIn.objects.create(name=str(days), at=now - timedelta(days=days))
+    expire_sign_ins()
+    assert SignIn.objects.get().name == str(settings.SIGN_IN_LOG_DAYS - 1)
+
+
+def test_and_the_oldest_beyond_so_many(settings):
+    settings.SIGN_IN_LOG_ROWS = 3
+    for i in range(5):
+        SignIn.objects.create(name=str(i))
+    expire_sign_ins()
+    kept = SignIn.objects.order_by("pk").values_list("name", flat=True)
+    assert list(kept) == ["2", "3", "4"]
+    expire_sign_ins()
+    assert SignIn.objects.count() == 3
+
+
+def test_web_sessions_go_when_their_cookie_has_expired():
+    now = timezone.now()
+    for key, minutes in (("old", -1), ("current", 1)):
+        at = now + timedelta(minutes=minutes)
+        Session.objects.create(session_key=key, expire_date=at)
+    expire_web_sessions()
+    assert Session.objects.get().session_key == "current"

@@ -4,8 +4,8 @@ import struct
 import numpy as np
 import pytest
 
-from personas.decoding import container_format, decode
-from personas.errors import NoSoundTrack, NotAudio, TooLong
+from personas.decoding import LENGTH_TOLERANCE, container_format, decode
+from personas.errors import NoSoundTrack, NotAudio, TooLittleSpeech, TooLong, TooShort
 from tests import sounds
 
 
@@ -115,6 +115,41 @@ def test_it_refuses_more_than_the_limit_and_says_how_long_it_is():
     with pytest.raises(TooLong) as caught:
         decoded(data, limit=60)
     assert "120 s long; a voice sample may have at most 60 s" in caught.value.text
+
+
+@pytest.mark.parametrize("seconds", [3, 60])
+@pytest.mark.parametrize("name", sounds.MORE_FORMATS)
+def test_a_recording_of_exactly_a_limit_is_taken(name, seconds):
+    """Whatever its encoder added at both ends; the rest of it is cut off."""
+    data = sounds.encode(sounds.tone(seconds, rate=8_000), name, source_rate=8_000)
+    sound = decoded(data, limit=seconds)
+    assert seconds - LENGTH_TOLERANCE < len(sound) / 24_000 <= seconds
+
+
+def test_what_is_longer_than_the_tolerance_is_refused():
+    for more, said in ((0.2, None), (0.3, "60.3 s long"), (0.6, "61 s long")):
+        data = sounds.encode(sounds.tone(60 + more, rate=8_000), source_rate=8_000)
+        if said is None:
+            assert len(decoded(data)) == 60 * 24_000
+            continue
+        with pytest.raises(TooLong) as caught:
+            decoded(data)
+        assert f"{said}; a voice sample may have at most 60 s" in caught.value.text
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (TooShort(2.96, 3), "is 2.9 s long; a voice sample needs at least 3 s"),
+        (TooLong(60.01, 60), "is 60.1 s long; a voice sample may have at most 60 s"),
+        (TooLong(60.4, 60), "is 60.4 s long"),
+        (TooLong(119.8, 60), "is 120 s long"),
+        (TooLong(None, 60), "is longer than 60 s; a voice sample may have at most"),
+        (TooLittleSpeech(3.04, 2.96, 3), "Only 2.9 s of these 3.0 s have a voice"),
+    ],
+)
+def test_no_refusal_contradicts_its_own_figures(error, says):
+    assert says in error.text
 
 
 def test_a_false_duration_in_the_header_changes_nothing():

@@ -205,3 +205,43 @@ def test_bad_fields_are_marked_and_explained(page, live_server):
     page.wait_for_selector("#id_name_error")
     assert "2,001 characters" in page.text_content("#id_role_prompt_error")
     assert page.evaluate("document.activeElement.id") == "id_name"
+
+
+def posts_of(page):
+    posts = []
+    page.on("request", lambda r: posts.append(r.url) if r.method == "POST" else None)
+    return posts
+
+
+def test_a_double_click_sends_a_form_once(page, live_server, persona):
+    posts = posts_of(page)
+    page.goto(live_server.url + "/personas/new/")
+    page.fill("#id_name", "Nora")
+    page.dblclick("[data-submit]")
+    page.wait_for_url("**/personas/*-*/")
+    assert posts == [live_server.url + "/personas/new/"]
+    page.go_back()
+    expect(page.locator("[data-submit]")).to_be_enabled()
+    page.goto(f"{live_server.url}/personas/{persona.pk}/delete/")
+    page.dblclick("form .danger")
+    page.wait_for_selector(".notice.success")
+    assert len(posts) == 2
+
+
+def test_what_the_site_says_when_it_has_no_room_is_shown(
+    page, live_server, persona, recording, monkeypatch
+):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("django.core.files.storage.FileSystemStorage._save", full)
+    page.goto(f"{live_server.url}/personas/{persona.pk}/")
+    page.set_input_files("#id_voice", file(recording))
+    page.click("#voice-form [data-submit]")
+    expect(page.locator("[data-voice-error]")).to_contain_text("no room left")
+    page.goto(live_server.url + "/personas/new/")
+    page.fill("#id_name", "Nora")
+    page.set_input_files("#id_voice", file(recording))
+    page.click("#persona-form [data-submit]")
+    expect(page.locator("#not-sent")).to_contain_text("no room left")
+    expect(page.locator("[data-submit]")).to_be_enabled()

@@ -135,5 +135,5 @@ def test_a_full_disk_makes_no_persona(client, sample_file, monkeypatch):
     monkeypatch.setattr("django.core.files.storage.FileSystemStorage.save", full)
     client.raise_request_exception = False
     response = client.post(URL, {"name": "Nora", "voice": sample_file})
-    assert response.status_code == 500
+    assert response.status_code == 507
     assert Persona.objects.count() == 0

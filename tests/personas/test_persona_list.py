@@ -47,7 +47,7 @@ def test_it_asks_the_database_a_constant_number_of_times(
     for persona in PersonaFactory.create_batch(20, owner=alice):
         persona.revise(voice=presets["NATF0"])
     client.force_login(alice)
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         client.get("/")
 
 

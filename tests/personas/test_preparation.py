@@ -53,6 +53,13 @@ def test_one_click_in_silence_is_silence():
         prepared(sound)
 
 
+def test_a_little_less_than_the_least_is_taken():
+    """An encoding of exactly three seconds may lose a frame."""
+    assert prepared(sounds.speech(2.9)).seconds == pytest.approx(2.9, abs=0.1)
+    with pytest.raises(TooShort):
+        prepared(sounds.speech(2.7))
+
+
 def test_it_refuses_a_second_of_voice_in_a_long_pause():
     sound = np.concatenate([sounds.silence(4), sounds.speech(1), sounds.silence(4)])
     with pytest.raises(TooLittleSpeech) as caught:

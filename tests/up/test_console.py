@@ -1,9 +1,11 @@
+import errno
+import logging
 import re
 import threading
 import time
 
 from personaplex_site.up import console as console_module
-from personaplex_site.up.console import Console
+from personaplex_site.up.console import Console, LogFile
 
 
 class StoppedTerminal:
@@ -41,3 +43,44 @@ def test_a_stopped_terminal_costs_lines_not_time(tmp_path, monkeypatch):
     told = re.findall(r"(\d+) lines were not shown", "".join(terminal.shown))
     assert sum(map(int, told)) == console.dropped
     assert len((tmp_path / "web.log").read_text().splitlines()) == 100
+
+
+def test_a_full_disk_is_said_once_and_what_is_missing_is_counted(tmp_path):
+    said = []
+    log = LogFile(tmp_path / "web.log", said.append)
+
+    def write(text):
+        log.emit(logging.makeLogRecord({"msg": text}))
+
+    write("before")
+    log.stream.close()
+    log.stream = FullDisk()
+    for number in range(1000):
+        write(f"lost {number}")
+    log.stream = None  # opened again by the next line
+    write("after")
+    log.close()
+
+    assert [text.partition("web.log ")[2] for text in said] == [
+        "can't be written: [Errno 28] No space left on device",
+        "can be written again; 1000 lines are missing",
+    ]
+    assert (tmp_path / "web.log").read_text().splitlines() == [
+        "before",
+        "after",
+        "1000 lines are missing here: the file could not be written",
+    ]
+
+
+class FullDisk:
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def seek(self, *where):
+        pass
+
+    def tell(self):
+        return 0
+
+    def flush(self):
+        pass

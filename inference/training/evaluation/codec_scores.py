@@ -9,7 +9,7 @@ import torch
 
 from inference.checkpoints import Model
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
-from inference.training.evaluation.judges import Judges, Sound
+from inference.training.evaluation.evaluators import Judges, Sound
 from inference.training.evaluation.words import errors
 
 CLIP_SECONDS = 6.0

@@ -19,7 +19,7 @@ from inference.kernels.ring import quantise
 from inference.kernels.weights import BLOCK, pack, unpack
 from inference.network.config import AGENT, TEXT
 from inference.network.lm import LanguageModel
-from inference.training.lm_forward import Forward
+from inference.training.lm.forward import Forward
 
 LAYER = ("in_proj", "out_proj", "linear_in", "linear_out")
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from inference.sound_files import as_int16, read_sound
 from inference.timing import SAMPLE_RATE
-from inference.training.bank import Bank, Entry
-from inference.training.domain import load_domain
+from inference.training.corpus.domain import load_domain
+from inference.training.corpus.speech_corpus import Entry, SpeechCorpus
 from inference.training.evaluation.scripts import (
     LONG_TURNS,
     WHOLE_TURNS,
@@ -29,11 +29,11 @@ LONGEST = 7.0  # seconds; longer recordings are cut
 LEVEL = 10 ** (-24 / 20)  # RMS where there is sound
 
 
-def read_recordings(index: Path) -> Bank:
+def read_recordings(index: Path) -> SpeechCorpus:
     """``index``: JSON, a list of file, text and voice; of ``begin`` and ``end`` in
     seconds where only a part is meant; of ``part``, first byte and number of bytes,
     where the file holds many recordings. Missing files are named and left out."""
-    bank = Bank()
+    corpus = SpeechCorpus()
     for item in json.loads(index.read_text()):
         path = Path(item["file"])
         if not path.exists():
@@ -47,19 +47,21 @@ def read_recordings(index: Path) -> Bank:
         sound = sound * (LEVEL / np.sqrt(np.mean(loud**2)))
         pcm = as_int16(sound.clip(-0.99, 0.99))
         entry = Entry(item["text"], item["voice"], "test", len(pcm), [], [])
-        bank = bank.extended([entry], pcm)
-    return bank
+        corpus = corpus.extended([entry], pcm)
+    return corpus
 
 
-def human_scripts(bank: Bank, voices: list[str], count: int, seed: int) -> list[Script]:
+def human_scripts(
+    corpus: SpeechCorpus, voices: list[str], count: int, seed: int
+) -> list[Script]:
     """Each conversation has the recordings of one voice of the index."""
     rng = random.Random(seed)
     domain = load_domain()
     writers = []
-    for person, own in numbers_by_voice(bank.entries).items():
-        listens = any(bank.entries[n].text in domain.backchannels for n in own)
+    for person, own in numbers_by_voice(corpus.entries).items():
+        listens = any(corpus.entries[n].text in domain.backchannels for n in own)
         turns = WHOLE_TURNS if listens else LONG_TURNS
-        writers.append(Writer(domain, bank.entries, person, rng, turns, own))
+        writers.append(Writer(domain, corpus.entries, person, rng, turns, own))
     return [
         writers[number % len(writers)].draw(voices[number % len(voices)])
         for number in range(count)

@@ -15,9 +15,9 @@ import numpy as np
 
 from inference.checkpoints import Model
 from inference.timing import FRAME_SECONDS, SAMPLE_RATE
-from inference.training.bank import as_floats
+from inference.training.corpus.speech_corpus import as_floats
 from inference.training.evaluation.codec_scores import through_codec
-from inference.training.evaluation.judges import (
+from inference.training.evaluation.evaluators import (
     MERGE_AGENT,
     MERGE_USER,
     Judges,

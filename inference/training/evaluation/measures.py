@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from inference.training.evaluation.judges import Word
+from inference.training.evaluation.evaluators import Word
 from inference.training.evaluation.scripts import Question, Script
 from inference.training.evaluation.words import errors, plain
 

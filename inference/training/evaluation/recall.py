@@ -14,15 +14,15 @@ import torch
 from inference.checkpoints import Model
 from inference.engine.api import Sampling
 from inference.timing import FRAME_SAMPLES, FRAME_SECONDS
-from inference.training.bank import Bank
-from inference.training.dialogues import Placement
-from inference.training.domain import load_domain
+from inference.training.corpus.dialogues import Placement
+from inference.training.corpus.domain import load_domain
+from inference.training.corpus.mixing import mix
+from inference.training.corpus.personas import draw_persona
+from inference.training.corpus.plans import USER, pieces
+from inference.training.corpus.speech_corpus import SpeechCorpus
 from inference.training.evaluation.measures import right
 from inference.training.evaluation.scripts import Question, Script
 from inference.training.evaluation.talks import talk
-from inference.training.lm_plans import USER, pieces
-from inference.training.mixing import mix
-from inference.training.personas import draw_persona
 from inference.voice_files import VoicePrompt
 
 EARLY = (6.0, 13.0)
@@ -33,7 +33,7 @@ TIMES = 3  # questions after that
 
 def recall(
     model: Model,
-    bank: Bank,
+    corpus: SpeechCorpus,
     voices: dict[str, VoicePrompt],
     conversations: int,
     sampling: Sampling,
@@ -42,10 +42,10 @@ def recall(
     """Shares of right answers, each with its n."""
     slide = model.config.temporal.context * FRAME_SECONDS
     times = [*EARLY, *(slide + AFTER + EVERY * i for i in range(TIMES))]
-    scripts = _scripts(bank, list(voices), conversations, times, seed)
+    scripts = _scripts(corpus, list(voices), conversations, times, seed)
     samples = int((times[-1] + 2 * EVERY) / FRAME_SECONDS) * FRAME_SAMPLES
-    spoken = pieces([s.placements for s in scripts], bank.entries)
-    sound = torch.from_numpy(bank.pcm)
+    spoken = pieces([s.placements for s in scripts], corpus.entries)
+    sound = torch.from_numpy(corpus.pcm)
     users = mix(sound, spoken, conversations, 2, samples)[:, USER]
     shares: dict[str, list[float]] = defaultdict(list)
     for pinned in (False, True):
@@ -69,12 +69,12 @@ def _text(model: Model, tokens: list[int], question: Question) -> str:
 
 
 def _scripts(
-    bank: Bank, voices: list[str], count: int, times: list[float], seed: int
+    corpus: SpeechCorpus, voices: list[str], count: int, times: list[float], seed: int
 ) -> list[Script]:
     """Only questions on the persona's facts, in trained wordings, one user each."""
     rng, domain = random.Random(seed), load_domain()
     users: dict[str, dict[str, int]] = defaultdict(dict)
-    for number, entry in enumerate(bank.entries):
+    for number, entry in enumerate(corpus.entries):
         users[entry.voice][entry.text] = number
     names, scripts = sorted(users), []
     for number in range(count):
@@ -90,7 +90,7 @@ def _scripts(
         ]
         for at in times:
             key, text = rng.choice(known)
-            entry = bank.entries[said[text]]
+            entry = corpus.entries[said[text]]
             script.placements.append(Placement(said[text], True, at, 0, entry.seconds))
             end = at + entry.seconds
             expected = [persona.facts[key]]

@@ -23,9 +23,10 @@ import torch
 
 from inference.checkpoints import Model, load_model, model_folder
 from inference.engine.api import Sampling
-from inference.training.bank import Bank, as_floats
-from inference.training.domain import load_domain
+from inference.training.corpus.domain import load_domain
+from inference.training.corpus.speech_corpus import SpeechCorpus, as_floats
 from inference.training.evaluation.codec_scores import codec_scores
+from inference.training.evaluation.evaluators import Judges
 from inference.training.evaluation.formats import (
     compare,
     read,
@@ -33,7 +34,6 @@ from inference.training.evaluation.formats import (
     with_weights,
 )
 from inference.training.evaluation.human import human_scripts, read_recordings
-from inference.training.evaluation.judges import Judges
 from inference.training.evaluation.listening import (
     keep,
     keep_examples,
@@ -93,7 +93,7 @@ class Evaluation:
         self.out.mkdir(parents=True, exist_ok=True)
         self.model = load_model(config.model)
         self.voices = load_voices(config.model, self.model)
-        self.bank = load_folders(config.archives, config.shards).only("test")
+        self.corpus = load_folders(config.archives, config.shards).only("test")
         self.sampling = Sampling(
             temperature_text=config.text_temperature,
             temperature_audio=config.audio_temperature,
@@ -104,9 +104,11 @@ class Evaluation:
         self.panel = make_panel(self.model, judges, sounds, config.quality_every)
 
     def _talk(
-        self, bank: Bank, scripts: list[Script], seconds: float, model: Model
+        self, corpus: SpeechCorpus, scripts: list[Script], seconds: float, model: Model
     ) -> list[Talk]:
-        users = user_sound(torch.from_numpy(bank.pcm), bank.entries, scripts, seconds)
+        users = user_sound(
+            torch.from_numpy(corpus.pcm), corpus.entries, scripts, seconds
+        )
         batch = self.config.batch
         return talk_all(model, scripts, users, self.voices, self.sampling, batch)
 
@@ -126,9 +128,9 @@ class Evaluation:
 
     def hold(self, worker: int) -> list[Heard]:
         """One worker's share of the talks, held and judged."""
-        scripts = write_scripts(self.bank, list(self.voices), self.config)
+        scripts = write_scripts(self.corpus, list(self.voices), self.config)
         scripts = scripts[worker :: self.config.workers]
-        talks = self._talk(self.bank, scripts, SECONDS, self.model)
+        talks = self._talk(self.corpus, scripts, SECONDS, self.model)
         if not worker:
             keep_examples(talks, self.out)
         return listen(self.model, talks, self.panel)
@@ -137,17 +139,17 @@ class Evaluation:
         """Does the agent wait for a question that is promised, and say "mm-hm"?"""
         count, voices = self.config.opening_conversations, list(self.voices)
         config = replace(self.config, conversations=count)
-        scripts = write_scripts(self.bank, voices, config, OPENING_TURNS)
-        talks = self._talk(self.bank, scripts, OPENING_SECONDS, self.model)
+        scripts = write_scripts(self.corpus, voices, config, OPENING_TURNS)
+        talks = self._talk(self.corpus, scripts, OPENING_SECONDS, self.model)
         panel = replace(self.panel, quality_every=0)
         return figures_by_group(listen(self.model, talks, panel))
 
     def people(self) -> dict[str, Figures]:
         """With recordings of real people."""
-        bank = read_recordings(Path(self.config.people))
+        corpus = read_recordings(Path(self.config.people))
         count, seed = self.config.people_conversations, self.config.seed
-        scripts = human_scripts(bank, list(self.voices), count, seed)
-        talks = self._talk(bank, scripts, SECONDS, self.model)
+        scripts = human_scripts(corpus, list(self.voices), count, seed)
+        talks = self._talk(corpus, scripts, SECONDS, self.model)
         heards = listen(self.model, talks, self.panel, self.out / "people.jsonl")
         return figures_by_group(heards)
 
@@ -157,30 +159,30 @@ class Evaluation:
         for path in sorted(Path(self.config.sounds).glob("*.ogg")):
             for part in np.split(read_sound(path)[: 2 * 5 * 24_000], 2):
                 groups["agent voices"].append(("", part))
-        entries = [e for e in self.bank.entries if len(e.text.split()) >= 4]
+        entries = [e for e in self.corpus.entries if len(e.text.split()) >= 4]
         random.Random(self.config.seed).shuffle(entries)
         for entry in entries:
             group = f"users, {group_of(entry.voice)}"
             if len(groups[group]) < self.config.codec_clips:
-                sound = as_floats(self.bank.sound(entry))
+                sound = as_floats(self.corpus.sound(entry))
                 groups[group].append((entry.text, sound))
         if self.config.people:
-            bank = read_recordings(Path(self.config.people))
-            for entry in bank.entries:
-                sound = as_floats(bank.sound(entry))
+            corpus = read_recordings(Path(self.config.people))
+            for entry in corpus.entries:
+                sound = as_floats(corpus.sound(entry))
                 groups["people"].append((entry.text, sound))
         return codec_scores(self.model, dict(groups), self.panel.judges)
 
     def recall(self) -> dict[str, Figures]:
         """Facts of the role prompt before and after the window has slid."""
         count, seed = self.config.recall_conversations, self.config.seed
-        made = recall(self.model, self.bank, self.voices, count, self.sampling, seed)
+        made = recall(self.model, self.corpus, self.voices, count, self.sampling, seed)
         return {"facts said right": made}
 
     def formats(self) -> dict[str, Figures]:
         """The same talks read, and others held, with other number formats."""
         config = replace(self.config, conversations=self.config.format_conversations)
-        scripts = write_scripts(self.bank, list(self.voices), config)
+        scripts = write_scripts(self.corpus, list(self.voices), config)
         tables: dict[str, Figures] = {}
         plain: list[Talk] = []
         for name in self.config.formats.split(","):
@@ -189,7 +191,7 @@ class Evaluation:
             if cache != "fp32":
                 round_cache(lm, cache)
             model = replace(self.model, lm=lm)
-            talks = self._talk(self.bank, scripts, SECONDS, model)
+            talks = self._talk(self.corpus, scripts, SECONDS, model)
             plain = plain or talks
             heards = listen(model, talks, replace(self.panel, quality_every=0))
             own = figures_by_group(heards)["all"]
@@ -261,17 +263,20 @@ def group_of(voice: str) -> str:
 
 
 def write_scripts(
-    bank: Bank, voices: list[str], config: EvaluateConfig, turns: Turns = TURNS
+    corpus: SpeechCorpus,
+    voices: list[str],
+    config: EvaluateConfig,
+    turns: Turns = TURNS,
 ) -> list[Script]:
     """Each conversation has one user and an agent's voice of its own, drawn apart."""
     rng = random.Random(config.seed)
-    users = numbers_by_voice(bank.entries)
+    users = numbers_by_voice(corpus.entries)
     # As many conversations with Kokoro's voices as with all others together.
     natural = [u for u in users if group_of(u) == "Kokoro"]
     others = [u for u in users if u not in natural]
     pools = [pool for pool in (natural, others) if pool]
     writers = {
-        user: Writer(load_domain(), bank.entries, group_of(user), rng, turns, own)
+        user: Writer(load_domain(), corpus.entries, group_of(user), rng, turns, own)
         for user, own in users.items()
     }
     scripts = []

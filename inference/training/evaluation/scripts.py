@@ -1,7 +1,7 @@
 """Scripted users: what is asked when, with pauses, backchannels and interruptions.
 
 Owns the fixed times of an evaluation's conversation and what a right answer is. Knows
-the domain's text and the bank's index; no sound, no model.
+the domain's text and the corpus's index; no sound, no model.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from inference.training.bank import Entry
-from inference.training.dialogues import Placement
-from inference.training.domain import Domain, Intent
-from inference.training.personas import Persona, draw_persona
+from inference.training.corpus.dialogues import Placement
+from inference.training.corpus.domain import Domain, Intent
+from inference.training.corpus.personas import Persona, draw_persona
+from inference.training.corpus.speech_corpus import Entry
 
 Turns = Sequence[tuple[str, float]]  # kind of each and where it begins, seconds
 
@@ -76,21 +76,21 @@ def numbers_by_voice(entries: list[Entry]) -> dict[str, list[int]]:
 
 
 class Writer:
-    """Draws scripts whose user's utterances are in a bank: those of ``numbers``, or
+    """Draws scripts whose user's utterances are in a corpus: those of ``numbers``, or
     all."""
 
     def __init__(
         self,
         domain: Domain,
-        bank: list[Entry],
+        corpus: list[Entry],
         group: str,
         rng: random.Random,
         turns: Turns = TURNS,
         numbers: Sequence[int] | None = None,
     ) -> None:
         self.domain, self.group, self.rng, self.turns = domain, group, rng, turns
-        self.numbers = range(len(bank)) if numbers is None else numbers
-        self.entries = entries = [bank[number] for number in self.numbers]
+        self.numbers = range(len(corpus)) if numbers is None else numbers
+        self.entries = entries = [corpus[number] for number in self.numbers]
         self.intents: dict[str, tuple[Intent, str]] = {}
         for intent in [*domain.intents, domain.unknown]:
             for text in (*intent.ask, *intent.more):
@@ -107,7 +107,7 @@ class Writer:
         needed = {"backchannel": self.short, "opening": self.openings}
         for kind, found in needed.items():
             if not self.asked or (not found and kind in dict(turns)):
-                raise SystemExit(f"{group}: the bank holds no questions or {kind}s")
+                raise SystemExit(f"{group}: the corpus holds no questions or {kind}s")
 
     def _saying(self, texts: Sequence[str]) -> list[int]:
         return [number for text in texts for number in self.said.get(text, [])]

@@ -18,11 +18,11 @@ from inference.checkpoints import Model
 from inference.engine.api import Sampling
 from inference.network.config import FREE, TEXT, USER
 from inference.timing import CODEBOOKS, FRAME_SAMPLES, FRAME_SECONDS, STREAMS
-from inference.training.bank import Entry
+from inference.training.corpus.mixing import mix
+from inference.training.corpus.plans import USER as USER_CHANNEL
+from inference.training.corpus.plans import pieces
+from inference.training.corpus.speech_corpus import Entry
 from inference.training.evaluation.scripts import Script
-from inference.training.lm_plans import USER as USER_CHANNEL
-from inference.training.lm_plans import pieces
-from inference.training.mixing import mix
 from inference.voice_files import VoicePrompt
 
 

@@ -7,6 +7,7 @@ import { VoiceField } from "./voice_field.js";
 
 const form = byId("persona-form");
 const sending = byId("sending");
+const failed = byId("not-sent");
 const bar = sending.querySelector("progress");
 const submit = form.querySelector("[data-submit]");
 const voice = new VoiceField(form.querySelector("[data-voice-field]"));
@@ -14,8 +15,12 @@ bringRolePromptToLife(form.querySelector("[data-role-prompt]"));
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (voice.file && (await voice.check())) return;
+  if (submit.disabled) return; // a second click
   submit.disabled = true;
+  if (voice.file && (await voice.check())) {
+    ready();
+    return;
+  }
   sending.hidden = !voice.file;
   try {
     const { status, body } = await sendForm(form, (done) => (bar.value = 100 * done));
@@ -23,17 +28,31 @@ form.addEventListener("submit", async (event) => {
       location.assign(body.url);
       return;
     }
-    showErrors(body?.errors ?? { voice: [body?.text ?? strangeAnswer(status)] });
+    showErrors(body?.errors ?? {});
+    tell(body?.errors ? "" : (body?.text ?? strangeAnswer(status)));
   } catch {
-    voice.tell(BROKEN_OFF);
+    tell(BROKEN_OFF);
   }
+  ready();
+});
+
+function ready() {
   submit.disabled = false;
   sending.hidden = true;
-});
+}
+
+// Somebody came back to the page as the browser kept it.
+window.addEventListener("pageshow", ({ persisted }) => persisted && ready());
+
+/** What is wrong with none of the fields. */
+function tell(text) {
+  failed.textContent = text;
+  failed.hidden = !text;
+}
 
 /** `errors`: field name → texts. */
 function showErrors(errors) {
-  for (const line of form.querySelectorAll(".error:not([data-voice-error])")) line.remove();
+  for (const line of form.querySelectorAll(".error:not([data-voice-error], .notice)")) line.remove();
   for (const name of ["voice_choice", "role_prompt", "name"]) {
     const input = form.elements[name];
     input.setAttribute("aria-invalid", String(Boolean(errors[name])));

@@ -3,7 +3,7 @@
 import { byId, pageData } from "../shared/dom.js";
 import { follow } from "./follow.js";
 import { bringRolePromptToLife } from "./role_prompt.js";
-import { BROKEN_OFF, sendForm, strangeAnswer } from "./send.js";
+import { BROKEN_OFF, renewFormId, sendForm, strangeAnswer } from "./send.js";
 import { VoiceField } from "./voice_field.js";
 
 const form = byId("voice-form");
@@ -22,19 +22,22 @@ form.addEventListener("submit", (event) => {
 form.addEventListener("voiceready", () => send());
 
 async function send() {
-  if (!voice.file) {
-    voice.tell("Choose a recording first, or make one.");
-    return;
-  }
-  if (await voice.check()) return;
+  if (submit.disabled) return; // a second click
+  submit.disabled = true;
+  if (!voice.file) voice.tell("Choose a recording first, or make one.");
+  else if (!(await voice.check())) await sendFile();
+  submit.disabled = false;
+}
+
+async function sendFile() {
   stopFollowing();
   failed.hidden = byId("upload-ready").hidden = true;
-  submit.disabled = true;
   show("Sending the recording …", 0);
   try {
     const { status, body } = await sendForm(form, (done) => show("Sending the recording …", 100 * done));
     if (status === 201) {
       voice.clear();
+      renewFormId(form);
       watch(body);
     } else {
       progress.hidden = true;
@@ -44,7 +47,6 @@ async function send() {
     progress.hidden = true;
     voice.tell(BROKEN_OFF);
   }
-  submit.disabled = false;
 }
 
 function watch(upload) {

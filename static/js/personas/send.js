@@ -11,15 +11,26 @@ export function sendForm(form, onProgress) {
     request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
     request.onload = () => resolve({ status: request.status, body: parse(request.responseText) });
     request.onerror = () => reject(new Error("the connection broke off"));
-    request.send(new FormData(form));
+    request.send(fields(form));
   });
+}
+
+/** With the newest CSRF token: it changes when somebody signs in, in another tab too. */
+function fields(form) {
+  const data = new FormData(form);
+  const token = /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie);
+  if (token) data.set("csrfmiddlewaretoken", token[1]);
+  return data;
+}
+
+/** The site takes a form of the same id and content for the same one, sent twice. */
+export function renewFormId(form) {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  form.elements.form_id.value = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** What to tell when the site answered with no JSON of ours. */
 export function strangeAnswer(status) {
-  if (status === 200 || status === 403) {
-    return "You seem to be signed out. Open this page again in a new tab, sign in, and come back.";
-  }
   if (status === 413) return "This file is too large. Send a shorter piece.";
   return `Something went wrong on our side (${status}). Please try again in a moment.`;
 }

@@ -1,11 +1,12 @@
 // A voice sample from a file or a recording. What is used ends up in the file input,
 // so the form sends it like any file. The site checks all of this again.
 
-import { clock } from "../shared/format.js";
+import { clock, tenthsAbove, tenthsBelow } from "../shared/format.js";
 import { Recorder, canRecord, microphoneProblem } from "./recorder.js";
 
 const QUIET_BELOW = 0.25; // of the meter
 const GOOD_SECONDS = 8;
+const SPARE_SECONDS = 1; // a recording ends so long before the limit
 
 export class VoiceField {
   constructor(root) {
@@ -14,6 +15,7 @@ export class VoiceField {
     this.least = Number(root.dataset.leastSeconds);
     this.most = Number(root.dataset.mostSeconds);
     this.mostBytes = Number(root.dataset.mostBytes);
+    this.tolerance = Number(root.dataset.toleranceSeconds);
     this.problem = "";
     this.take = null;
     this.input.addEventListener("change", () => this.check());
@@ -60,10 +62,19 @@ export class VoiceField {
   /** `seconds` is null where the browser can't tell. */
   lengthProblem(seconds) {
     if (seconds === null) return "";
-    const says = `This file is ${seconds.toFixed(1)} s long; a voice sample`;
-    if (seconds < this.least) return `${says} needs at least ${this.least} s. 8 to 12 s are best.`;
-    if (seconds > this.most) return `${says} may have at most ${this.most} s. Cut out 8 to 12 s.`;
+    const says = (shown) => `This file is ${shown} s long; a voice sample`;
+    if (this.isShort(seconds)) {
+      return `${says(tenthsBelow(seconds))} needs at least ${this.least} s. 8 to 12 s are best.`;
+    }
+    if (seconds > this.most + this.tolerance) {
+      return `${says(tenthsAbove(seconds))} may have at most ${this.most} s. Cut out 8 to 12 s.`;
+    }
     return "";
+  }
+
+  /** The site takes what is shorter by no more than its tolerance. */
+  isShort(seconds) {
+    return seconds < this.least - this.tolerance;
   }
 
   clear() {
@@ -93,6 +104,9 @@ export class VoiceField {
       this.part("record").disabled = false;
     }
     this.showRecording(true);
+    // A timer: nothing is drawn, so nothing would be counted, while the page is hidden.
+    const longest = Math.max(this.most - SPARE_SECONDS, this.least);
+    this.limit = setTimeout(() => this.stop(), longest * 1000);
     this.loudest = 0;
     this.part("stop").focus();
     this.draw();
@@ -106,8 +120,7 @@ export class VoiceField {
     this.part("level").value = level;
     this.part("clock").textContent = clock(seconds);
     this.hint(this.advice(seconds));
-    if (seconds >= this.most - 1) this.stop();
-    else requestAnimationFrame(() => this.draw());
+    requestAnimationFrame(() => this.draw());
   }
 
   advice(seconds) {
@@ -120,10 +133,11 @@ export class VoiceField {
     const recorder = this.recorder;
     if (!recorder) return;
     this.recorder = null;
+    clearTimeout(this.limit);
     this.take = await recorder.stop();
     this.showRecording(false);
-    const short = this.take.seconds < this.least;
-    this.hint(short ? `${this.take.seconds.toFixed(1)} s is too short; ${this.least} s are needed.` : "Listen, then use it or record again.");
+    const short = this.isShort(this.take.seconds);
+    this.hint(short ? `${tenthsBelow(this.take.seconds)} s is too short; ${this.least} s are needed.` : "Listen, then use it or record again.");
     this.part("use").disabled = short;
     this.part("listen").src = URL.createObjectURL(this.take.file);
     this.part("take").hidden = false;

@@ -33,3 +33,13 @@ export function wait(seconds) {
 export function count(n, one, many = `${one}s`) {
   return `${n} ${n === 1 ? one : many}`;
 }
+
+/** Tenths of a second, rounded down: what is refused for being below a limit looks so. */
+export function tenthsBelow(seconds) {
+  return (Math.floor(seconds * 10 + 1e-9) / 10).toFixed(1);
+}
+
+/** And up, for what is above one. */
+export function tenthsAbove(seconds) {
+  return (Math.ceil(seconds * 10 - 1e-9) / 10).toFixed(1);
+}

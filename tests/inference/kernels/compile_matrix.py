@@ -6,7 +6,7 @@ compiles what ``compiled.json`` does not know yet, on any machine (no GPU, no dr
 and writes what the assembler says of each: registers of a thread, bytes spilled, bytes
 of its stack, bytes of shared memory that the source itself takes. Run it after a change
 to a source, to ``kernels/shapes.py``, or of the compiler in requirements-dev.txt. From
-nothing it takes ten minutes on one core.
+nothing it takes five minutes on one core.
 """
 
 from __future__ import annotations

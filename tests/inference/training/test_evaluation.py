@@ -11,8 +11,14 @@ import torch
 from inference.network.config import TINY
 from inference.network.lm import LanguageModel
 from inference.sound_files import read_sound
-from inference.training.bank import Entry
-from inference.training.domain import load_domain
+from inference.training.corpus.domain import load_domain
+from inference.training.corpus.speech_corpus import Entry
+from inference.training.corpus.utterances import (
+    further_texts,
+    held_out_texts,
+    user_texts,
+)
+from inference.training.evaluation.evaluators import Word
 from inference.training.evaluation.formats import (
     compare,
     read,
@@ -21,7 +27,6 @@ from inference.training.evaluation.formats import (
     with_weights,
 )
 from inference.training.evaluation.human import human_scripts, read_recordings
-from inference.training.evaluation.judges import Word
 from inference.training.evaluation.measures import Heard, Table, measure, takes_turn
 from inference.training.evaluation.report import figures_of, markdown
 from inference.training.evaluation.scripts import (
@@ -31,7 +36,6 @@ from inference.training.evaluation.scripts import (
     Writer,
 )
 from inference.training.evaluation.words import errors, plain
-from inference.training.utterances import further_texts, held_out_texts, user_texts
 
 RECORDING = Path(__file__).parents[2] / "data" / "librivox_female.flac"
 
@@ -170,11 +174,11 @@ def test_a_part_of_a_recording_can_ask_for_the_name(tmp_path):
     asking = part | {"text": "Please say your name."}
     missing = part | {"text": "Hello.", "file": str(tmp_path / "missing.wav")}
     index.write_text(json.dumps([asking, missing]))
-    bank = read_recordings(index)
-    assert [entry.samples for entry in bank.entries] == [36_000]
+    corpus = read_recordings(index)
+    assert [entry.samples for entry in corpus.entries] == [36_000]
     whole = read_sound(RECORDING)[24_000:60_000]
-    assert np.corrcoef(whole, bank.pcm)[0, 1] > 0.999
-    [script] = human_scripts(bank, ["NATF0"], 1, 1)
+    assert np.corrcoef(whole, corpus.pcm)[0, 1] > 0.999
+    [script] = human_scripts(corpus, ["NATF0"], 1, 1)
     name = script.persona.facts["name"]
     assert all(question.expected == [name] for question in script.questions)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from inference.training.graph_run import GRAPH, WEIGHTS, GraphRun
+from inference.training.tts.onnx_torch import GRAPH, WEIGHTS, GraphRun
 
 
 def run(folder, nodes, outputs, weights, **inputs):

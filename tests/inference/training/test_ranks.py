@@ -6,7 +6,7 @@ import socket
 import torch
 import torch.multiprocessing as multiprocessing
 
-from inference.training.ranks import Ranks
+from inference.training.distributed import Ranks
 
 
 def meet(rank: int, port: int, folder: str) -> None:

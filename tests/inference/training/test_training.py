@@ -14,37 +14,42 @@ from inference.network.mimi import MIMI_TINY, Mimi
 from inference.network.timeline import make_frames, rows_of_frames
 from inference.timing import SAMPLE_RATE
 from inference.training.__main__ import read_config
-from inference.training.bank import Bank, Entry, ShardReader, write_shard
-from inference.training.codec_config import CodecConfig
-from inference.training.codec_data import UNKNOWN, SpeechPool, draw_clips
-from inference.training.codec_judges import StftDiscriminator
-from inference.training.codec_losses import LineLoss, PhonemeHead
-from inference.training.codec_quantise import begin_codebooks, quantise, update
-from inference.training.codec_train import CodecTrainer
-from inference.training.dialogues import Index
-from inference.training.domain import load_domain
-from inference.training.export import mean
-from inference.training.files import load_lm, save_codec, save_lm
-from inference.training.lm_batches import Assembler
-from inference.training.lm_config import LMConfig
-from inference.training.lm_forward import Forward
-from inference.training.lm_plans import VARIANTS, make_batch
-from inference.training.lm_train import LMTrainer
-from inference.training.mixing import NEAR, DialoguePool, mix, near
-from inference.training.personas import draw_persona
-from inference.training.planner import ALERT, LATE, Planner
-from inference.training.progress import Curves
-from inference.training.ranks import Ranks
-from inference.training.speech import SpeechConfig, prepare
-from inference.training.text_track import TextWriter
-from inference.training.trials import plain
-from inference.training.utterances import (
+from inference.training.codec.config import CodecConfig
+from inference.training.codec.data import UNKNOWN, SpeechPool, draw_clips
+from inference.training.codec.discriminators import StftDiscriminator
+from inference.training.codec.losses import LineLoss, PhonemeHead
+from inference.training.codec.quantise import begin_codebooks, quantise, update
+from inference.training.codec.train import CodecTrainer
+from inference.training.corpus.dialogues import Index
+from inference.training.corpus.domain import load_domain
+from inference.training.corpus.mixing import NEAR, DialoguePool, mix, near
+from inference.training.corpus.personas import draw_persona
+from inference.training.corpus.planner import ALERT, LATE, Planner
+from inference.training.corpus.plans import VARIANTS, make_batch
+from inference.training.corpus.speech_corpus import (
+    Entry,
+    ShardReader,
+    SpeechCorpus,
+    write_shard,
+)
+from inference.training.corpus.text_track import TextWriter
+from inference.training.corpus.utterances import (
     fact_texts,
     fixed_agent_texts,
     held_out_texts,
     plan_utterances,
     user_texts,
 )
+from inference.training.distributed import Ranks
+from inference.training.evaluation.text_eval import plain
+from inference.training.export import mean
+from inference.training.files import load_lm, save_codec, save_lm
+from inference.training.lm.batches import Assembler
+from inference.training.lm.config import LMConfig
+from inference.training.lm.forward import Forward
+from inference.training.lm.train import LMTrainer
+from inference.training.progress import Curves
+from inference.training.tts.speak import SpeechConfig, prepare
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def encode(text: str) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def bank(domain):
+def corpus(domain):
     """Every sentence, as a short noise."""
     rng = np.random.default_rng(1)
     entries, sounds, start = [], [], 0
@@ -71,7 +76,7 @@ def bank(domain):
             entries.append(Entry(text, side, side, samples, times, [], start))
             sounds.append(rng.integers(-3000, 3000, samples, dtype=np.int16))
             start += samples
-    return Bank(entries, np.concatenate(sounds))
+    return SpeechCorpus(entries, np.concatenate(sounds))
 
 
 @pytest.fixture(scope="module")
@@ -95,17 +100,17 @@ def test_the_domain_holds_what_the_model_is_to_answer(domain):
     assert all(len(intent.ask) >= 4 for intent in domain.intents)
 
 
-def test_the_same_seed_plans_the_same_dialogue(domain, bank):
-    index = Index(bank.entries)
+def test_the_same_seed_plans_the_same_dialogue(domain, corpus):
+    index = Index(corpus.entries)
     first, second = (Planner(domain, index, encode, 5).draw(400) for _ in range(2))
     assert first.placements == second.placements
     assert first.text == second.text
 
 
 def test_other_facts_change_the_prompt_and_what_is_written_but_not_the_sound(
-    domain, bank
+    domain, corpus
 ):
-    planner = Planner(domain, Index(bank.entries), encode, 5)
+    planner = Planner(domain, Index(corpus.entries), encode, 5)
     made = [planner.draw(400) for _ in range(20)]
     changes = 0
     for dialogue in made:
@@ -118,8 +123,8 @@ def test_other_facts_change_the_prompt_and_what_is_written_but_not_the_sound(
     assert changes > 5
 
 
-def test_an_interrupted_answer_ends_soon_after_the_user_begins(domain, bank):
-    planner = Planner(domain, Index(bank.entries), encode, 7)
+def test_an_interrupted_answer_ends_soon_after_the_user_begins(domain, corpus):
+    planner = Planner(domain, Index(corpus.entries), encode, 7)
     stopped = [
         turn
         for _ in range(200)
@@ -130,14 +135,14 @@ def test_an_interrupted_answer_ends_soon_after_the_user_begins(domain, bank):
     assert all(turn.answer_end - turn.answer_at < 3 for turn in stopped)
 
 
-def test_some_agents_speak_on_and_learn_that_they_should_not(domain, bank):
+def test_some_agents_speak_on_and_learn_that_they_should_not(domain, corpus):
     slow = [
         dataclasses.replace(
             entry,
             samples=3 * entry.samples,
             words=[(3 * begin, 3 * end) for begin, end in entry.words],
         )
-        for entry in bank.entries
+        for entry in corpus.entries
     ]
     planner = Planner(domain, Index(slow), encode, 7)
     late, stopped = 0, 0
@@ -156,13 +161,15 @@ def test_some_agents_speak_on_and_learn_that_they_should_not(domain, bank):
     assert LATE / 2 < late / stopped < LATE * 1.2
 
 
-def test_who_promises_a_question_hears_now_and_then_that_somebody_listens(domain, bank):
-    planner = Planner(domain, Index(bank.entries), encode, 9)
+def test_who_promises_a_question_hears_now_and_then_that_somebody_listens(
+    domain, corpus
+):
+    planner = Planner(domain, Index(corpus.entries), encode, 9)
     promises = {*domain.pauses, *domain.more_pauses}
     heard, promised = 0, 0
     for _ in range(200):
         made = planner.draw(400)
-        told = [(p, bank.entries[p.entry].text) for p in made.placements]
+        told = [(p, corpus.entries[p.entry].text) for p in made.placements]
         promised += sum(p.user and text in promises for p, text in told)
         for own, text in told:
             if own.user or text not in domain.agent_backchannels:
@@ -170,7 +177,7 @@ def test_who_promises_a_question_hears_now_and_then_that_somebody_listens(domain
             heard += 1
             before = [p for p, _ in told if p.user and p.at < own.at]
             last = max(before, key=lambda p: p.at)
-            assert bank.entries[last.entry].text in promises
+            assert corpus.entries[last.entry].text in promises
             assert 0.2 < own.at - (last.at + last.end - last.begin) < 0.6
     assert 0.3 < heard / promised < 0.6
 
@@ -189,8 +196,8 @@ def test_who_will_be_cut_off_does_not_know_it_from_its_text():
     assert cut == whole[:stop] + [PAD] * (30 - stop)
 
 
-def test_rows_in_which_the_agent_has_to_stop_are_marked(domain, bank):
-    planner = Planner(domain, Index(bank.entries), encode, 7)
+def test_rows_in_which_the_agent_has_to_stop_are_marked(domain, corpus):
+    planner = Planner(domain, Index(corpus.entries), encode, 7)
     for _ in range(50):
         made = planner.draw(400)
         ends = [t.answer_end for t in made.turns if "interrupted" in t.kind]
@@ -231,24 +238,24 @@ def codec():
 
 
 @pytest.fixture(scope="module")
-def plans(domain, bank):
-    planner = Planner(domain, Index(bank.entries), encode, 5)
+def plans(domain, corpus):
+    planner = Planner(domain, Index(corpus.entries), encode, 5)
     plans = make_batch([planner.draw(40)], planner.index, planner, random.Random(1))
     plans.prompt[..., 20:] = PAD
     plans.prompt_tokens.clip(max=20, out=plans.prompt_tokens)
     return plans
 
 
-def make_pool(bank, codec, plans):
+def make_pool(corpus, codec, plans):
     pool = DialoguePool(1, 40, torch.device("cpu"))
     generator = torch.Generator().manual_seed(1)
-    pool.renew(torch.from_numpy(bank.pcm), codec, plans, generator, Ranks())
+    pool.renew(torch.from_numpy(corpus.pcm), codec, plans, generator, Ranks())
     return pool
 
 
 @pytest.fixture(scope="module")
-def pool(bank, codec, plans):
-    return make_pool(bank, codec, plans)
+def pool(corpus, codec, plans):
+    return make_pool(corpus, codec, plans)
 
 
 def short(**settings) -> LMConfig:
@@ -288,10 +295,10 @@ def test_the_rows_of_training_are_those_of_inference(codec, plans, pool):
     assert torch.equal(batch.position[0], torch.arange(110))
 
 
-def test_who_speaks_on_after_an_interruption_learns_silence(bank, codec, plans):
+def test_who_speaks_on_after_an_interruption_learns_silence(corpus, codec, plans):
     halt = np.zeros_like(plans.halt)
     halt[:, 10:13] = True
-    pool = make_pool(bank, codec, dataclasses.replace(plans, halt=halt))
+    pool = make_pool(corpus, codec, dataclasses.replace(plans, halt=halt))
     assembler, batch = draw(codec, pool, varied=0.0, pinned=0.0, slid=0.0)
     begin = batch.free[0].tolist().index(True)
     silence, acoustic = assembler.silence, slice(AGENT.start + 1, AGENT.stop)
@@ -320,11 +327,11 @@ def test_without_its_prompt_a_sequence_does_not_learn_facts(codec, pool):
     assert not (late.free & late.changed).any()
 
 
-def test_training_again_gives_the_same_losses(bank, codec, plans):
+def test_training_again_gives_the_same_losses(corpus, codec, plans):
     def first_losses() -> list[float]:
         config = short(steps=2, warm=1, compiled=False)
         trainer = LMTrainer(config, codec, Ranks())
-        pool = make_pool(bank, codec, plans)
+        pool = make_pool(corpus, codec, plans)
         losses = []
         for trainer.step in range(2):
             found = trainer.train_step(pool)
@@ -336,14 +343,14 @@ def test_training_again_gives_the_same_losses(bank, codec, plans):
     assert first[2] < first[0]
 
 
-def test_mixing_puts_a_sound_where_the_plan_says(domain, bank):
-    planner = Planner(domain, Index(bank.entries), encode, 5)
+def test_mixing_puts_a_sound_where_the_plan_says(domain, corpus):
+    planner = Planner(domain, Index(corpus.entries), encode, 5)
     plans = make_batch([planner.draw(100)], planner.index, planner, random.Random(1))
-    both = mix(torch.from_numpy(bank.pcm), plans.talk, 1, 2, 100 * 1920)
+    both = mix(torch.from_numpy(corpus.pcm), plans.talk, 1, 2, 100 * 1920)
     row, channel, at, source, length, _ = plans.talk.where[0].tolist()
     assert (row, channel) == (0, AGENT.start - 1)
     heard = both[0, channel, at + 1500 : at + 1510]
-    wanted = torch.from_numpy(bank.pcm[source + 1500 : source + 1510]).float() / 32768
+    wanted = torch.from_numpy(corpus.pcm[source + 1500 : source + 1510]).float() / 32768
     assert length > 2000
     assert torch.allclose(heard, wanted, atol=1e-3)
     assert plans.text.shape[1] == VARIANTS
@@ -464,13 +471,13 @@ def test_a_saved_language_model_loads_again(model, tmp_path):
     assert torch.equal(other.emb, model.emb.to(torch.bfloat16).float())
 
 
-def test_shards_are_taken_up_once(bank, tmp_path):
+def test_shards_are_taken_up_once(corpus, tmp_path):
     reader = ShardReader(tmp_path)
-    some = [bank.entries[3], bank.entries[4]]
-    sounds = [bank.sound(entry).copy() for entry in some]
+    some = [corpus.entries[3], corpus.entries[4]]
+    sounds = [corpus.sound(entry).copy() for entry in some]
     copies = [Entry(e.text, e.voice, e.side, e.samples, e.words, []) for e in some]
     write_shard(tmp_path / "one.npz", copies, sounds)
-    read = reader.update(Bank())
+    read = reader.update(SpeechCorpus())
     assert [entry.text for entry in read.entries] == [entry.text for entry in some]
     assert np.array_equal(read.sound(read.entries[1]), sounds[1])
     assert reader.update(read) is read
@@ -515,7 +522,7 @@ def test_a_codec_hears_one_side_more_often_and_as_it_is():
     user = Entry("a", "u", "user", 24_000 * 4, [], [(7, 0.0, 4.0)], 0)
     agent = Entry("b", "v", "agent", 24_000 * 4, [], [], 24_000 * 4)
     pool = SpeechPool(torch.device("cpu"), hours=0.01)
-    pool.fill_in_order(Bank([user, agent], pcm), "agent")
+    pool.fill_in_order(SpeechCorpus([user, agent], pcm), "agent")
     assert pool.first == 24_000 * 4
     assert set(pool.labels[:100].tolist()) == {UNKNOWN}
     sound, labels = draw_clips(pool, 64, 4, generator, first_share=1.0)

@@ -1,0 +1,1 @@
+"""What the small model is trained on: plans of dialogues and the speech in them."""

@@ -1,0 +1,1 @@
+"""The synthesisers that speak the training corpus."""

@@ -1,0 +1,129 @@
+"""Signing in and changing one's password: the only pages that look at passwords.
+
+The limits come first, then the hash. ``CrowdMiddleware`` answers both refusals.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth import views as auth_views
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse, reverse_lazy
+from django.utils.deprecation import MiddlewareMixin
+
+from personaplex_site.addresses import limited_network
+from personaplex_site.hashing import HashingBusy
+from personaplex_site.models import SignIn, TooManyAttempts
+
+log = logging.getLogger(__name__)
+
+MAX_NAME = SignIn._meta.get_field("name").max_length or 0  # as of accounts themselves
+
+
+@contextmanager
+def attempt(request: HttpRequest, name: str) -> Iterator[None]:
+    """Around the look at a password: it counts as failed if that raises."""
+    address = request.META.get("REMOTE_ADDR", "")
+    try:
+        row = SignIn.objects.begin(name, limited_network(address))
+    except TooManyAttempts as error:
+        log.warning("sign-in: %r from %s not tried, %s", name, address, error)
+        raise
+    try:
+        yield
+    except HashingBusy:
+        row.delete()
+        raise
+    except forms.ValidationError:
+        log.warning("sign-in: wrong password for %r from %s", name, address)
+        raise
+    row.succeed()
+    log.info("sign-in: %r from %s", name, address)
+
+
+class SignInForm(AuthenticationForm):
+    request: HttpRequest
+
+    def clean(self) -> dict[str, Any]:
+        name = self.cleaned_data.get("username", "")
+        possible = 0 < len(name) <= MAX_NAME and self.cleaned_data.get("password")
+        if not possible:
+            raise self.get_invalid_login_error()
+        with attempt(self.request, name):
+            return super().clean()
+
+
+class SignInView(auth_views.LoginView):
+    form_class = SignInForm
+    redirect_authenticated_user = True
+
+
+class PasswordForm(PasswordChangeForm):
+    """One who found a browser signed in may not guess the password there either."""
+
+    def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._request = request
+        self.fields["old_password"].label = "Current password"
+        self.fields["new_password2"].label = "New password, again"
+
+    def clean_old_password(self) -> str:
+        with attempt(self._request, self.user.get_username()):
+            return super().clean_old_password()
+
+
+class PasswordView(auth_views.PasswordChangeView):
+    """Django keeps this browser signed in; every other session of the account was
+    made with the old password and counts no more."""
+
+    form_class = PasswordForm
+    template_name = "registration/password.html"
+    success_url = reverse_lazy("persona_list")
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "request": self.request}
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        response = super().form_valid(form)
+        text = "Your password was changed. All other browsers were signed out."
+        messages.success(self.request, text)
+        return response
+
+
+@login_not_required
+def admin_sign_in(request: HttpRequest) -> HttpResponse:
+    """The admin has no page of its own for this: limits are kept in one place."""
+    if request.user.is_authenticated:  # the admin sent somebody away who is no staff
+        raise PermissionDenied
+    return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
+
+
+class CrowdMiddleware(MiddlewareMixin):
+    """Says when to try again; anywhere, as the admin sets passwords too."""
+
+    def process_exception(
+        self, request: HttpRequest, error: Exception
+    ) -> HttpResponse | None:
+        if isinstance(error, TooManyAttempts):
+            page, status = "registration/locked_out.html", 429
+        elif isinstance(error, HashingBusy):
+            page, status = "registration/busy.html", 503
+        else:
+            return None
+        minutes = math.ceil(error.retry_after / 60)
+        response = render(request, page, {"minutes": minutes}, status=status)
+        response["Retry-After"] = str(error.retry_after)
+        response["Cache-Control"] = "no-store"
+        return response

@@ -1,0 +1,80 @@
+"""Sign-ins and audit records for administrators: who signed in or tried to, what was
+changed in the admin, and who looked at what belongs to others. Nobody writes or deletes
+one here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from personaplex_site.audit import LOOK
+from personaplex_site.models import SignIn
+
+
+class KindFilter(admin.SimpleListFilter):
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("looks", "Looks at what belongs to others"), ("changes", "Changes")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[LogEntry]
+    ) -> QuerySet[LogEntry]:
+        match self.value():
+            case "looks":
+                return queryset.filter(action_flag=LOOK)
+            case "changes":
+                return queryset.exclude(action_flag=LOOK)
+        return queryset
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(ModelAdmin):
+    list_display = ["action_time", "user", "content_type", "object_repr", "message"]
+    list_filter = [KindFilter, "content_type"]
+    list_select_related = ["user", "content_type"]
+    list_per_page = 50
+    search_fields = ["user__username", "object_id", "object_repr"]
+    date_hierarchy = "action_time"
+    fields = [*list_display, "object_id"]
+    readonly_fields = fields
+
+    @admin.display(description="What")
+    def message(self, entry: LogEntry) -> str:
+        return entry.get_change_message()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(SignIn)
+class SignInAdmin(ModelAdmin):
+    """Only shown: rows go by themselves, and ``manage.py unlock_sign_in`` unlocks."""
+
+    list_display = ["at", "name", "network", "succeeded"]
+    list_filter = ["succeeded"]
+    search_fields = ["name", "network"]
+    ordering = ["-pk"]
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
