@@ -34,7 +34,7 @@ class RepeatFilter(logging.Filter):
 
     For whatever reports a server that is away at every attempt to reach it. A kind is a
     logger, a level and a text before its values are filled in. What a library was doing
-    when it found the server away says nothing: that is told in one line.
+    when it found the server away says nothing: that is told without a traceback.
     """
 
     MAX_KINDS = 100
@@ -59,15 +59,19 @@ class RepeatFilter(logging.Filter):
         self._kinds.move_to_end(kind)
         if len(self._kinds) > self.MAX_KINDS:
             self._kinds.popitem(last=False)
-        if away := server_away(record):
-            first = record.getMessage().splitlines()[0]
-            told = str(away) in first
-            record.msg = first if told else f"{first}: {type(away).__name__}: {away}"
-            record.args, record.exc_info, record.exc_text = (), None, None
+        record.msg, record.args = _in_one_line(record), ()
         if kept_back:
-            record.msg = f"{record.getMessage()} (and {kept_back} more like it)"
-            record.args = ()
+            record.msg += f" (and {kept_back} more like it)"
         return True
+
+
+def _in_one_line(record: logging.LogRecord) -> str:
+    away = server_away(record)
+    if away is None:
+        return " ".join(record.getMessage().split())
+    first = record.getMessage().splitlines()[0]
+    record.exc_info = record.exc_text = None
+    return first if str(away) in first else f"{first}: {type(away).__name__}: {away}"
 
 
 def server_away(record: logging.LogRecord) -> BaseException | None:
