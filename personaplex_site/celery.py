@@ -2,10 +2,12 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import CPendingDeprecationWarning
 from celery.signals import (
     beat_init,
     celeryd_init,
@@ -19,6 +21,8 @@ from personaplex_site import databases, exit_if_wrong
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personaplex_site.settings")
 
+# Eight lines at each loss of the broker. Our tasks may run twice.
+warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 if "celery" in Path(sys.argv[0]).parts:  # python -m celery: its own command line
     exit_if_wrong.read_settings()
 app = Celery("personaplex_site")

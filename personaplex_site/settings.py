@@ -323,13 +323,13 @@ LOGGING = {
     },
     "handlers": {
         "stderr": {
-            "class": "logging.StreamHandler",
+            "class": "personaplex_site.lost_lines.StderrHandler",
             "filters": ["conversation"],
             "formatter": "line",
         },
-        # Of libraries that report a broker which is away at every attempt.
+        # Of what reports at every attempt that a server is away.
         "stderr_once": {
-            "class": "logging.StreamHandler",
+            "class": "personaplex_site.lost_lines.StderrHandler",
             "filters": ["conversation", "repeats"],
             "formatter": "line",
         },
@@ -338,13 +338,21 @@ LOGGING = {
     "loggers": {
         **{
             name: {"handlers": ["stderr_once"], "propagate": False}
-            for name in ("celery", "kombu", "redis", "channels_redis")
+            for name in (
+                *("celery", "kombu", "redis", "channels_redis"),
+                "personaplex_site.front.health",
+            )
         },
         # A line for every task that the clock sends, every few seconds. Tasks say
         # themselves what they did.
         "celery.beat": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
-        "celery.app.trace": {"level": "WARNING"},
+        # Failed tasks are no repetition of each other.
+        "celery.app.trace": {
+            "handlers": ["stderr"],
+            "propagate": False,
+            "level": "WARNING",
+        },
         "httpx": {"level": "WARNING"},
         # A line for every HEAD.
         "gunicorn.http.wsgi": {"level": "ERROR"},

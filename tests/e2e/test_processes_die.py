@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from contextlib import suppress
 
@@ -194,10 +195,17 @@ def test_of_celery_during_a_voice_upload(product, site, rows):
 def test_a_stopped_product_ends_conversations_and_keeps_them(
     product, site, persona, packets, rows
 ):
-    """Ctrl-C, and a start on the same data: the reason says what happened."""
+    """Ctrl-C, and a start on the same data: the reason says what happened. Pages that
+    were open before still find their files, and their forms are taken."""
+    open_page = site.http.get(f"/conversations/talk/{persona}/").text
+    files = set(re.findall(r'"(/static/[^"]+\.\w+)"', open_page))
+    assert any(".js" in file for file in files)
     talk, answered = run(talk_until(site, persona, packets, 50, product.stop))
 
     product.start()
+
+    assert {site.http.get(file).status_code for file in files} == {200}
+    assert site.create_persona("Made after a restart", "You are new.")
 
     data = site.data(talk.conversation)
     assert data["end"]["reason"] == "shutdown"
