@@ -111,6 +111,7 @@ def pages():
         "user_url": "/user.ogg",
         "agent_url": "/agent.ogg",
         "both_url": "/both.ogg",
+        "mine": True,
         "duration_s": SECONDS,
         "user": SimpleNamespace(is_authenticated=False),
     }
