@@ -146,7 +146,7 @@ def _ask_database(url: str) -> str:
             if version >= OLDEST_POSTGRES:
                 return ""
     except (psycopg.Error, OSError) as error:
-        why = str(error)
+        why = str(error).strip().rstrip(".")
     return (
         f"The database of DATABASE_URL can't be used: {why}. Start PostgreSQL there, "
         "mend the address, or leave DATABASE_URL out: then one is started."
@@ -162,8 +162,9 @@ def _ask_redis(url: str) -> str:
         ) as client:
             client.ping()
     except (redis.RedisError, OSError) as error:
+        why = str(error).rstrip(".")
         return (
-            f"Redis does not answer at REDIS_URL: {error}. Start Redis or Valkey "
+            f"Redis does not answer at REDIS_URL: {why}. Start Redis or Valkey "
             "there, mend the address, or leave REDIS_URL out: then one is started."
         )
     return ""
