@@ -47,7 +47,9 @@ def our_messages() -> list[CheckMessage]:
     known = registry.get_checks(include_deployment_checks=False)
     ours = [check for check in known if check.__module__ == "personaplex_site.checks"]
     local = [check for check in ours if Tags.database not in check.tags]
-    return [found for check in local for found in check(app_configs=None)]
+    return [
+        found for check in local for found in check(app_configs=None, databases=None)
+    ]
 
 
 def sentences(messages: Iterable[CheckMessage]) -> list[str]:
