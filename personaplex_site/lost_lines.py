@@ -37,5 +37,5 @@ class CountsLostLines(logging.Handler):
         """Nowhere: a process whose standard error is full has no other place."""
 
 
-class StderrHandler(CountsLostLines, logging.StreamHandler):  # type: ignore[type-arg]
+class StderrHandler(CountsLostLines, logging.StreamHandler):
     pass
