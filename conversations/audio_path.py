@@ -18,11 +18,12 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from conversations import frames, opus, wire
-from conversations.frame_log import Standing
-from conversations.frames import UserPacket, saturate
+from conversations import opus, wire
+from conversations.frame_log import format as frames
+from conversations.frame_log.format import UserPacket, saturate
+from conversations.frame_log.resume import Standing
+from conversations.frame_log.writer import Recorder
 from conversations.outbox import Outbox
-from conversations.recorder import Recorder
 from inference.engine.api import FrameResult
 from inference.errors import ModelError
 from inference.timing import FRAME_SAMPLES

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from conversations.admission import Wanted
 from conversations.audio_path import AudioPath
+from conversations.frame_log.writer import Recorder
 from conversations.models import Conversation
 from conversations.page_figures import PageFigures
-from conversations.recorder import Recorder
 
 MOST_NOTES = 200
 

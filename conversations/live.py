@@ -30,11 +30,11 @@ from conversations.admission import Plan, Wanted, make_plan, open_session, retry
 from conversations.browser_side import BrowserSide
 from conversations.departing import depart
 from conversations.ending import Ending, Leaving, ending_by
+from conversations.frame_log.writer import in_thread
 from conversations.held import Held
 from conversations.holding import ResumeImpossible, Superseded
 from conversations.models import EndReason
 from conversations.outbox import Send
-from conversations.recorder import in_thread
 from conversations.worker_link import WorkerLink
 from inference.engine.api import Sampling
 from inference.errors import NoWorker, PersonaplexError, WorkerBusy

@@ -15,9 +15,9 @@ from django.urls import reverse
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from conversations.appending import append_at_once
 from conversations.chunks import FrameChunk, Levels
-from conversations.figures import summarise
+from conversations.frame_log.insert import append_at_once
+from conversations.frame_log.metrics import summarise
 from conversations.holding import (
     ConversationGone,
     ResumeImpossible,
@@ -105,7 +105,7 @@ class Conversation(models.Model):
     parked_at = models.DateTimeField(null=True, blank=True)
     parked_reason = models.CharField(max_length=20, choices=EndReason, blank=True)
     moves = models.PositiveIntegerField(default=0)  # from one worker to another
-    timeline = models.JSONField(default=list)  # as in conversations.past
+    timeline = models.JSONField(default=list)  # as in conversations.frame_log.segments
     # [{"frame", "kind": "resumed" | "parked" | "moved" | "rewound", "ms", "detail"}]
     notes = models.JSONField(default=list)
 

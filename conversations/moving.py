@@ -15,10 +15,10 @@ import numpy as np
 from django.conf import settings
 from django.db.utils import Error as DatabaseProblem
 
-from conversations.frame_log import read_frame_log
+from conversations.frame_log.resume import read_frame_log
+from conversations.frame_log.segments import Past
+from conversations.frame_log.writer import in_thread
 from conversations.held import Held
-from conversations.past import Past
-from conversations.recorder import in_thread
 from conversations.regaining import RETRY_SECONDS, candidates
 from inference.engine.api import FrameLog
 from inference.errors import PersonaplexError

@@ -17,12 +17,12 @@ from django.utils import timezone
 from conversations import context, opus, wire
 from conversations.admission import Plan, Wanted
 from conversations.audio_path import AudioPath
-from conversations.frame_log import Standing, decode, read_standing
+from conversations.frame_log.resume import Standing, decode, read_standing
+from conversations.frame_log.writer import Recorder
 from conversations.held import Held, Say
 from conversations.holding import digest_of, new_token
 from conversations.models import Conversation, EndReason
 from conversations.outbox import Outbox
-from conversations.recorder import Recorder
 from inference.models import Worker
 from inference.timing import FRAME_SECONDS
 from inference.worker.client import WorkerSession

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from django.db.utils import Error as DatabaseProblem
 
-from conversations.frame_log import read_frame_log, read_turn
+from conversations.frame_log.resume import read_frame_log, read_turn
+from conversations.frame_log.segments import Past, Ranges
+from conversations.frame_log.writer import in_thread
 from conversations.held import Held
-from conversations.past import Past, Ranges
-from conversations.recorder import in_thread
 from inference.engine.api import FrameLog
 from inference.timing import FRAME_RATE, FRAME_SECONDS
 

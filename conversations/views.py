@@ -17,9 +17,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from conversations import readings, story
-from conversations.loudness import envelope
 from conversations.models import Conversation, Levels
+from conversations.review import events as story
+from conversations.review import transcript as readings
+from conversations.review.levels import envelope
 from conversations.wire import sampling_choices
 from inference.models import Worker
 from inference.timing import FRAME_MS, FRAME_SECONDS

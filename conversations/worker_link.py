@@ -22,10 +22,10 @@ from typing import Any
 
 from django.conf import settings
 
-from conversations.frame_log import read_frame_log
+from conversations.frame_log.resume import read_frame_log
+from conversations.frame_log.segments import Past
 from conversations.held import Held
 from conversations.moving import Elsewhere, from_tape, prepare_move
-from conversations.past import Past
 from conversations.regaining import ELSEWHERE, attach, patiently, rebuild
 from conversations.rewinding import Back, Rewinds
 from inference.errors import PersonaplexError, ProtocolError, TakenOver, WorkerLost

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from conversations import frames
-from conversations.frames import UserPacket
+from conversations.frame_log import format as frames
+from conversations.frame_log.format import UserPacket
 from conversations.models import FrameChunk
 from conversations.opus import Encoder
 from tests.conversations.browser import tone

@@ -13,9 +13,15 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db.models import F
 
-from conversations import readings, shutdown
-from conversations.frames import GAP, RESENT, unpack_timings, unpack_user_packets
+from conversations import shutdown
+from conversations.frame_log.format import (
+    GAP,
+    RESENT,
+    unpack_timings,
+    unpack_user_packets,
+)
 from conversations.models import Conversation, EndReason
+from conversations.review import transcript as readings
 from inference.worker.client import WorkerSession
 from tests.conversations.browser import PCM, Browser
 from tests.conversations.echo_worker import EchoWorker

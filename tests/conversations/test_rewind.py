@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from asgiref.sync import sync_to_async
 
-from conversations import readings
+from conversations.frame_log.segments import Past
 from conversations.models import Conversation
-from conversations.past import Past
+from conversations.review import transcript as readings
 from tests.conversations.test_failover import memory, until
 from tests.conversations.test_resume import whole
 

@@ -203,7 +203,7 @@ def logged(row: Any, rate: float) -> tuple[Samples, Samples]:
     """Both sides of the frame log as sound, each frame at its sequence number."""
     import soxr
 
-    from conversations.frames import (
+    from conversations.frame_log.format import (
         unpack_agent_packets,
         unpack_timings,
         unpack_user_packets,
@@ -233,7 +233,7 @@ def logged(row: Any, rate: float) -> tuple[Samples, Samples]:
 
 def stages(listener: Listener, row: Any) -> dict[str, Any]:
     """Medians in ms: what the page saw of the way, and what the frame log says."""
-    from conversations.figures import timings_of
+    from conversations.frame_log.metrics import timings_of
 
     passed = np.array(listener.frames)[int(SETTLE_SECONDS / 0.08) :]
     timings = timings_of(row.chunks.all())

@@ -1,6 +1,7 @@
 """What befell a conversation, and what its page measured: for the review.
 
-Owns the words of the notes. Times are the timeline's of :mod:`conversations.readings`.
+Owns the words of the notes. Times are those of the timeline in
+:mod:`conversations.review.transcript`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from conversations.frames import unpack_timings
+from conversations.frame_log.format import unpack_timings
 from conversations.models import Conversation, EndReason
-from conversations.readings import Timeline
+from conversations.review.transcript import Timeline
 
 PAGE_POINTS = 300
 

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from conversations import readings
-from conversations.readings import Timeline
+from conversations.review import transcript as readings
+from conversations.review.transcript import Timeline
 from inference.checkpoints import BUILT_IN
 from inference.engine.api import Sampling, SessionConfig
 from inference.engine.engine import Engine

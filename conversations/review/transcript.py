@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversations import ogg, opus
-from conversations.figures import path_percentiles, timings_of
-from conversations.frames import (
+from conversations.frame_log.format import (
     FrameLogError,
     unpack_agent_packets,
     unpack_timings,
     unpack_user_packets,
 )
+from conversations.frame_log.metrics import path_percentiles, timings_of
 from conversations.models import Conversation
 from inference.timing import FRAME_SECONDS
 

@@ -11,7 +11,7 @@ import numpy as np
 from django.db.models import QuerySet
 from numpy.typing import NDArray
 
-from conversations.frames import LATE, RESENT, TIMING, unpack_timings
+from conversations.frame_log.format import LATE, RESENT, TIMING, unpack_timings
 
 if TYPE_CHECKING:
     from conversations.models import FrameChunk

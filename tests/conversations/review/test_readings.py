@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from conversations import readings
-from conversations.figures import summarise
-from conversations.frames import FrameLogError
-from conversations.loudness import envelope, levels_of, measure
+from conversations.frame_log.format import FrameLogError
+from conversations.frame_log.metrics import summarise
 from conversations.models import FrameChunk, Levels
 from conversations.opus import Encoder, silence
-from conversations.readings import Timeline
+from conversations.review import transcript as readings
+from conversations.review.levels import envelope, levels_of, measure
+from conversations.review.transcript import Timeline
 from tests.conversations.browser import tone
 from tests.conversations.logged import write_log
 from tests.factories import ConversationFactory

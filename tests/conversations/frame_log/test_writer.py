@@ -11,11 +11,16 @@ from asgiref.sync import sync_to_async
 from django.db import DataError, IntegrityError, OperationalError
 from django.utils import timezone
 
-from conversations import recorder as recorder_module
-from conversations.frames import TIMING, UserPacket, unpack_timings, unpack_user_packets
+from conversations.frame_log import writer as recorder_module
+from conversations.frame_log.format import (
+    TIMING,
+    UserPacket,
+    unpack_timings,
+    unpack_user_packets,
+)
+from conversations.frame_log.writer import Recorder
 from conversations.holding import ConversationGone, Superseded
 from conversations.models import Conversation, FrameChunk
-from conversations.recorder import Recorder
 from tests.factories import ConversationFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

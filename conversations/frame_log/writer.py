@@ -32,8 +32,8 @@ from django.db import DataError, IntegrityError
 from django.db.utils import Error as DatabaseProblem
 from numpy.typing import NDArray
 
-from conversations import frames
-from conversations.frames import UserPacket
+from conversations.frame_log import format as frames
+from conversations.frame_log.format import UserPacket
 from conversations.holding import ConversationGone
 from conversations.models import Conversation, FrameChunk
 

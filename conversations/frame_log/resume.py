@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversations import opus
-from conversations.figures import missing_before
-from conversations.frames import (
+from conversations.frame_log.format import (
     UserPacket,
     unpack_agent_packets,
     unpack_timings,
     unpack_tokens,
     unpack_user_packets,
 )
+from conversations.frame_log.metrics import missing_before
+from conversations.frame_log.segments import Past
 from conversations.models import Conversation
-from conversations.past import Past
 from inference.engine.api import FrameLog
 from inference.timing import FRAME_SAMPLES
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from conversations import story
-from conversations.readings import Timeline
+from conversations.review import events as story
+from conversations.review.transcript import Timeline
 from tests.conversations.logged import write_log
 from tests.factories import ConversationFactory
 

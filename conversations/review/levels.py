@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversations import opus
-from conversations.frame_log import decode
+from conversations.frame_log.resume import decode
 from conversations.models import Conversation, Levels
-from conversations.readings import Timeline, agent_packets, user_packets
+from conversations.review.transcript import Timeline, agent_packets, user_packets
 from inference.timing import FRAME_RATE
 
 PER_FRAME = 2  # values per frame
