@@ -19,9 +19,9 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from conversations import shutdown, wire
 from conversations.ending import ending_by_close
-from conversations.frame_log.writer import in_thread
 from conversations.live import LiveConversation
 from conversations.models import EndReason
+from conversations.threads import in_thread
 from personas.models import Persona
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from django.db.utils import Error as DatabaseProblem
 from conversations import wire
 from conversations.browser_side import BrowserSide
 from conversations.ending import Ending, Leaving, insist
-from conversations.frame_log.writer import in_thread
 from conversations.held import Held
 from conversations.holding import Superseded
 from conversations.models import Conversation, EndReason
+from conversations.threads import in_thread
 from inference.worker.client import WorkerSession
 
 log = logging.getLogger(__name__)

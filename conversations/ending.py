@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from django.db.utils import Error as DatabaseProblem
 
 from conversations import wire
-from conversations.frame_log.writer import in_thread
 from conversations.holding import Superseded
 from conversations.models import EndReason
 from conversations.outbox import NotReading
+from conversations.threads import in_thread
 from inference.errors import PersonaplexError, TakenOver, WorkerLost, WorkerStopping
 
 log = logging.getLogger(__name__)

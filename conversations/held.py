@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from conversations.admission import Wanted
 from conversations.audio_path import AudioPath
-from conversations.frame_log.writer import Recorder
+from conversations.frame_log.writer import FrameLogWriter
 from conversations.models import Conversation
 from conversations.page_figures import PageFigures
 
@@ -28,7 +28,7 @@ class Say(Protocol):
 class Held:
     row: Conversation
     wanted: Wanted
-    recorder: Recorder
+    recorder: FrameLogWriter
     path: AudioPath
     say: Say
     # Something that is to be noted with the next answer, given its pause in ms.

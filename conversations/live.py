@@ -30,11 +30,11 @@ from conversations.admission import Plan, Wanted, make_plan, open_session, retry
 from conversations.browser_side import BrowserSide
 from conversations.departing import depart
 from conversations.ending import Ending, Leaving, ending_by
-from conversations.frame_log.writer import in_thread
 from conversations.held import Held
 from conversations.holding import ResumeImpossible, Superseded
 from conversations.models import EndReason
 from conversations.outbox import Send
+from conversations.threads import in_thread
 from conversations.worker_link import WorkerLink
 from inference.engine.api import Sampling
 from inference.errors import NoWorker, PersonaplexError, WorkerBusy
@@ -222,7 +222,7 @@ class LiveConversation:
         assert self._parts is not None
         self._browser.say("ready", **self._ready(self._parts, session))
         self._browser.say("state", state="live")
-        self._parts.held.path.send_again(self._parts.opened.standing)
+        self._parts.held.path.send_again(self._parts.opened.resume_point)
 
     def _ready(self, parts: Parts, session: WorkerSession) -> dict[str, object]:
         parts.ready_at = time.monotonic()

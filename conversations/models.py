@@ -16,7 +16,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from conversations.chunks import FrameChunk, Levels
-from conversations.frame_log.insert import append_at_once
+from conversations.frame_log.insert import insert_chunk
 from conversations.frame_log.metrics import summarise
 from conversations.holding import (
     ConversationGone,
@@ -228,7 +228,7 @@ class Conversation(models.Model):
         after a claim: what the new holder reads then is where it goes on.
         """
         now, guess = timezone.now(), EndReason.WEB_LOST
-        if not (repeated or changes) and append_at_once(
+        if not (repeated or changes) and insert_chunk(
             self.pk, self.holder, guess, now, chunk
         ):
             return

@@ -16,8 +16,8 @@ from django.conf import settings
 from django.db.utils import Error as DatabaseProblem
 
 from conversations.admission import Wanted, open_session
-from conversations.frame_log.writer import in_thread
 from conversations.models import Conversation
+from conversations.threads import in_thread
 from inference.engine.api import FrameLog
 from inference.errors import (
     NoSession,

@@ -17,8 +17,8 @@ from typing import TypeVar
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 
-from conversations.frame_log.writer import in_thread
 from conversations.places import Place, Standing, line_is_free
+from conversations.threads import in_thread
 from inference.errors import NoWorker, WorkerBusy
 
 LOOK_SECONDS = 0.5  # how soon a free slot is seen by those in front

@@ -28,7 +28,7 @@ SELECT id, {values} FROM mine
 """
 
 
-def append_at_once(
+def insert_chunk(
     conversation: UUID, holder: UUID | None, guess: str, at: datetime, chunk: Any
 ) -> bool:
     """Insert a FrameChunk if ``holder`` still holds the conversation and it has not

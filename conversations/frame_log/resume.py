@@ -27,7 +27,7 @@ from conversations.frame_log.format import (
     unpack_user_packets,
 )
 from conversations.frame_log.metrics import missing_before
-from conversations.frame_log.segments import Past
+from conversations.frame_log.segments import LogSegments
 from conversations.models import Conversation
 from inference.engine.api import FrameLog
 from inference.timing import FRAME_SAMPLES
@@ -39,7 +39,7 @@ BEFORE_TEXT = 2  # frames by which a turn begins before its first piece
 
 
 @dataclass(frozen=True)
-class Standing:
+class ResumePoint:
     """Where a log ends, for whoever goes on with it. The default: an empty one."""
 
     frame: int = 0  # the next one's number
@@ -52,14 +52,14 @@ class Standing:
     said: tuple[tuple[int, bytes], ...] = ()  # seq and packet of the newest answers
 
 
-def read_standing(conversation: Conversation) -> Standing:
+def read_resume_point(conversation: Conversation) -> ResumePoint:
     rows = list(
         conversation.chunks.order_by("first_frame", "frames").values_list(
             "first_frame", "frames", "timings"
         )
     )
     if not rows:
-        return Standing()
+        return ResumePoint()
     timings = np.concatenate([unpack_timings(bytes(row[2])) for row in rows])
     seqs = timings["seq"].astype(np.int64)
     answered = int(seqs[-1]) if len(seqs) else -1
@@ -70,7 +70,7 @@ def read_standing(conversation: Conversation) -> Standing:
     missing = missing_before(seqs, int(timings["dropped"].sum()))
     if answered >= 0:
         missing += last - answered - len(unanswered)
-    return Standing(
+    return ResumePoint(
         frame=end,
         answered_seq=answered,
         last_seq=last,
@@ -109,17 +109,17 @@ def _user_packets(conversation: Conversation, from_frame: int) -> list[UserPacke
 
 
 def read_frame_log(
-    conversation: Conversation, past: Past, end: int
-) -> tuple[FrameLog, Past]:
-    """What a worker needs to go on after ``past``, whose open range the log ends at
-    ``end``; and what of it the log really has. Holes (frames that could not be
+    conversation: Conversation, segments: LogSegments, end: int
+) -> tuple[FrameLog, LogSegments]:
+    """What a worker needs to continue after ``segments``, whose open range ends at
+    ``end``; and what of that the log really has. Holes (frames that could not be
     written) are left out of both."""
     rows = conversation.chunks.filter(frames__gt=0, first_frame__lt=end)
     columns = list(
         rows.order_by("first_frame").values_list("first_frame", "tokens", "timings")
     )
     if not columns:
-        return _empty(), past.of_frames((), end)
+        return _empty(), segments.of_frames((), end)
     tokens = np.concatenate([unpack_tokens(bytes(column[1])) for column in columns])
     seqs = np.concatenate(
         [unpack_timings(bytes(column[2]))["seq"] for column in columns]
@@ -131,13 +131,13 @@ def read_frame_log(
         ]
     )
     wanted = np.zeros(max(end, int(numbers[-1]) + 1), bool)
-    for start, stop in past.until(end):
+    for start, stop in segments.until(end):
         wanted[start:stop] = True
     kept = np.flatnonzero(wanted[numbers])
     audible = kept[max(0, len(kept) - conversation.sound_frames) :]
     sound = _decode(conversation, numbers[audible], seqs[audible])
     log = FrameLog(np.ascontiguousarray(tokens[kept], np.uint16), sound)
-    return log, Past.of_frames(numbers[kept].tolist(), end)
+    return log, LogSegments.of_frames(numbers[kept].tolist(), end)
 
 
 def _empty() -> FrameLog:
@@ -169,7 +169,9 @@ def decode(decoder: opus.Decoder, packet: bytes) -> NDArray[np.int16]:
         return np.zeros(FRAME_SAMPLES, np.int16)
 
 
-def read_turn(conversation: Conversation, past: Past, end: int) -> int | None:
+def read_turn(
+    conversation: Conversation, segments: LogSegments, end: int
+) -> int | None:
     """The model's frame before which the agent's latest turn began; None if the agent
     has said nothing yet."""
     spoken = [
@@ -179,7 +181,7 @@ def read_turn(conversation: Conversation, past: Past, end: int) -> int | None:
     ]
     number = 0
     numbers: list[int] = []  # the model's, of frames with text
-    for start, stop in past.until(end):
+    for start, stop in segments.until(end):
         inside = (number + frame - start for frame in spoken if start <= frame < stop)
         numbers += sorted(inside)
         number += stop - start

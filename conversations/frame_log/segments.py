@@ -15,12 +15,12 @@ Ranges = tuple[tuple[int, int], ...]  # [start, end) of log frames
 
 
 @dataclass(frozen=True)
-class Past:
+class LogSegments:
     closed: Ranges = ()
     start: int = 0  # of the open range
 
     @classmethod
-    def parse(cls, stored: Sequence[Sequence[int | None]]) -> Past:
+    def parse(cls, stored: Sequence[Sequence[int | None]]) -> LogSegments:
         """Of ``Conversation.timeline``; an empty list is one that was never rewound."""
         if not stored:
             return cls()
@@ -45,7 +45,7 @@ class Past:
         """All of it, with the log ending before frame ``end``."""
         return (*self.closed, (self.start, end)) if end > self.start else self.closed
 
-    def back_to(self, model_frame: int, end: int) -> Past:
+    def rewound_to(self, model_frame: int, end: int) -> LogSegments:
         """Rewound: the model keeps its first frames, the log goes on at ``end``."""
         kept, left = [], model_frame
         for start, stop in self.until(end):
@@ -53,10 +53,10 @@ class Past:
             if taken > 0:
                 kept.append((start, start + taken))
             left -= taken
-        return Past(tuple(kept), end)
+        return LogSegments(tuple(kept), end)
 
     @classmethod
-    def of_frames(cls, frames: Iterable[int], end: int) -> Past:
+    def of_frames(cls, frames: Iterable[int], end: int) -> LogSegments:
         """Of exactly these log frames, ascending; the log goes on at ``end``."""
         ranges: list[tuple[int, int]] = []
         for frame in frames:

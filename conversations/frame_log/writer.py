@@ -22,11 +22,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import DataError, IntegrityError
 from django.db.utils import Error as DatabaseProblem
@@ -36,6 +33,7 @@ from conversations.frame_log import format as frames
 from conversations.frame_log.format import UserPacket
 from conversations.holding import ConversationGone
 from conversations.models import Conversation, FrameChunk
+from conversations.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -45,19 +43,8 @@ HEARTBEAT_SECONDS = 3.0
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 CLOSE_SECONDS = 20.0
 
-# Not Channels' one process-wide thread: there a slow query of one conversation would
-# hold up all others.
-THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="frame-log")
-T = TypeVar("T")
 
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Database work of a live conversation, off the loop and off Channels' thread."""
-    run = database_sync_to_async(work, thread_sensitive=False, executor=THREADS)
-    return await run()
-
-
-class Recorder:
+class FrameLogWriter:
     """``first_frame``: where the log ends that is gone on with."""
 
     def __init__(self, conversation: Conversation, first_frame: int = 0) -> None:
