@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 
-from conversations.models import Conversation, TooManyConversations
+from conversations.models import Conversation
 from conversations.places import seconds_until_free
 from inference.engine.api import FrameLog, Sampling
 from inference.errors import (
@@ -43,20 +43,20 @@ class Plan:
     version: PersonaVersion
     voice: Voice | None  # the version's, as the workers' model understands it
     workers: list[Worker]
+    # Of the same user, ended to make room: their slots are to be released first.
+    ended: list[Conversation]
 
 
 def make_plan(user: AbstractBaseUser, persona: Persona) -> Plan:
     """Blocking. Raises TooManyConversations, NoWorker or as ``Voice.for_models``."""
-    if Conversation.objects.of(user).live().count() >= settings.CONVERSATIONS_PER_USER:
-        raise TooManyConversations(f"{user} has no place left")
     workers = list(Worker.objects.open())
     if not workers:
         raise NoWorker("no worker is ready")
-    version = persona.current
-    if version.voice is None:
-        return Plan(version, None, workers)
-    voice = version.voice.for_models([w.fingerprint for w in workers])
-    return Plan(version, voice, [w for w in workers if voice.is_current(w.fingerprint)])
+    version, voice = persona.current, None
+    if version.voice is not None:
+        voice = version.voice.for_models([w.fingerprint for w in workers])
+        workers = [w for w in workers if voice.is_current(w.fingerprint)]
+    return Plan(version, voice, workers, Conversation.objects.make_room(user))
 
 
 @dataclass(frozen=True)

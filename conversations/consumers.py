@@ -4,8 +4,11 @@ Only translates: messages to calls of LiveConversation, its sends to Channels.
 
 Channels awaits a clean-up of database connections, in one thread of the process,
 before every message: 0.6 ms a frame when idle, and frames once waited 490 ms behind
-somebody's query. So binary messages bypass ``dispatch``. It also makes a task for every
+somebody's query. So what a browser sends bypasses that. It also makes a task for every
 message, to wait for a channel layer beside the socket; here there is none.
+
+How much a browser may send is the server's to bound, before a message gets here:
+:mod:`personaplex_site.socket_limits`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Any
+from uuid import UUID
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -20,8 +24,9 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from conversations import shutdown, wire
 from conversations.ending import ending_by_close
 from conversations.live import LiveConversation
-from conversations.models import EndReason
+from conversations.models import Conversation, EndReason
 from conversations.threads import in_thread
+from personaplex_site import signed_in
 from personas.models import Persona
 
 log = logging.getLogger(__name__)
@@ -42,6 +47,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         self._live: LiveConversation | None = None
         self._talk: asyncio.Task[None] | None = None
         self._start_limit: asyncio.Task[None] | None = None
+        self._watched: signed_in.Socket | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope, self.base_send = scope, send
@@ -58,20 +64,25 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         finally:
             if self._start_limit is not None:
                 self._start_limit.cancel()
+            if self._watched is not None:
+                signed_in.forget(self._watched)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        data = message.get("bytes")
-        if message["type"] != "websocket.receive" or data is None:
+        if message["type"] != "websocket.receive":
             await super().dispatch(message)
-            return
-        try:
+        elif not self._closed:
+            try:
+                await self._take(message.get("bytes"), message.get("text"))
+            except wire.WireError as error:
+                await self._break_off(error)
+
+    async def _take(self, data: bytes | None, text: str | None) -> None:
+        if data is not None:
             self._receive_frame(data)
-        except wire.WireError as error:
-            await self._break_off(error)
+        else:
+            await self._take_event(wire.parse_event(text or ""))
 
     def _receive_frame(self, data: bytes) -> None:
-        if self._closed:
-            return
         if self._live is None:
             raise wire.WireError("a frame before start")
         self._live.receive_frame(data)
@@ -87,24 +98,13 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             await self._close(wire.NOT_SIGNED_IN)
             return
         key = self.scope["url_route"]["kwargs"]["persona"]
-        persona = await in_thread(
-            lambda: Persona.objects.of(user).filter(pk=key).first()
-        )
+        persona = await in_thread(lambda: _persona(user, key))
         if persona is None:
             await self._close(wire.NO_PERSONA)
             return
         self._persona = persona
+        self._watched = signed_in.watch(self.scope, self._sign_out)
         self._start_limit = asyncio.create_task(self._expire())
-
-    async def receive(
-        self, text_data: str | None = None, bytes_data: bytes | None = None
-    ) -> None:
-        if self._closed:
-            return
-        try:
-            await self._take_event(wire.parse_event(text_data or ""))
-        except wire.WireError as error:
-            await self._break_off(error)
 
     async def _take_event(self, event: wire.Event) -> None:
         match event:
@@ -124,6 +124,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):
     async def _begin(self, start: wire.Start) -> None:
         if self._live is not None or self._persona is None:
             raise wire.WireError("a second start")
+        if self._persona.deleted_at and not start.resume:
+            await self._close(wire.NO_PERSONA)
+            return
         if self._start_limit is not None:
             self._start_limit.cancel()
         self._live = LiveConversation(self.scope["user"], self._persona, self._transmit)
@@ -144,6 +147,12 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         else:
             self._live.end(EndReason.PROTOCOL, error.close_code, str(error))
 
+    async def _sign_out(self) -> None:
+        if self._live is None:
+            await self._close(wire.NOT_SIGNED_IN)
+        else:
+            self._live.end(EndReason.SIGNED_OUT, wire.NOT_SIGNED_IN)
+
     async def _expire(self) -> None:
         await asyncio.sleep(START_SECONDS)
         await self._close(wire.NO_START)
@@ -157,3 +166,12 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             return
         self._closed = message["type"] == "websocket.close"
         await self.base_send(message)
+
+
+def _persona(user: Any, key: UUID) -> Persona | None:
+    """Blocking. Theirs; a deleted one only while a conversation with it is not over."""
+    persona = Persona.objects.filter(owner=user.pk, pk=key).first()
+    if persona is None or persona.deleted_at is None:
+        return persona
+    mine = Conversation.objects.of(user).filter(persona_version__persona=persona)
+    return persona if mine.filter(ended_at=None).exists() else None

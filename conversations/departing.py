@@ -17,6 +17,7 @@ from conversations.ending import Ending, Leaving, insist
 from conversations.held import Held
 from conversations.holding import Superseded
 from conversations.models import Conversation, EndReason
+from conversations.regaining import release
 from conversations.threads import in_thread
 from inference.worker.client import WorkerSession
 
@@ -29,10 +30,11 @@ async def depart(
     held: Held, session: WorkerSession | None, ending: Ending, browser: BrowserSide
 ) -> None:
     ends = ending.how == Leaving.END
-    goodbye = None
-    if session is not None:
-        leaving = _free(held.row, session) if ends else session.park()
-        goodbye = asyncio.create_task(leaving)
+    goodbye: asyncio.Task[None] | None = None
+    if ends:
+        goodbye = asyncio.create_task(_free(held.row, session))
+    elif session is not None:
+        goodbye = asyncio.create_task(session.park())
     try:
         if ends:
             await _finish(held, ending, browser)
@@ -48,18 +50,23 @@ async def depart(
         await asyncio.gather(goodbye, return_exceptions=True)
 
 
-async def _free(row: Conversation, session: WorkerSession) -> None:
+async def _free(row: Conversation, session: WorkerSession | None) -> None:
     """The slot, unless somebody else has the conversation by now: a page may close the
-    socket that it gave up long after it came back."""
+    socket that it gave up long after it came back. Without a session its worker may
+    have kept one: the way to it had broken, or was just being found again."""
     try:
         async with asyncio.timeout(HOLDER_SECONDS):
             await in_thread(row.check_holder)
     except Superseded:
-        await session.park()
+        if session is not None:
+            await session.park()
         return
     except (TimeoutError, DatabaseProblem) as error:
         log.warning("the slot is freed unasked: %r", error)
-    await session.close()
+    if session is not None:
+        await session.close()
+    else:
+        await release(row)
 
 
 async def _finish(held: Held, ending: Ending, browser: BrowserSide) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from django.db.utils import Error as DatabaseProblem
 
 from conversations import wire
-from conversations.holding import Superseded
+from conversations.holding import ConversationGone, Superseded
 from conversations.models import EndReason
 from conversations.outbox import NotReading
 from conversations.threads import in_thread
@@ -33,7 +33,12 @@ _REASONS: list[tuple[type[BaseException], EndReason]] = [
     (PersonaplexError, EndReason.MODEL_ERROR),
     (NotReading, EndReason.NETWORK_LOST),
     (ConnectionError, EndReason.NETWORK_LOST),
+    (ConversationGone, EndReason.USER_ENDED),  # deleted while it was live
 ]
+_LEFT = (1000, 1001, 1005)  # the page went away
+# What the server closed with, or a browser that was sent nonsense: of no use to come
+# back. The first four are the standard's: broken framing, text that is none, too large.
+_BROKEN = (1002, 1003, 1007, 1009, wire.TOO_FAST)
 
 
 class Leaving(enum.Enum):
@@ -69,12 +74,13 @@ def reason_of(error: BaseException) -> EndReason:
 
 
 def ending_by_close(code: int) -> Ending:
-    """What the closing of a browser's socket means: 1000, 1001 and 1005 are a page that
-    went away, 1012 is the server's own restart, the rest (1006 …) a connection that
-    broke."""
+    """What the closing of a browser's socket means: 1012 is the server's own restart,
+    the rest (1006 …) a connection that broke."""
     detail = f"close {code}"
-    if code in (1000, 1001, 1005):
+    if code in _LEFT:
         return Ending(Leaving.END, EndReason.USER_LEFT, detail=detail)
+    if code in _BROKEN:
+        return Ending(Leaving.END, EndReason.PROTOCOL, code, detail)
     reason = EndReason.SHUTDOWN if code == 1012 else EndReason.NETWORK_LOST
     return Ending(Leaving.PARK, reason, wire.COME_BACK, detail)
 

@@ -34,6 +34,7 @@ from conversations.held import Held
 from conversations.holding import ResumeImpossible, Superseded
 from conversations.models import EndReason
 from conversations.outbox import Send
+from conversations.regaining import release
 from conversations.threads import in_thread
 from conversations.worker_link import WorkerLink
 from inference.engine.api import Sampling
@@ -74,6 +75,7 @@ class LiveConversation:
         self._ending: asyncio.Future[Ending]
         self._ending = asyncio.get_running_loop().create_future()
         self._parts: Parts | None = None
+        self._fresh: WorkerSession | None = None  # opened, and nobody holds it yet
 
     def leave(self, ending: Ending) -> None:
         if not self._ending.done():
@@ -134,19 +136,23 @@ class LiveConversation:
 
     async def _open(self, start: wire.Start) -> Parts | None:
         """A new one; None when the browser left meanwhile."""
+        try:
+            return await self._begin(start)
+        finally:
+            if self._fresh is not None:
+                await self._fresh.close()
+
+    async def _begin(self, start: wire.Start) -> Parts | None:
         seed = start.sampling.seed if start.seeded else secrets.randbelow(wire.MAX_SEED)
         sampling = replace(start.sampling, seed=seed)
         opened = await self._unless_ended(self._in_turn(sampling, start.ticket))
         if opened is None:
             return None
         session = opened[-1]
-        try:
-            begun = await in_thread(lambda: opening.begin(self._user, self.id, *opened))
-        except BaseException:
-            await session.close()
-            raise
+        begun = await in_thread(lambda: opening.begin(self._user, self.id, *opened))
         parts = self._put_together(start, begun)
         parts.link.begin(session)
+        self._fresh = None
         await self._browser.event("ready", **self._ready(parts, session))
         await self._browser.event("state", state="live")
         return parts
@@ -178,9 +184,11 @@ class LiveConversation:
     async def _open_session(self, sampling: Sampling) -> Session:
         headroom.of_this_process.check()
         plan = await in_thread(lambda: make_plan(self._user, self._persona))
+        await asyncio.gather(*map(release, plan.ended))
         await self._browser.event("state", state="priming")
         wanted = Wanted.by(self.id, plan, sampling)
-        return plan, wanted, *await open_session(plan.workers, wanted)
+        worker, self._fresh = await open_session(plan.workers, wanted)
+        return plan, wanted, worker, self._fresh
 
     async def _unless_ended(
         self, opening: Coroutine[Any, Any, Session]
@@ -192,9 +200,7 @@ class LiveConversation:
         if not self._ending.done():
             return task.result()
         task.cancel()
-        for outcome in await asyncio.gather(task, return_exceptions=True):
-            if isinstance(outcome, tuple):  # it had just been opened
-                await outcome[-1].close()
+        await asyncio.gather(task, return_exceptions=True)
         ending = self._ending.result()
         log.info("ended before it began: %s %s", ending.reason, ending.detail)
         await self._browser.close(ending.close_code)

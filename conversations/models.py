@@ -156,9 +156,10 @@ class Conversation(models.Model):
         can't both take the last place.
         """
         get_user_model().objects.select_for_update().get(pk=owner.pk)
-        if cls.objects.of(owner).live().count() >= settings.CONVERSATIONS_PER_USER:
+        open_ones = cls.objects.of(owner).filter(ended_at=None).count()
+        if open_ones >= settings.CONVERSATIONS_PER_USER:
             raise TooManyConversations(f"{owner} has no place left")
-        return cls.objects.create(owner=owner, alive_at=timezone.now(), **fields)
+        return cls.objects.create(owner_id=owner.pk, alive_at=timezone.now(), **fields)
 
     @classmethod
     def claim(

@@ -3,7 +3,8 @@
 Owns the bound on what waits there, and its drop rule. Knows only a send function.
 
 Audio is worthless when late: beyond FRAMES waiting frames the oldest goes, counted.
-Events are few (one per spoken piece) and beyond EVENTS the browser does not read.
+Events are few (one per spoken piece). Beyond EVENTS the browser does not read: what
+comes then is dropped, and the next ``check`` says so.
 
 A browser that does not read is noticed by ``send`` waiting (uvicorn), or by the
 server's transport saying so (Daphne, see ``conversations.backpressure``). The queue
@@ -30,6 +31,7 @@ class NotReading(Exception):
 class Outbox:
     def __init__(self, send: Send) -> None:
         self.dropped = 0
+        self.unsaid = 0  # events for which there was no room
         self._send = send
         self._events: deque[str] = deque()
         self._frames: deque[bytes] = deque()
@@ -39,8 +41,10 @@ class Outbox:
         self._sending_since: float | None = None
 
     def put_event(self, text: str) -> None:
+        """Never raises: what the browser sent may be what is answered here."""
         if len(self._events) == EVENTS:
-            raise NotReading(f"{EVENTS} events wait")
+            self.unsaid += 1
+            return
         self._events.append(text)
         self._filled.set()
 
@@ -74,6 +78,9 @@ class Outbox:
             self._sending_since = None
 
     def check(self, now: float) -> None:
+        """Raise NotReading once it is certain."""
+        if self.unsaid:
+            raise NotReading(f"{EVENTS} events wait")
         since = self._sending_since
         if since is not None and now - since > STALLED_SECONDS:
             raise NotReading(f"nothing taken for {now - since:.0f} s")

@@ -13,10 +13,11 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
 from django.utils import timezone
 
+from conversations.reasons import TooManyConversations
 from personaplex_site.audit import may_view_all
 
 if TYPE_CHECKING:
-    from conversations.models import Conversation  # noqa: F401 - named in a string
+    from conversations.models import Conversation
 
 # A live conversation is touched at least every 3 s.
 SILENT = timedelta(seconds=10)
@@ -49,6 +50,19 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
             alive_at__lt=now - timedelta(seconds=settings.WEB_LOST_SECONDS),
         )
         return self.filter(parked_too_long | untouched, ended_at=None)
+
+    def make_room(self, user: AbstractBaseUser | AnonymousUser) -> list[Conversation]:
+        """End the oldest of this user's that nobody talks in, until there is room for
+        one more; their slots are to be released. TooManyConversations when all that
+        count against CONVERSATIONS_PER_USER are live."""
+        open_ones = list(self.of(user).filter(ended_at=None).order_by("alive_at"))
+        live = set(self.of(user).live().values_list("pk", flat=True))
+        idle = [one for one in open_ones if one.pk not in live]
+        surplus = max(0, len(open_ones) + 1 - settings.CONVERSATIONS_PER_USER)
+        ended = [one for one in idle[:surplus] if one.give_up()]
+        if len(ended) < surplus:  # or its browser has just come back to one
+            raise TooManyConversations(f"{user} has no place left")
+        return ended
 
     def end_abandoned(self) -> int:
         """Give what was left behind its end reason; how many there were."""

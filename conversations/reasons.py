@@ -20,6 +20,7 @@ class EndReason(models.TextChoices):
     WEB_LOST = "web_lost", "The web server stopped unexpectedly"
     SHUTDOWN = "shutdown", "The service was shut down"
     PROTOCOL = "protocol", "The browser sent something invalid"
+    SIGNED_OUT = "signed_out", "You signed out, or the account was closed"
     CONTEXT_FULL = "context_full", "The memory of the model was full"
     SITE_ERROR = "site_error", "The site failed"
 

@@ -22,6 +22,7 @@ from inference.engine.api import FrameLog
 from inference.errors import (
     NoSession,
     NoWorker,
+    PersonaplexError,
     WorkerBusy,
     WorkerLost,
     WorkerStopping,
@@ -33,6 +34,8 @@ from inference.worker.protocol import Attach
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5
+RELEASE_SECONDS = 5.0
+NOTHING_AGAIN = 2**31 - 1  # the first frame that is to come again: none
 # What a worker says that can't take a conversation now; another one may.
 ELSEWHERE = (NoSession, NoWorker, WorkerBusy, WorkerLost, WorkerStopping)
 T = TypeVar("T")
@@ -60,6 +63,24 @@ async def attach(
         await session.close()
         return None
     return worker, session
+
+
+async def release(conversation: Conversation) -> None:
+    """Have the slot freed that a worker keeps for a conversation that has ended. It
+    would be free after RESUME_SECONDS in any case."""
+    name = conversation.worker_name
+    kept = Attach(str(conversation.pk), NOTHING_AGAIN, settings.RESUME_SECONDS)
+    try:
+        async with asyncio.timeout(RELEASE_SECONDS):
+            worker = await in_thread(lambda: Worker.objects.filter(name=name).first())
+            if worker is not None:
+                secret = settings.WORKER_SECRET
+                session = await WorkerSession.attach(worker.url, secret, kept)
+                await session.close()
+    except NoSession:
+        log.info("%s has nothing of %s", name, conversation.pk)
+    except (PersonaplexError, TimeoutError, DatabaseProblem) as error:
+        log.warning("%s was not told that %s ended: %r", name, conversation.pk, error)
 
 
 async def rebuild(

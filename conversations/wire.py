@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 from uuid import UUID
 
+from conversations.json_input import is_number as is_number
+from conversations.json_input import parse_object
 from inference.engine.api import Sampling
 from inference.timing import FRAME_RATE, FRAME_SAMPLES
 
@@ -20,6 +22,7 @@ MUTED = 1
 LATE, DROPPED = 1, 2
 MAX_MESSAGE = 8_192  # bytes, both kinds
 MAX_REWIND_SECONDS = 120.0
+MAX_SEQ = 2**32 - 1  # of a frame
 MAX_SEED = 2**31 - 1  # a whole number in JavaScript and a seed in PyTorch
 
 ENDED = 1000
@@ -29,11 +32,13 @@ NO_PERSONA = 4404
 NO_START = 4408
 TAKEN_OVER = 4409
 RESUME_IMPOSSIBLE = 4410
+# More messages, bytes or frames than a page has any use for: the servers close with it
+# as well, see personaplex_site.socket_limits.
+TOO_FAST = 4429
 # "Come back with your token": this process lets go. Not the standard's 1012, which
 # Daphne refuses to send.
 COME_BACK = 4412
 TOO_LARGE = 4413
-TOO_FAST = 4429
 NO_PLACE = 4503
 
 _USER = struct.Struct("<BBHI")  # kind, flags, reserved, seq
@@ -124,9 +129,9 @@ def parse_event(text: str) -> Event:
     if len(text) > MAX_MESSAGE:
         raise TooLarge(f"{len(text)} characters")
     try:
-        fields = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"no JSON: {text[:40]!r}") from error
+        fields = parse_object(text)
+    except ValueError as error:
+        raise WireError(f"no JSON of ours: {error}: {text[:40]!r}") from error
     match fields:
         case {"type": "end"}:
             return End()
@@ -160,16 +165,12 @@ def parse_resume(fields: object) -> Resume:
             "conversation": str() as key,
             "token": str() as token,
             "have": int() as have,
-        }:
+        } if type(have) is int and -1 <= have <= MAX_SEQ:
             try:
                 return Resume(UUID(key), token, have)
             except ValueError as error:
                 raise WireError(f"no conversation {key[:40]!r}") from error
     raise WireError("resume is conversation, token and have")
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")
 
 
 # The ranges that stay sensible: hotter is noise, colder is what ``greedy`` is for.
@@ -209,12 +210,6 @@ def clamp_sampling(wanted: object) -> Sampling:
         clamped = min(max(value, least), most)
         values[name] = float(clamped) if name in _TEMPERATURES else int(clamped)
     return replace(Sampling(), **values)
-
-
-def is_number(value: object) -> bool:
-    """Of JSON: no boolean, nothing infinite, no integer of a thousand digits."""
-    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return numeric and -1e300 < value < 1e300  # type: ignore[operator]
 
 
 def event(kind: str, **fields: object) -> str:

@@ -28,8 +28,8 @@ DATABASE_AWAY = Problem(
 )
 DISK_FULL = Problem(
     "disk_full",
-    "The site has no room left, so nothing was kept. Whoever runs it has to free some "
-    "disk space; please try again after that.",
+    "The site has no room left, so nothing was kept. Its administrator has to free "
+    "some disk space; please try again after that.",
     True,
 )
 FORM_TOO_OLD = Problem(

@@ -1,11 +1,11 @@
-"""HTTP to Django, WebSockets to the consumers."""
+"""WebSockets to the consumers, HTTP through the front door to the pages."""
 
 import os
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personaplex_site.settings")
-django_application = get_asgi_application()
+django.setup()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
@@ -15,16 +15,31 @@ from conversations import shutdown  # noqa: E402
 from conversations.routing import websocket_urlpatterns as conversation_sockets  # noqa: E402
 from personaplex_site import interpreter  # noqa: E402
 from personaplex_site.body_limit import BodyLimit, limit_daphne  # noqa: E402
+from personaplex_site.daphne_socket import limit_sockets  # noqa: E402
+from personaplex_site.databases import all_page_threads  # noqa: E402
+from personaplex_site.front.application import Front, Pages  # noqa: E402
+from personaplex_site.front.inside import Inside  # noqa: E402
+from personaplex_site.front.relay import Relay  # noqa: E402
 from personaplex_site.origins import OriginCheck  # noqa: E402
 from personas.routing import websocket_urlpatterns as persona_sockets  # noqa: E402
 
+
+def pages() -> Pages:
+    """Where requests for pages go."""
+    if settings.PAGES_SOCKET:
+        return Relay(settings.PAGES_SOCKET)
+    from personaplex_site.wsgi import application as django_application
+
+    return Inside(django_application, all_page_threads())
+
+
 shutdown.attend_reactor()
-limit_daphne(settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES)
+front = Front(pages())
+limit_daphne(settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES, front)
+limit_sockets()
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(
-            django_application, settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES
-        ),
+        "http": BodyLimit(front, settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES),
         "websocket": OriginCheck(
             AuthMiddlewareStack(URLRouter(conversation_sockets + persona_sockets))
         ),

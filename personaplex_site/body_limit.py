@@ -3,18 +3,29 @@
 Two places, one rule (MAX_BODY_BYTES). ``BodyLimit`` wraps the ASGI application and
 works in any server that streams bodies to it. Daphne does not: Twisted stores the
 whole body in a temporary file first, so ``limit_daphne`` refuses there, at the
-Content-Length or at the byte that is one too many. The answer goes out at once; what
-still arrives is discarded for a moment, so that the browser can read the answer.
+Content-Length or at the byte that is one too many; and there it asks the front door
+who may send a large body at all, for how long, and whether there is room. The answer
+goes out at once; what still arrives is discarded for a moment, so that the browser can
+read it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
-from typing import Any
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import IO, Any
 
 from daphne import http_protocol
+from django.conf import settings
 
+from personaplex_site.front.answers import Refusal
+from personaplex_site.front.application import Front
+from personaplex_site.front.bodies import room
+from personaplex_site.front.gate import Place
 from personas.errors import TooLarge
 
 log = logging.getLogger(__name__)
@@ -76,58 +87,170 @@ class _Counted:
         return message
 
 
-def limit_daphne(most: int, voice: int) -> None:
+def limit_daphne(most: int, voice: int, front: Front) -> None:
     """Have Daphne make limited requests; it has no setting and no hook for that."""
 
     class Limited(LimitedRequest):
-        most_bytes, voice_bytes = most, voice
+        most_bytes, voice_bytes, door = most, voice, front
 
     http_protocol.WebRequest = Limited
 
 
+@dataclass
+class Upload:
+    """A large body that was let in; ``place`` is among the uploads."""
+
+    file: IO[bytes]
+    size: int
+    place: Place
+
+
 class LimitedRequest(http_protocol.WebRequest):
-    """A request that stops storing its body once it is too large."""
+    """A request that takes a body by the rules of the front door, and stops storing it
+    once it breaks one. While its sender is being looked up, nothing more is read."""
 
     most_bytes = voice_bytes = 0
+    door: Front
+    content: Any
     received = 0
     refused = False
+    upload: Upload | None = None
+    _admission: asyncio.Task[None] | None = None
+    _place: Place | None = None
+    _deadline: asyncio.TimerHandle | None = None
+    _waits: tuple[bytes, bytes, bytes] | None = None  # all in, but not let in yet
+
+    def __init__(self, *about: Any, **more: Any) -> None:
+        """Twisted: the first line of a request is in. It would read a form of any size
+        into memory later, and parse it on the event loop, for nobody."""
+        super().__init__(*about, **{**more, "parsePOSTFormSubmission": False})
+        loop = asyncio.get_event_loop()
+        self._deadline = loop.call_later(settings.HEAD_SECONDS, self._cut)
 
     def gotLength(self, length: int | None) -> None:
         """Twisted: the headers are in; ``length`` is None for a chunked body."""
+        if self._deadline is not None:
+            self._deadline.cancel()
         if length is not None and length > self.most_bytes:
             super().gotLength(0)
-            self.refuse(length)
-        else:
-            super().gotLength(length)
+            self._refuse_size(length)
+            return
+        super().gotLength(length)
+        if length != 0:
+            loop, seconds = asyncio.get_event_loop(), settings.BODY_SECONDS
+            late = Refusal.too_slow(seconds)
+            self._deadline = loop.call_later(seconds, self.refuse, late)
+        if length is not None and length > settings.SMALL_BODY_BYTES:
+            self._admit()
 
     def handleContentChunk(self, data: bytes) -> None:
         if self.refused:
             return
-        self.received += len(data)
-        if self.received > self.most_bytes:
-            self.content.close()
-            super().gotLength(0)
-            self.refuse(None)
-        else:
+        if self.received + len(data) > self.most_bytes:
+            self._refuse_size(None)
+            return
+        try:
+            room.take(len(data))
+            self.received += len(data)
             super().handleContentChunk(data)
+        except Refusal as refusal:
+            self.refuse(refusal)
+        except OSError as error:
+            log.error("a body can't be stored: %s", error)
+            self.refuse(Refusal.no_room())
+        else:
+            if self.received > settings.SMALL_BODY_BYTES and self._admission is None:
+                self._admit()  # it had no length
+
+    def _admit(self) -> None:
+        self.channel.transport.pauseProducing()
+        self._admission = asyncio.ensure_future(self._be_admitted())
+
+    async def _be_admitted(self) -> None:
+        cookies = b"; ".join(self.requestHeaders.getRawHeaders(b"cookie") or [])
+        try:
+            who = await self.door.who_sends(cookies)
+            self._place = await self.door.gate.uploads.take(who)
+        except Refusal as refusal:
+            self.refuse(refusal)
+            return
+        self.channel.transport.resumeProducing()
+        if self._waits is not None:
+            super().requestReceived(*self._waits)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Twisted: all of the body is in. Ours was answered long ago."""
+        """Twisted: all of the body is in. One that was refused was answered before."""
+        if self._deadline is not None:
+            self._deadline.cancel()
         if self.refused:
             self.channel.loseConnection()
+        elif self._admission is not None and self._place is None:
+            self._waits = (command, path, version)
         else:
             super().requestReceived(command, path, version)
 
-    def refuse(self, length: int | None) -> None:
-        self.refused = True
-        log.warning("body of %s bytes refused", length or "more than allowed")
-        accept = b",".join(self.requestHeaders.getRawHeaders(b"accept") or [])
-        kind, body = answer(length, self.voice_bytes, accept)
-        head = b"HTTP/1.1 413 Content Too Large\r\nContent-Type: %s\r\n" % kind
-        close = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
-        transport: Any = self.channel.transport
-        transport.write(head + close + body)
-        from twisted.internet import reactor  # importing it chooses one: not earlier
+    def process(self) -> Any:
+        """Daphne would cut the body into messages here, all of them at once."""
+        if self._place is not None:
+            self.upload = Upload(self.content, self.received, self._place)
+            self.content = io.BytesIO()
+        return super().process()
 
-        later: Any = reactor  # declared by interfaces, not by types
-        later.callLater(DISCARD_SECONDS, transport.abortConnection)
+    def finish(self) -> None:
+        if self.producer:
+            self.unregisterProducer()
+        super().finish()
+        self._release()
+
+    def connectionLost(self, reason: Any) -> None:
+        self._release()
+        super().connectionLost(reason)
+
+    def _release(self) -> None:
+        for later in (self._deadline, self._admission):
+            if later is not None:
+                later.cancel()
+        if self.upload is not None:
+            self.upload.file.close()
+        if self._place is not None:
+            self._place.give()
+        room.give(self.received)
+        self.received = 0
+
+    def _cut(self) -> None:
+        if self.channel is not None:
+            self.channel.transport.abortConnection()
+
+    def _refuse_size(self, length: int | None) -> None:
+        log.warning("body of %s bytes refused", length or "more than allowed")
+        kind, body = answer(length, self.voice_bytes, self._accept)
+        self._answer_now(413, [(b"Content-Type", kind)], body)
+
+    def refuse(self, refusal: Refusal) -> None:
+        kind, body = refusal.content(self._accept)
+        self._answer_now(refusal.status, refusal.headers(kind, len(body)), body)
+
+    @property
+    def _accept(self) -> bytes:
+        return b",".join(self.requestHeaders.getRawHeaders(b"accept") or [])
+
+    def _answer_now(
+        self, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        """Without the application; what still arrives is thrown away for a moment."""
+        if self.refused or self.channel is None:
+            return
+        self.refused = True
+        self._release()
+        self.content.close()
+        super().gotLength(0)
+        phrase = HTTPStatus(status).phrase.encode()
+        head = b"HTTP/1.1 %d %s\r\n" % (status, phrase)
+        lengths = [(b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
+        named = [pair for pair in headers if pair[0] != b"content-length"] + lengths
+        head += b"".join(b"%s: %s\r\n" % pair for pair in named)
+        transport: Any = self.channel.transport
+        transport.write(head + b"\r\n" + body)
+        transport.resumeProducing()
+        loop = asyncio.get_event_loop()
+        loop.call_later(DISCARD_SECONDS, transport.abortConnection)

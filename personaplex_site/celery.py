@@ -4,7 +4,10 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_ready
+from celery.signals import beat_init, setup_logging, worker_init, worker_ready
+from django.conf import settings
+
+from personaplex_site import databases
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personaplex_site.settings")
 
@@ -16,6 +19,13 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def keep_the_logging_of_settings(**kwargs: Any) -> None:
     """Django has configured logging already; Celery shall not replace it."""
+
+
+@worker_init.connect
+@beat_init.connect
+def bound_connections(**kwargs: Any) -> None:
+    """In the parent of the processes that do the work: each makes its own pool."""
+    databases.use_pool(settings.DB_POOL_CELERY)
 
 
 @worker_ready.connect

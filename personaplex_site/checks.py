@@ -18,6 +18,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
+from personaplex_site import databases
+
 LEAST_SECRET = 32  # characters
 
 
@@ -112,6 +114,31 @@ def check_proxies(**kwargs: Any) -> list[CheckMessage]:
     )
     hint = "Set it to the address of the proxy that ends TLS, such as 127.0.0.1."
     return [Error(text, hint=hint, id="personaplex.E008")]
+
+
+@register(Tags.database)
+def check_connections(**kwargs: Any) -> list[CheckMessage]:
+    """All pools together must fit in what the database gives. Asked at the start,
+    and with ``check --database default``; the database is left alone otherwise."""
+    if not kwargs.get("databases"):
+        return []
+    wanted = databases.wanted()
+    try:
+        allowed = databases.allowed()
+    except DatabaseError:
+        return []  # whoever uses it next says what is wrong
+    if sum(wanted.values()) <= allowed:
+        return []
+    each = ", ".join(f"{name} {count}" for name, count in wanted.items())
+    text = (
+        f"The processes of the site may take {sum(wanted.values())} connections to the "
+        f"database ({each}), and it gives {allowed}."
+    )
+    hint = (
+        "Raise max_connections in PostgreSQL, or lower DB_POOL_WEB, DB_POOL_PAGES, "
+        "DB_POOL_CELERY or PAGE_PROCESSES."
+    )
+    return [Error(text, hint=hint, id="personaplex.E009")]
 
 
 @register(Tags.caches, deploy=True)

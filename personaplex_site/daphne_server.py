@@ -8,16 +8,24 @@ has to be said before.
 
 import asyncio
 
+import django
 import uvloop
+
+from personaplex_site import databases
+from personaplex_site.exit_if_wrong import read_settings, run_checks
 
 CLOSE_SECONDS = 4  # that a browser has to answer a close frame
 
 
 def main() -> None:
+    read_settings()
+    databases.use_pool(databases.of_web_process())
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     from daphne.cli import CommandLineInterface
 
     wait_for_closing_browsers()
+    django.setup()
+    run_checks()
     CommandLineInterface.entrypoint()
 
 

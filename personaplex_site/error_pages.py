@@ -2,8 +2,8 @@
 for who asked for JSON.
 
 ``bad_request``, ``server_error`` and ``form_refused`` are Django's handlers for errors
-and for forms that failed the CSRF check. ``json_errors_middleware`` stands before all others, so that
-it sees the answers of every one of them.
+and for forms that failed the CSRF check. ``json_errors_middleware`` stands before all
+others, so that it sees the answers of every one of them.
 """
 
 from __future__ import annotations

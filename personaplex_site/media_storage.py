@@ -16,7 +16,7 @@ class WholeFileStorage(FileSystemStorage):
 
     def _save(self, name: str, content: Any) -> str:
         try:
-            return super()._save(name, content)
+            return super()._save(name, content)  # type: ignore[misc]
         except BaseException:
             with suppress(OSError):
                 self.delete(name)

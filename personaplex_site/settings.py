@@ -79,30 +79,51 @@ TEMPLATES = [
     }
 ]
 
+# A connection is given back after each request and each piece of work: a thread that
+# kept one would hold it until the garbage collector found the thread.
 DATABASES = {
     "default": dj_database_url.parse(
         envurl("DATABASE_URL", "postgres", "postgresql"),
-        conn_max_age=60,
+        conn_max_age=0,
         conn_health_checks=True,
     )
 }
+# Most connections of each process; personaplex_site/databases.py makes the pools.
+DB_POOL_WEB = envint("DB_POOL_WEB", 8, least=8)
+DB_POOL_PAGES = envint("DB_POOL_PAGES", 6, least=1)
+DB_POOL_CELERY = envint("DB_POOL_CELERY", 3, least=2)
+DB_POOL_SECONDS = envint("DB_POOL_SECONDS", 3, least=1)
+WEB_PROCESSES = envint("WEB_PROCESSES", 1, least=1)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = envurl("REDIS_URL", "redis", "rediss", "unix")
+MAX_REDIS_CONNECTIONS = envint("MAX_REDIS_CONNECTIONS", 16, least=4)
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "prefix": "personaplex"},
+        "CONFIG": {
+            "hosts": [{"address": REDIS_URL, "max_connections": MAX_REDIS_CONNECTIONS}],
+            "prefix": "personaplex",
+        },
     }
 }
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
+        # Of one thread: Django gives each a cache, and so a pool, of its own.
+        "OPTIONS": {
+            "max_connections": 2,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 5,
+        },
     }
 }
 
 CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_POOL_LIMIT = MAX_REDIS_CONNECTIONS
+CELERY_PROCESSES = envint("CELERY_PROCESSES", 2, least=1)
+CELERY_WORKER_CONCURRENCY = CELERY_PROCESSES
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
@@ -228,11 +249,38 @@ VOICE_DECODE_MB = envint("VOICE_DECODE_MB", 256, least=16)
 MAX_BODY_BYTES = VOICE_MAX_BYTES + 1024 * 1024
 FILE_UPLOAD_HANDLERS = ["personas.upload_handler.BoundedUploadHandler"]
 
+# Pages: processes of their own behind the web process, which relays requests to them.
+PAGES_SOCKET = envstr("PAGES_SOCKET", "")
+PAGE_PROCESSES = envint("PAGE_PROCESSES", 2, least=1)
+PAGE_THREADS = envint("PAGE_THREADS", 4, least=1)
+PAGE_NICE = envint("PAGE_NICE", 10, most=19)
+PAGE_MAX_REQUESTS = envint("PAGE_MAX_REQUESTS", 10_000)
+PAGE_MAX_MB = envint("PAGE_MAX_MB", 400, least=150)
+PAGE_SECONDS = envint("PAGE_SECONDS", 60, least=1)
+# The gate before them.
+PAGE_PARALLEL = PAGE_PROCESSES * PAGE_THREADS
+PAGE_WAITING = envint("PAGE_WAITING", 250)
+PAGE_WAIT_SECONDS = envint("PAGE_WAIT_SECONDS", 5, least=1)
+MAX_UPLOADS = envint("MAX_UPLOADS", 2, least=1)
+MAX_DOWNLOADS = envint("MAX_DOWNLOADS", 4, least=1)
+SMALL_BODY_BYTES = envint("SMALL_BODY_BYTES", 16_384, least=8_192)
+MAX_BODIES_MB = envint("MAX_BODIES_MB", 100, least=1)
+HEAD_SECONDS = envint("HEAD_SECONDS", 20, least=1)
+BODY_SECONDS = envint("BODY_SECONDS", 60, least=1)
+SEND_SECONDS = envint("SEND_SECONDS", 30, least=1)
+
 # Conversations.
 CONVERSATION_MAX_SECONDS = envint("CONVERSATION_MAX_SECONDS", 1800)
 CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30)
 CONVERSATIONS_PER_USER = envint("CONVERSATIONS_PER_USER", 3, least=1)
 CONVERSATIONS_PER_PAGE = envint("CONVERSATIONS_PER_PAGE", 25, least=1, most=200)
+# Of one socket, all kinds of messages together. A page sends 12.5 frames a second
+# (PCM: 48 kB), 1 or 2 figures, and catches up on 10 s after a network stalled.
+SOCKET_MESSAGES_PER_SECOND = envint("SOCKET_MESSAGES_PER_SECOND", 25, least=16)
+SOCKET_BURST_MESSAGES = envint("SOCKET_BURST_MESSAGES", 250, least=160)
+SOCKET_BYTES_PER_SECOND = envint("SOCKET_BYTES_PER_SECOND", 100_000, least=60_000)
+SOCKET_BURST_BYTES = envint("SOCKET_BURST_BYTES", 1_000_000, least=600_000)
+SOCKET_CHECK_SECONDS = envint("SOCKET_CHECK_SECONDS", 20, least=1)
 RESUME_SECONDS = envint("RESUME_SECONDS", 30, least=1)
 RECOVER_SECONDS = envint("RECOVER_SECONDS", 25, least=1)
 WEB_LOST_SECONDS = envint("WEB_LOST_SECONDS", 25, least=5)
@@ -294,6 +342,10 @@ LOGGING = {
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
+        # A line for every HEAD.
+        "gunicorn.http.wsgi": {"level": "ERROR"},
+        # A line for every connection that is taken or given back.
+        "psycopg.pool": {"level": "WARNING"},
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
     },

@@ -3,52 +3,69 @@
     python -m personaplex_site.uvicorn_server --host 127.0.0.1 --port 8000
 
 What Daphne had to be taught uvicorn does by itself: its ``send`` waits for a browser
-that does not read, and bodies are streamed, so that ``BodyLimit`` bounds them. Three
-things are ours: on a signal conversations are released before sockets are closed, a
-connection that broke is told from one that was closed, and a browser that reads nothing
-is let go of.
+that does not read, and bodies are streamed, so that ``BodyLimit`` bounds them. What is
+ours: on a signal conversations are released before sockets are closed; who does not
+finish the head of a request is let go of; and the bounds of a socket, in
+:mod:`personaplex_site.uvicorn_socket`.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import socket
 from contextlib import suppress
 from types import FrameType
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from personaplex_site.asgi import application  # before the rest: it sets Django up
+from personaplex_site.exit_if_wrong import read_settings, run_checks
 
-from conversations import shutdown  # isort: skip
-from conversations.wire import MAX_MESSAGE  # isort: skip
+read_settings()
+
+# isort: off
+from personaplex_site.asgi import application  # noqa: E402 - it sets Django up
+from conversations import shutdown  # noqa: E402
+from personaplex_site import databases  # noqa: E402
+from personaplex_site.socket_limits import MAX_FRAME  # noqa: E402
+from personaplex_site.uvicorn_socket import Socket  # noqa: E402
+# isort: on
 
 PING_SECONDS, PONG_SECONDS = 20, 30  # as Daphne's
 CLOSE_SECONDS = 10
-BROKEN = 1006
 
 
-class Socket(WebSocketsSansIOProtocol):
-    async def send(self, message: Any) -> None:
-        """Whoever does not read would not read the closing either: uvicorn waits for
-        that without end, and keeps the socket."""
-        if message["type"] == "websocket.close" and not self.writable.is_set():
-            self.transport.abort()
-            return
-        await super().send(message)
+class Requests(HttpToolsProtocol):
+    """uvicorn waits without end for the rest of a request's head."""
 
-    def keepalive_timeout(self) -> None:
-        super().keepalive_timeout()
-        self.transport.abort()
+    _limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._forget_head()
+        super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """uvicorn 0.54 says 1005 here, which is what a page sends that closes. The
-        first code that the application hears is the one that counts."""
-        if self.handshake_complete and self.conn.close_rcvd is None:
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": BROKEN})
+        self._forget_head()
         super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._forget_head()
+        seconds = settings.HEAD_SECONDS
+        self._limit = self.loop.call_later(seconds, self.transport.abort)
+
+    def _forget_head(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
 
 
 class SiteServer(uvicorn.Server):
@@ -69,20 +86,22 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--fd", type=int, help="of a listening socket, instead")
     given = parser.parse_args()
+    run_checks()
+    databases.use_pool(databases.of_web_process())
     config = uvicorn.Config(
         application,
         host=given.host,
         port=given.port,
+        http=Requests,
+        proxy_headers=False,  # else it believes any local proxy: TRUSTED_PROXIES says
         ws=Socket,
-        # Twice what is allowed: what is a little too large gets our own close code.
-        ws_max_size=2 * MAX_MESSAGE,
+        ws_max_size=MAX_FRAME,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PONG_SECONDS,
         ws_per_message_deflate=False,  # Opus does not get smaller
         lifespan="off",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # else it believes any local proxy: TRUSTED_PROXIES says
         log_config=None,  # Django's, set by the application
         timeout_graceful_shutdown=CLOSE_SECONDS,
     )

@@ -81,8 +81,10 @@ def _wanted_voice(request: HttpRequest) -> Voice | None:
 def _create_once(user: User, cleaned: dict[str, Any]) -> Persona:
     """The one that the same form made before, if it was sent before."""
     file = cleaned.get("voice")
-    about = [cleaned["name"], cleaned["role_prompt"], cleaned["voice_choice"]]
-    content = [*about[:2], about[2] and about[2].pk, file and (file.name, file.size)]
+    name, prompt, voice = (
+        cleaned[field] for field in ("name", "role_prompt", "voice_choice")
+    )
+    content = [name, prompt, voice and voice.pk, file and (file.name, file.size)]
     key = key_for(user.pk, cleaned["form_id"], *content)
     before = Persona.objects.filter(pk=key)
     if before.exclude(deleted_at=None).exists():
@@ -91,7 +93,7 @@ def _create_once(user: User, cleaned: dict[str, Any]) -> Persona:
         return earlier
     try:
         with transaction.atomic():  # no persona if its file can't be kept
-            persona = Persona.begin(user, *about, key=key)
+            persona = Persona.begin(user, name, prompt, voice, key)
             if file:
                 receive_voice(persona, file)
     except IntegrityError:

@@ -29,6 +29,7 @@ SITE_TOOLS = (
     "personaplex_site.lists",
     "personaplex_site.logs",
     "personaplex_site.ranges",
+    "personaplex_site.signed_in",
 )
 
 # Who may import what of ours, most particular name first.

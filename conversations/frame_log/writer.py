@@ -170,6 +170,8 @@ class FrameLogWriter:
                 await self._save_oldest()
         except ConversationGone:
             log.info("the conversation was deleted before its last frames")
+            self.unwritten += sum(chunk.frames for chunk in self._backlog)
+            self._backlog.clear()
         except DatabaseProblem:
             log.exception("the last frames can't be written")
         if self._backlog:

@@ -109,7 +109,7 @@ class WorkerSession:
         it. Frames from ``attach.have`` on come again, as far as the worker has them.
         Raises NoSession when it has not kept the session."""
         session = cls(await dial(url, secret))
-        async with session._patient(timeout):
+        async with session._patient(timeout, kept=True):
             await ask(session._socket, attach)
             session._start(await session._answer())
         return session
@@ -144,13 +144,18 @@ class WorkerSession:
         """Begin anew in the same slot; nobody can take it between. Whoever iterates
         has to go on doing so. Frames that came before this returns are of the old
         session. User frames that wait are dropped and counted; those pushed meanwhile
-        wait."""
+        wait.
+
+        A caller that cancels it still has the session, to ``close`` or to ``park``."""
         self.dropped += len(self._frames)
         self._frames.clear()
         answer = self._restarting = asyncio.get_running_loop().create_future()
-        async with self._patient(timeout):
-            await self._open(open, voice, log)
-            self.ready = await answer
+        try:
+            async with self._patient(timeout):
+                await self._open(open, voice, log)
+                self.ready = await answer
+        finally:
+            answer.cancel()  # or nobody would fetch the error that ``close`` puts there
         self._restarting = None
         self._pushed.set()
 
@@ -182,7 +187,8 @@ class WorkerSession:
     async def park(self) -> None:
         """Let the worker keep the slot for the ``keep_s`` that was asked for; frames
         that were pushed are still stepped. Idempotent, waits about a second."""
-        await self._leave([*self._frames, protocol.dump(Park())])
+        frames = self._frames if self._restarting is None else ()
+        await self._leave([*frames, protocol.dump(Park())])
 
     async def close(self) -> None:
         """Let the worker free the slot. Idempotent, waits at most about a second."""
@@ -200,19 +206,33 @@ class WorkerSession:
         await self.close()
 
     @asynccontextmanager
-    async def _patient(self, seconds: float) -> AsyncIterator[None]:
-        """Whatever goes wrong in here closes the socket."""
+    async def _patient(self, seconds: float, kept: bool = False) -> AsyncIterator[None]:
+        """Whatever goes wrong in here frees the slot: a socket that only broke off
+        would have the worker keep it. That is what cancelling does where the worker
+        had ``kept`` the session before; and nothing where the caller has it."""
         try:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as error:
-            self._socket.transport.abort()
+            await self._give_up()
             raise WorkerLost(f"not ready within {seconds} s") from error
         except ConnectionClosed as error:
             raise lost(error) from error
-        except BaseException:
-            self._socket.transport.abort()
+        except asyncio.CancelledError:
+            if kept:
+                self._socket.transport.abort()
+            elif self._sender is None:
+                await self._give_up()
             raise
+        except BaseException:
+            await self._give_up()
+            raise
+
+    async def _give_up(self) -> None:
+        try:
+            await self._say([protocol.dump(End())])
+        finally:
+            self._socket.transport.abort()
 
     async def _open(self, open: Open, voice: Voice, log: FrameLog | None) -> None:
         self._voice = voice
@@ -236,7 +256,8 @@ class WorkerSession:
                 self.drain_seconds = seconds
                 self.on_draining.set()
             case Ready() if self._restarting is not None:
-                self._restarting.set_result(message)
+                if not self._restarting.done():
+                    self._restarting.set_result(message)
             case other:
                 raise ProtocolError(f"{other!r:.80} was not due")
 
@@ -265,6 +286,10 @@ class WorkerSession:
         self._broken(WorkerLost("closed"))
         if self._sender is not None:
             self._sender.cancel()
+        await self._say(last)
+
+    async def _say(self, last: list[str | bytes]) -> None:
+        """As far as the worker takes it in a second; then the socket is closed."""
         with suppress(ConnectionClosed, TimeoutError):
             async with asyncio.timeout(1):
                 for message in last:

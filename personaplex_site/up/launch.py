@@ -54,6 +54,8 @@ class Launch:
         await self.supervisor.run(product.setup())
         await keep(product.celery(), together=True)
         await keep(product.beat(), together=True)
+        if product.has_pages:
+            await keep(product.pages(), together=True)
         web = await keep(product.web())
         await self.supervisor.ready(web, self._site_answers, SITE_SECONDS)
         self._note()

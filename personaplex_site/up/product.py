@@ -84,6 +84,9 @@ def site_environment(options: Options, secrets: dict[str, str]) -> dict[str, str
         "DJANGO_SETTINGS_MODULE": "personaplex_site.settings",
     }
     ours |= {name: os.environ[name] for name in ours if os.environ.get(name)}
+    # Also an empty one: then pages run inside the web process.
+    pages = os.environ.get("PAGES_SOCKET", str(options.data / "run" / "pages.sock"))
+    ours["PAGES_SOCKET"] = pages
     return ours | {"ALLOWED_HOSTS": allowed_hosts(options.host)}
 
 
@@ -159,13 +162,28 @@ class Product:
             stop_signal=signal.SIGINT,
         )
 
+    @property
+    def has_pages(self) -> bool:
+        return bool(self.site.get("PAGES_SOCKET"))
+
+    def pages(self) -> Command:
+        """What makes the pages that the web process passes on."""
+        return self._python(
+            "pages",
+            ["-m", "personaplex_site.pages_server"],
+            # Its own processes end with it, and it removes nothing: there is no word
+            # that it would have to be told.
+            death_signal=signal.SIGKILL,
+        )
+
     def celery(self) -> Command:
         return self._python(
             "celery",
             [
                 *("-m", "celery", "-A", "personaplex_site", "--quiet", "worker"),
-                # A voice that is being encoded must not hold up the sweeps.
-                *("--concurrency", "2", "--loglevel", "INFO"),
+                # CELERY_PROCESSES says how many: a voice that is being encoded must
+                # not hold up the sweeps.
+                *("--loglevel", "INFO"),
                 *("--without-gossip", "--without-mingle"),
             ],
             stop_seconds=5.0,

@@ -27,6 +27,8 @@ def main() -> int:
     django.setup()
     try:
         call_command("migrate", interactive=False, verbosity=1)
+        if not _connections_suffice():
+            return 1
     except OperationalError as error:
         sys.stdout.write(f"The database of DATABASE_URL can't be used: {error}\n")
         return 1
@@ -42,6 +44,15 @@ def _forget_worker(name: str) -> None:
     from inference.models import Worker
 
     Worker.objects.forget(name)
+
+
+def _connections_suffice() -> bool:
+    from personaplex_site.checks import check_connections
+
+    found = check_connections(databases=["default"])
+    for problem in found:
+        sys.stdout.write(f"{problem.msg} {problem.hint}\n")
+    return not found
 
 
 def _collect_static() -> None:

@@ -14,6 +14,7 @@ from conversations import shutdown
 from conversations.frame_log.format import unpack_user_packets
 from conversations.holding import ConversationGone
 from conversations.models import Conversation, EndReason
+from personaplex_site import signed_in
 from tests.conversations.browser import PCM
 from tests.conversations.echo_worker import MODEL_ERROR, STOPPING
 from tests.factories import ConversationFactory
@@ -250,6 +251,16 @@ async def test_protocol(browser, worker, reason):
     assert await browser.until_closed() == 4400
     await browser.leave(4400)
     assert await reason() == "protocol"
+
+
+async def test_signed_out(browser, worker, reason, cast):
+    """More in test_signed_out.py."""
+    await browser.start()
+    cast[0].is_active = False
+    await sync_to_async(cast[0].save)()
+    await signed_in.check()
+    assert await browser.until_closed() == 4401
+    assert await reason() == "signed_out"
 
 
 async def test_site_error(browser, worker, reason, monkeypatch, caplog):

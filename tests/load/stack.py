@@ -1,4 +1,4 @@
-"""The product around an echo: database, broker, web processes, Celery, echo workers.
+"""The product around an echo: servers, web and page processes, Celery, echo workers.
 
     python -m tests.load.stack --data /var/tmp/load --webs 2 --workers 2
 
@@ -52,6 +52,7 @@ class Stack:
         folder, keep = self.launch.folder, self.supervisor.keep
         secrets = folder.secrets()
         site = site_environment(self.options[0], secrets)
+        site["WEB_PROCESSES"] = str(self.given.webs)
         site |= {name: os.environ[name] for name in self.given.set or ()}
         site |= await self.launch._databases(secrets)
         folder.write_environment(site)
@@ -60,6 +61,8 @@ class Stack:
         if not self.given.no_celery:
             await keep(products[0].celery(), together=True)
             await keep(products[0].beat(), together=True)
+        if products[0].has_pages:
+            await keep(products[0].pages())
         for i, product in enumerate(products, 1):
             web = dataclasses.replace(product.web(), name=f"web-{i}")
             await keep(web)

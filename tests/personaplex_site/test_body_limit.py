@@ -163,19 +163,29 @@ def test_daphne_refuses_500_mb_at_its_length_and_stores_nothing(daphne):
 
 
 def test_daphne_stops_storing_an_endless_body(daphne):
+    """Of somebody who has signed in: see test_servers.py of the front door."""
     head = HEAD + b"Transfer-Encoding: chunked\r\n"
     piece = b"10000\r\n" + bytes(2**16) + b"\r\n"
     answer, _, most, gained = push(daphne, head, piece, 3000)
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert most <= 3 * 2**20
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert most <= 2**20
     assert gained < 20 * 2**20
 
 
-def test_daphne_takes_what_is_within_the_limit(daphne):
-    head = HEAD + b"Connection: close\r\nContent-Length: 1900000\r\n"
-    answer, sent, _, _ = push(daphne, head, bytes(190_000), 10)
-    assert sent == 1_900_000
+def test_daphne_takes_little_from_everybody(daphne):
+    head = HEAD + b"Connection: close\r\nContent-Length: 16000\r\n"
+    answer, sent, _, _ = push(daphne, head, bytes(1_600), 10)
+    assert sent == 16_000
     assert answer.startswith(b"HTTP/1.1 403 ")  # no CSRF token
+    assert b"not_signed_in" not in answer
+
+
+def test_daphne_takes_more_from_nobody_who_has_not_signed_in(daphne):
+    head = HEAD + b"Connection: close\r\nContent-Length: 1900000\r\n"
+    answer, _, most, _ = push(daphne, head, bytes(190_000), 10)
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"not_signed_in" in answer
+    assert most <= 2**20
 
 
 def test_daphne_goes_on_serving(daphne):

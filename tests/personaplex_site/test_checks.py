@@ -4,7 +4,7 @@ import pytest
 from django.core.cache import cache
 from redis.exceptions import ConnectionError as RedisGone
 
-from personaplex_site import checks
+from personaplex_site import checks, databases
 from tests.factories import WorkerFactory
 
 LONG = "s" * 32
@@ -79,3 +79,16 @@ def test_no_worker_is_a_warning():
     assert not message.is_serious()
     WorkerFactory()
     assert checks.check_workers() == []
+
+
+@pytest.mark.django_db
+def test_the_connections_of_all_processes_must_fit_the_database(settings):
+    asked = {"databases": ["default"]}
+    settings.PAGES_SOCKET = "/somewhere"
+    assert checks.check_connections(**asked) == []
+    assert sum(databases.wanted().values()) < databases.allowed()
+    settings.DB_POOL_PAGES = 1000
+    [message] = checks.check_connections(**asked)
+    assert message.id == "personaplex.E009"
+    assert "pages 2000" in message.msg
+    assert checks.check_connections() == []  # nobody asked for the database

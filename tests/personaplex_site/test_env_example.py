@@ -48,6 +48,9 @@ def settings_variables(monkeypatch):
         "envone",
         lambda name, *choices: asked.setdefault(name, choices[0]),
     )
+    monkeypatch.setattr(
+        env, "envurl", lambda name, *schemes: asked.setdefault(name) or values[name]
+    )
     readers = ("envstr", "envbool", "envint", "envlist", "envnetworks", "envpath")
     for reader in readers:
         monkeypatch.setattr(env, reader, recording(getattr(env, reader)))

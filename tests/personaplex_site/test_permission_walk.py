@@ -42,6 +42,8 @@ GET  /healthz                           200       200     200      200     200  
 POST /api/workers/heartbeat             401       401     401      401     401     401
 GET  /sign-in/                          200       302     302      302     302     302
 POST /sign-out/                         sign-in   302     302      302     302     302
+GET  /account/password/                 sign-in   200     200      200     200     200
+POST /account/password/                 sign-in   200     200      200     200     200
 
 GET  /                                  sign-in   200     200      200     200     200
 GET  /personas/new/                     sign-in   200     200      200     200     200
@@ -73,9 +75,9 @@ GET  /conversations/{live}/both.ogg     sign-in   200     404      404     200  
 POST /conversations/{live}/delete/      sign-in   302     404      404     404     404
 
 GET  /admin/                            sign-in   sign-in sign-in  200     200     200
-GET  /admin/login/                      200       200     200      302     302     302
+GET  /admin/login/                      sign-in   403     403      403     403     403
 POST /admin/logout/                     sign-in   302     302      302     302     302
-GET  /admin/password_change/            sign-in   sign-in sign-in  200     200     200
+GET  /admin/password_change/            sign-in   302     302      302     302     302
 GET  /admin/password_change/done/       sign-in   sign-in sign-in  200     200     200
 GET  /admin/jsi18n/                     sign-in   sign-in sign-in  200     200     200
 GET  /admin/autocomplete/               sign-in   sign-in sign-in  403     403     403
@@ -95,14 +97,12 @@ ADMIN = """
 admin.logentry                200  403 200    403    200      200  403 200    403    200
 auth.group                    200  403 200    403    200      200  200 200    200    200
 auth.user                     200  403 200    403    200      200  200 200    200    200
-axes.accessattempt            200  403 200    403    200      200  403 200    200    200
-axes.accessfailurelog         200  403 200    403    200      200  403 200    200    200
-axes.accesslog                200  403 200    403    200      200  403 200    200    200
 conversations.conversation    200  403 200    403    200      200  403 200    200    200
 inference.hardwaresample      200  403 200    403    200      200  403 200    403    200
 inference.worker              200  403 200    403    200      200  403 200    200    200
 personas.persona              200  403 200    403    200      200  403 200    403    200
 personas.voice                200  403 200    403    200      200  403 200    403    200
+personaplex_site.signin       200  403 200    403    200      200  403 200    403    200
 personas.voiceupload          200  403 200    403    200      200  403 200    403    200
 """  # noqa: E501
 
@@ -212,9 +212,7 @@ def one_of(label, things):
     fields = {
         "admin.logentry": {"user": things["alice"], "action_flag": 1},
         "auth.group": {"name": "all"},
-        "axes.accessattempt": {"ip_address": "::1", "failures_since_start": 1},
-        "axes.accessfailurelog": {"ip_address": "::1"},
-        "axes.accesslog": {"ip_address": "::1"},
+        "personaplex_site.signin": {"name": "alice"},
         "inference.hardwaresample": {"at": timezone.now(), **dict.fromkeys(figures, 1)},
     }
     there = {

@@ -85,7 +85,8 @@ def test_a_taken_port_is_said_before_anything_starts(running):
 
 
 @pytest.mark.parametrize(
-    "what", ["daphne", "inference", "worker", "beat", "valkey", "postgres"]
+    "what",
+    ["daphne", "pages_server", "inference", "worker", "beat", "valkey", "postgres"],
 )
 def test_a_killed_child_comes_back(running, what):
     dead = running.kill(what)
@@ -118,8 +119,8 @@ def test_ctrl_c_stops_everything_in_order(running):
 
     stopped = re.findall(r"up +\| (\w+) (?:stopped|did not stop)", running.said())
     assert stopped[0] == "web"
-    assert set(stopped[1:4]) == {"worker", "celery", "beat"}
-    assert stopped[4:] == ["valkey", "postgres"]
+    assert set(stopped[1:5]) == {"worker", "celery", "beat", "pages"}
+    assert stopped[5:] == ["valkey", "postgres"]
     assert took < 17
     assert running.process.returncode == 0
     assert processes_of(running.data) == []

@@ -1,0 +1,112 @@
+"""What the front door says by itself, when no page process is asked.
+
+Each refusal is plain text, JSON for our own scripts, or a page for a person. The page
+stands alone: a style sheet would be one more request to a crowded site.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+
+RETRY_SECONDS = 5
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} · PersonaPlex</title>
+<style>
+:root {{ color-scheme: light dark; font-family: system-ui, sans-serif; }}
+body {{ max-width: 34rem; margin: 15vh auto; padding: 0 1rem; line-height: 1.5; }}
+h1 {{ font-size: 1.4rem; }}
+</style>
+</head>
+<body>
+<main><h1>{title}</h1><p>{text}</p></main>
+</body>
+</html>
+"""
+
+
+@dataclass
+class Refusal(Exception):
+    """``code`` and ``text`` are what the user gets, like any error of the product."""
+
+    status: int
+    code: str
+    title: str
+    text: str
+    retry_after_s: int = 0
+
+    @classmethod
+    def crowded(cls) -> Refusal:
+        return cls(
+            *(503, "busy", "Just a moment"),
+            "Too many pages are asked for at this moment. "
+            f"Please try again in about {RETRY_SECONDS} seconds.",
+            RETRY_SECONDS,
+        )
+
+    @classmethod
+    def unavailable(cls) -> Refusal:
+        return cls(
+            *(503, "unavailable", "Just a moment"),
+            "This page can't be made at this moment. "
+            f"Please try again in about {RETRY_SECONDS} seconds.",
+            RETRY_SECONDS,
+        )
+
+    @classmethod
+    def not_signed_in(cls, most: int) -> Refusal:
+        return cls(
+            *(403, "not_signed_in", "Please sign in"),
+            f"Only who has signed in may send more than {most // 1024} kB. "
+            "Sign in, then send it again.",
+        )
+
+    @classmethod
+    def too_slow(cls, seconds: int) -> Refusal:
+        return cls(
+            *(408, "too_slow", "That took too long"),
+            f"It did not arrive within {seconds} seconds. Send a shorter piece, or "
+            "save it as FLAC, MP3 or Ogg, or try again with a better connection.",
+        )
+
+    @classmethod
+    def no_room(cls) -> Refusal:
+        return cls(
+            *(503, "no_room", "Just a moment"),
+            "There is no room for what you send at this moment. "
+            f"Please try again in about {RETRY_SECONDS} seconds.",
+            RETRY_SECONDS,
+        )
+
+    def content(self, accept: bytes) -> tuple[bytes, bytes]:
+        """Content type and body."""
+        if b"application/json" in accept:
+            said: dict[str, object] = {"code": self.code, "text": self.text}
+            said["retryable"] = bool(self.retry_after_s)
+            if self.retry_after_s:
+                said["retry_after_s"] = self.retry_after_s
+            return b"application/json", json.dumps(said).encode()
+        if b"text/html" in accept:
+            page = PAGE.format(title=self.title, text=html.escape(self.text))
+            return b"text/html; charset=utf-8", page.encode()
+        return b"text/plain; charset=utf-8", self.text.encode()
+
+    def headers(self, kind: bytes, length: int) -> list[tuple[bytes, bytes]]:
+        found = [
+            (b"content-type", kind),
+            (b"content-length", str(length).encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+            (
+                b"content-security-policy",
+                b"default-src 'none'; style-src 'unsafe-inline'",
+            ),
+        ]
+        if self.retry_after_s:
+            found.append((b"retry-after", str(self.retry_after_s).encode()))
+        return found
