@@ -217,7 +217,7 @@ class AudioPath:
         """Give a browser that came back the newest frames that it has not got."""
         if self._kind != wire.OPUS:
             return
-        for seq, packet in resume_point.said:
+        for seq, packet in resume_point.answers:
             if seq > self._have:
                 self._outbox.put_frame(wire.agent_frame(wire.OPUS, 0, 0, seq, packet))
 

@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 
 from conversations.chunks import FrameChunk, Levels
 from conversations.frame_log.insert import insert_chunk
-from conversations.frame_log.metrics import summarise
+from conversations.frame_log.metrics import summary_of
 from conversations.holding import (
     ConversationGone,
     ResumeImpossible,
@@ -105,7 +105,7 @@ class Conversation(models.Model):
     parked_at = models.DateTimeField(null=True, blank=True)
     parked_reason = models.CharField(max_length=20, choices=EndReason, blank=True)
     moves = models.PositiveIntegerField(default=0)  # from one worker to another
-    timeline = models.JSONField(default=list)  # as in conversations.frame_log.segments
+    timeline = models.JSONField(default=list)  # LogSegments, dumped
     # [{"frame", "kind": "resumed" | "parked" | "moved" | "rewound", "ms", "detail"}]
     notes = models.JSONField(default=list)
 
@@ -285,9 +285,8 @@ class Conversation(models.Model):
     def _end(
         self, condition: models.Q, reason: EndReason, at: datetime, **counts: int
     ) -> bool:
-        figures = summarise(self.chunks.all())
         changed = Conversation.objects.filter(condition, pk=self.pk).update(
-            **{**figures, **counts},
+            **{**summary_of(self), **counts},
             ended_at=at,
             end_reason=reason,
             parked_at=None,

@@ -17,7 +17,7 @@ from django.utils import timezone
 from conversations import context, opus, wire
 from conversations.admission import Plan, Wanted
 from conversations.audio_path import AudioPath
-from conversations.frame_log.resume import ResumePoint, decode, read_resume_point
+from conversations.frame_log.resume import ResumePoint, read_resume_point
 from conversations.frame_log.writer import FrameLogWriter
 from conversations.held import Held, Say
 from conversations.holding import digest_of, new_token
@@ -94,8 +94,8 @@ def take_up(user: AbstractBaseUser, persona: Persona, resume: wire.Resume) -> Op
     try:
         resume_point = read_resume_point(row)
         decoder = opus.Decoder()
-        for packet in resume_point.heard:
-            decode(decoder, packet)
+        for packet in resume_point.user_packets:
+            decoder.decode_or_silence(packet)
         wanted = Wanted.again(row)
     except Exception:
         row.finish(EndReason.SITE_ERROR)

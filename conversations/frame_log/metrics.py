@@ -1,41 +1,45 @@
-"""A conversation's figures, counted from the timings of its chunks.
+"""Counts and percentiles of a conversation, from its timings.
 
-Owns percentiles and counts. Knows chunks only as a query set.
+There is one kind of percentile here and in the worker's figures, numpy's default:
+linear between the two nearest values. What is kept on the row of an ended conversation,
+and shown in the admin, is what its review shows.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from django.db.models import QuerySet
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from conversations.frame_log.format import LATE, RESENT, TIMING, unpack_timings
+from conversations.frame_log.format import LATE, RESENT, FrameLogError
+from conversations.frame_log.reader import FrameLogReader
 
 if TYPE_CHECKING:
-    from conversations.models import FrameChunk
+    from conversations.models import Conversation
+
+log = logging.getLogger(__name__)
 
 PERCENTILES = (50, 95, 99)
 
 
-def timings_of(chunks: QuerySet[FrameChunk]) -> NDArray[np.void]:
-    """TIMING [frames] of all chunks, in one query that leaves the sound alone."""
-    columns = chunks.order_by("first_frame", "frames").values_list("timings", flat=True)
-    parts = [unpack_timings(bytes(column)) for column in columns]
-    return np.concatenate(parts) if parts else np.empty(0, TIMING)
+def percentile(values: ArrayLike, percent: float) -> float:
+    """Of at least one value, to two decimals."""
+    return round(float(np.percentile(values, percent)), 2)
+
+
+def measured(timings: NDArray[np.void]) -> NDArray[np.void]:
+    """Without the frames whose way through the site nobody could measure, unless there
+    are no others."""
+    known = timings[(timings["flags"] & RESENT) == 0]
+    return known if len(known) else timings
 
 
 def path_percentiles(timings: NDArray[np.void]) -> dict[str, float]:
     """p50_ms, p95_ms and p99_ms of packet in → packet out."""
-    measured = timings[(timings["flags"] & RESENT) == 0]
-    if not len(measured):
-        measured = timings
-    values = np.percentile(measured["path_us"] / 1000, PERCENTILES)
-    return {
-        f"p{percentile}_ms": round(float(value), 2)
-        for percentile, value in zip(PERCENTILES, values, strict=True)
-    }
+    path_ms = measured(timings)["path_us"] / 1000
+    return {f"p{percent}_ms": percentile(path_ms, percent) for percent in PERCENTILES}
 
 
 def missing_before(seqs: NDArray[np.int64], dropped: int) -> int:
@@ -46,11 +50,19 @@ def missing_before(seqs: NDArray[np.int64], dropped: int) -> int:
     return max(0, span - len(seqs) - dropped)
 
 
-def summarise(chunks: QuerySet[FrameChunk]) -> dict[str, Any]:
-    """What ``Conversation.finish`` writes on the row."""
-    timings = timings_of(chunks)
+def summary_of(conversation: Conversation) -> dict[str, Any]:
+    """What is kept on the row of a conversation that ends. Nothing where its log can't
+    be read: it ends all the same."""
+    try:
+        return summarise(FrameLogReader(conversation).timings)
+    except FrameLogError:
+        log.exception("no figures of %s", conversation.pk)
+        return {}
+
+
+def summarise(timings: NDArray[np.void]) -> dict[str, Any]:
     dropped = int(timings["dropped"].sum())
-    figures: dict[str, Any] = {
+    counts: dict[str, Any] = {
         "frames": len(timings),
         "dropped_frames": dropped,
         "late_frames": int(np.count_nonzero(timings["flags"] & LATE)),
@@ -58,5 +70,5 @@ def summarise(chunks: QuerySet[FrameChunk]) -> dict[str, Any]:
     }
     if len(timings):
         percentiles = path_percentiles(timings)
-        figures |= {f"path_{name}": value for name, value in percentiles.items()}
-    return figures
+        counts |= {f"path_{name}": value for name, value in percentiles.items()}
+    return counts

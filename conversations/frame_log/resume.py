@@ -1,7 +1,8 @@
-"""The frame log read back, to go on from it.
+"""The frame log read back in order to resume its conversation.
 
-Owns where a log ends, and how it becomes the FrameLog that a worker rebuilds a session
-from. Blocking and slow (tens of milliseconds): always in a thread. Knows no sockets.
+``ResumePoint`` says where a log ends, ``read_frame_log`` makes of it the FrameLog that
+a worker rebuilds a session from. Blocking and slow (tens of milliseconds): always in a
+thread.
 
 The user's sound is decoded again from the packets of the log. A decoder that began some
 packets earlier gives the very samples that the worker heard: at 32 kbit/s it is equal,
@@ -19,14 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversations import opus
-from conversations.frame_log.format import (
-    UserPacket,
-    unpack_agent_packets,
-    unpack_timings,
-    unpack_tokens,
-    unpack_user_packets,
-)
 from conversations.frame_log.metrics import missing_before
+from conversations.frame_log.reader import FrameLogReader
 from conversations.frame_log.segments import LogSegments
 from conversations.models import Conversation
 from inference.engine.api import FrameLog
@@ -40,7 +35,7 @@ BEFORE_TEXT = 2  # frames by which a turn begins before its first piece
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where a log ends, for whoever goes on with it. The default: an empty one."""
+    """Where a log ends, for the process that resumes it. The default: an empty one."""
 
     frame: int = 0  # the next one's number
     answered_seq: int = -1  # the newest user frame that was answered
@@ -48,24 +43,19 @@ class ResumePoint:
     unanswered: tuple[int, ...] = ()  # seqs of packets after answered_seq
     received_ms: int = 0  # when that was, since ready
     missing: int = 0  # microphone frames
-    heard: tuple[bytes, ...] = ()  # the newest user packets
-    said: tuple[tuple[int, bytes], ...] = ()  # seq and packet of the newest answers
+    user_packets: tuple[bytes, ...] = ()  # the newest, to warm up a decoder
+    answers: tuple[tuple[int, bytes], ...] = ()  # seq and packet of the newest
 
 
 def read_resume_point(conversation: Conversation) -> ResumePoint:
-    rows = list(
-        conversation.chunks.order_by("first_frame", "frames").values_list(
-            "first_frame", "frames", "timings"
-        )
-    )
-    if not rows:
-        return ResumePoint()
-    timings = np.concatenate([unpack_timings(bytes(row[2])) for row in rows])
+    reader = FrameLogReader(conversation)
+    timings, end = reader.timings, reader.end
     seqs = timings["seq"].astype(np.int64)
+    packets = _user_packets(reader, end - WARM_UP)
+    if not len(seqs) and not packets:
+        return ResumePoint(end)
     answered = int(seqs[-1]) if len(seqs) else -1
-    end = max(first + frames for first, frames, _ in rows)
-    packets = _user_packets(conversation, max(0, end - WARM_UP))
-    unanswered = tuple(p.seq for p in packets if p.seq > answered)
+    unanswered = tuple(seq for seq in packets if seq > answered)
     last = max([answered, *unanswered])
     missing = missing_before(seqs, int(timings["dropped"].sum()))
     if answered >= 0:
@@ -77,35 +67,22 @@ def read_resume_point(conversation: Conversation) -> ResumePoint:
         unanswered=unanswered,
         received_ms=int(timings["received_ms"][-1]) if len(timings) else 0,
         missing=missing,
-        heard=tuple(p.packet for p in packets[-WARM_UP:]),
-        said=_newest_answers(conversation, end),
+        user_packets=tuple(packets.values())[-WARM_UP:],
+        answers=_newest_answers(reader),
     )
 
 
-def _newest_answers(
-    conversation: Conversation, end: int
-) -> tuple[tuple[int, bytes], ...]:
-    said: list[tuple[int, bytes]] = []
-    chunks = conversation.chunks.filter(frames__gt=0).order_by("-first_frame")
-    columns = chunks.values_list("timings", "agent_packets")
-    for timings, answers in columns[:RESEND_FRAMES]:
-        seqs = unpack_timings(bytes(timings))["seq"].tolist()
-        packets = unpack_agent_packets(bytes(answers))
-        said = [*zip(seqs, packets, strict=True), *said]
-    return tuple(said[-RESEND_FRAMES:])
+def _newest_answers(reader: FrameLogReader) -> tuple[tuple[int, bytes], ...]:
+    newest = reader.frames[-RESEND_FRAMES:]
+    if not len(newest):
+        return ()
+    return tuple(reader.packets("agent", int(newest[0])))[-RESEND_FRAMES:]
 
 
-def _user_packets(conversation: Conversation, from_frame: int) -> list[UserPacket]:
-    """By seq: those of the chunk that holds this frame and of all later ones."""
-    chunks = conversation.chunks
-    holding = chunks.filter(first_frame__lte=from_frame, frames__gt=0)
-    first = holding.order_by("-first_frame").values_list("first_frame").first()
-    columns = chunks.filter(first_frame__gte=first[0] if first else 0)
-    found: dict[int, UserPacket] = {}
-    for column in columns.values_list("user_packets", flat=True):
-        for packet in unpack_user_packets(bytes(column)):
-            found[packet.seq] = packet
-    return [found[seq] for seq in sorted(found)]
+def _user_packets(reader: FrameLogReader, from_frame: int) -> dict[int, bytes]:
+    """By seq, ascending: a process that let go of its conversation may have written
+    some that were there already."""
+    return dict(sorted(dict(reader.packets("user", from_frame)).items()))
 
 
 def read_frame_log(
@@ -114,59 +91,32 @@ def read_frame_log(
     """What a worker needs to continue after ``segments``, whose open range ends at
     ``end``; and what of that the log really has. Holes (frames that could not be
     written) are left out of both."""
-    rows = conversation.chunks.filter(frames__gt=0, first_frame__lt=end)
-    columns = list(
-        rows.order_by("first_frame").values_list("first_frame", "tokens", "timings")
-    )
-    if not columns:
-        return _empty(), segments.of_frames((), end)
-    tokens = np.concatenate([unpack_tokens(bytes(column[1])) for column in columns])
-    seqs = np.concatenate(
-        [unpack_timings(bytes(column[2]))["seq"] for column in columns]
-    )
-    numbers = np.concatenate(
-        [
-            np.arange(first, first + len(unpack_timings(bytes(timings))))
-            for first, _, timings in columns
-        ]
-    )
-    wanted = np.zeros(max(end, int(numbers[-1]) + 1), bool)
+    reader = FrameLogReader(conversation)
+    reader.load("tokens", "timings")
+    numbers = reader.frames
+    wanted = np.zeros(max(end, reader.end), bool)
     for start, stop in segments.until(end):
         wanted[start:stop] = True
     kept = np.flatnonzero(wanted[numbers])
     audible = kept[max(0, len(kept) - conversation.sound_frames) :]
-    sound = _decode(conversation, numbers[audible], seqs[audible])
-    log = FrameLog(np.ascontiguousarray(tokens[kept], np.uint16), sound)
+    sound = _decode(reader, audible)
+    log = FrameLog(np.ascontiguousarray(reader.tokens[kept], np.uint16), sound)
     return log, LogSegments.of_frames(numbers[kept].tolist(), end)
 
 
-def _empty() -> FrameLog:
-    nothing = np.zeros((0, FRAME_SAMPLES), np.int16)
-    return FrameLog(np.zeros((0, 17), np.uint16), nothing)
-
-
-def _decode(
-    conversation: Conversation, frames: NDArray[np.int64], seqs: NDArray[np.uint32]
-) -> NDArray[np.int16]:
-    """int16 [frames, 1920]: the sound of these user frames."""
-    pcm = np.zeros((len(frames), FRAME_SAMPLES), np.int16)
-    if not len(frames):
+def _decode(reader: FrameLogReader, rows: NDArray[np.int64]) -> NDArray[np.int16]:
+    """int16 [rows, 1920]: the user's sound in these of the reader's frames."""
+    pcm = np.zeros((len(rows), FRAME_SAMPLES), np.int16)
+    if not len(rows):
         return pcm
-    places = {int(seq): place for place, seq in enumerate(seqs)}
+    places = {int(seq): at for at, seq in enumerate(reader.timings["seq"][rows])}
     decoder = opus.Decoder()
-    for user in _user_packets(conversation, max(0, int(frames[0]) - WARM_UP)):
-        sound = decode(decoder, user.packet)
-        if (place := places.get(user.seq)) is not None:
+    packets = _user_packets(reader, int(reader.frames[rows[0]]) - WARM_UP)
+    for seq, packet in packets.items():
+        sound = decoder.decode_or_silence(packet)
+        if (place := places.get(seq)) is not None:
             pcm[place] = sound
     return pcm
-
-
-def decode(decoder: opus.Decoder, packet: bytes) -> NDArray[np.int16]:
-    """Of a packet that was decoded when it came; silence if the log is damaged."""
-    try:
-        return decoder.decode(packet)
-    except opus.OpusPacketError:
-        return np.zeros(FRAME_SAMPLES, np.int16)
 
 
 def read_turn(
@@ -174,11 +124,7 @@ def read_turn(
 ) -> int | None:
     """The model's frame before which the agent's latest turn began; None if the agent
     has said nothing yet."""
-    spoken = [
-        frame
-        for column in conversation.chunks.values_list("pieces", flat=True)
-        for frame, _ in column
-    ]
+    spoken = [frame for frame, _ in FrameLogReader(conversation).pieces]
     number = 0
     numbers: list[int] = []  # the model's, of frames with text
     for start, stop in segments.until(end):

@@ -1,9 +1,13 @@
-"""What the model has behind it, in frames of the log.
+"""Where the counts of frames meet: the log's, the model's and the browser's.
 
-The log only grows: it is the record of what was heard. The model may be taken back to
-an earlier frame (rewind) or lack some (the log had a hole when it was rebuilt), so what
-it has behind it is a list of ranges of log frames, the last of them open. The model
-counts its own frames without holes; this is where the two counts meet.
+The log only grows: it is the record of what was said. The model may be taken back to an
+earlier frame (rewind) or lack some (the log had a hole when it was rebuilt), so what it
+has behind it is a list of ranges of log frames, the last of them open, while it counts
+its own frames without holes: ``LogSegments`` is where those two meet.
+
+The browser numbers the frames of its microphone. A frame of the log stands in time
+where the user frame stands that it answers, so frames that were lost keep their time:
+``FrameTimes`` turns such a number into seconds.
 """
 
 from __future__ import annotations
@@ -11,11 +15,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from inference.timing import FRAME_SECONDS
+
 Ranges = tuple[tuple[int, int], ...]  # [start, end) of log frames
 
 
 @dataclass(frozen=True)
 class LogSegments:
+    """What the model has behind it, in frames of the log."""
+
     closed: Ranges = ()
     start: int = 0  # of the open range
 
@@ -67,3 +75,24 @@ class LogSegments:
         if ranges and ranges[-1][1] == end:
             return cls(tuple(ranges[:-1]), ranges[-1][0])
         return cls(tuple(ranges), end)
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """Which user frame comes first, and how many there is time for until the last."""
+
+    first_seq: int = 0
+    slots: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return round(self.slots * FRAME_SECONDS, 2)
+
+    def at(self, seq: int) -> float:
+        """Where a user frame begins, in seconds."""
+        return round((seq - self.first_seq) * FRAME_SECONDS, 2)
+
+    def slot(self, seq: int) -> int | None:
+        """None outside of the conversation: only a damaged log has such a number."""
+        slot = seq - self.first_seq
+        return slot if 0 <= slot < self.slots else None

@@ -1,61 +1,68 @@
-"""How loud both sides were, for the waveform: decodes a whole conversation.
+"""How loud both sides were, for the waveform.
 
-Owns the scale of the levels. Slow (about 0.3 ms a frame), so only Celery calls it.
+A whole conversation is decoded for it, 0.3 ms a frame, so only Celery measures. The
+sound streams through: what is kept of it is two bytes a frame.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from conversations import opus
-from conversations.frame_log.resume import decode
+from conversations.frame_log.reader import FrameLogReader, Side
 from conversations.models import Conversation, Levels
-from conversations.review.transcript import Timeline, agent_packets, user_packets
 from inference.timing import FRAME_RATE
 
 PER_FRAME = 2  # values per frame
 RATE = PER_FRAME * FRAME_RATE  # 25 a second
 FLOOR_DB = -60.0
-SHOWN_POINTS = 3_000  # a side, in the review page
+MAX_POINTS = 3_000  # a side, in the review page
 
 
 def measure(conversation: Conversation) -> Levels:
     """Decode both sides and keep their levels; a second time writes the same."""
-    timeline = Timeline.of(conversation)
+    reader = FrameLogReader(conversation)
     levels, _ = Levels.objects.update_or_create(
         conversation=conversation,
         defaults={
             "rate": RATE,
-            "user": levels_of(user_packets(conversation, timeline)),
-            "agent": levels_of(agent_packets(conversation, timeline)),
+            "user": levels_of(reader, "user"),
+            "agent": levels_of(reader, "agent"),
         },
     )
     return levels
 
 
-def levels_of(packets: Iterable[bytes]) -> bytes:
-    """uint8, PER_FRAME a packet: 0 for −60 dBFS and below, 100 for full scale."""
-    decoder = opus.Decoder()
-    return b"".join(_level(decode(decoder, packet)) for packet in packets)
+def levels_of(reader: FrameLogReader, side: Side) -> bytes:
+    """uint8, PER_FRAME a frame: 0 for −60 dBFS and below, 100 for full scale."""
+    levels = np.zeros((reader.times.slots, PER_FRAME), np.uint8)
+    decoder, after = opus.Decoder(), 0
+    for seq, packet in reader.packets(side):
+        slot = reader.times.slot(seq)
+        if slot is None:
+            continue
+        if slot > after:  # a hole: the decoder hears the silence of the recording
+            decoder.decode_or_silence(opus.silence())
+        levels[slot] = _level(decoder.decode_or_silence(packet))
+        after = slot + 1
+    return levels.tobytes()
 
 
-def _level(pcm: NDArray[np.int16]) -> bytes:
+def _level(pcm: NDArray[np.int16]) -> NDArray[np.uint8]:
     parts = (pcm / 32768).reshape(PER_FRAME, -1)
     power = np.sqrt((parts**2).mean(axis=1))
     decibels = 20 * np.log10(np.maximum(power, 1e-6))
     scaled = 100 * (1 - decibels / FLOOR_DB)
-    return np.clip(np.round(scaled), 0, 100).astype(np.uint8).tobytes()
+    return np.clip(np.round(scaled), 0, 100).astype(np.uint8)
 
 
 def envelope(levels: Levels) -> dict[str, object]:
-    """At most SHOWN_POINTS values a side: the loudest of each bin."""
+    """At most MAX_POINTS values a side: the loudest of each bin."""
     sides = [
         np.frombuffer(bytes(side), np.uint8) for side in (levels.user, levels.agent)
     ]
-    step = max(1, -(-len(sides[0]) // SHOWN_POINTS))
+    step = max(1, -(-len(sides[0]) // MAX_POINTS))
     user, agent = (_loudest(side, step) for side in sides)
     return {"rate": levels.rate / step, "user": user, "agent": agent}
 

@@ -1,4 +1,4 @@
-"""Writes a frame log as a recorder would have, for tests of its readings."""
+"""Writes a frame log as its writer would have, for tests of what is read."""
 
 import numpy as np
 

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from asgiref.sync import sync_to_async
 
+from conversations.frame_log.reader import FrameLogReader
 from conversations.frame_log.segments import LogSegments
 from conversations.models import Conversation
-from conversations.review import transcript as readings
+from conversations.review.transcript import transcript
 from tests.conversations.test_failover import memory, until
 from tests.conversations.test_resume import whole
 
@@ -58,9 +59,7 @@ async def test_it_goes_on_from_where_it_was(browser, worker, the_conversation):
     assert conversation.timeline == [[24, None]]
     kinds = [(n["kind"], n["frame"], n["detail"]) for n in conversation.notes]
     assert kinds == [("rewound", 20, "0.96 s"), ("rewound", 24, "0.96 s")]
-    stretches = await sync_to_async(readings.transcript)(
-        conversation, await sync_to_async(readings.Timeline.of)(conversation)
-    )
+    stretches = await sync_to_async(transcript)(FrameLogReader(conversation))
     assert [s["start_s"] for s in stretches] == [0.0, 1.68, 1.92]
 
 
