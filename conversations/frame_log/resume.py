@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,11 @@ from conversations import opus
 from conversations.frame_log.metrics import missing_before
 from conversations.frame_log.reader import FrameLogReader
 from conversations.frame_log.segments import LogSegments
-from conversations.models import Conversation
 from inference.engine.api import FrameLog
 from inference.timing import FRAME_SAMPLES
+
+if TYPE_CHECKING:
+    from conversations.models import Conversation
 
 WARM_UP = 125  # packets (10 s) that a decoder is given before those that count
 RESEND_FRAMES = 12  # of the agent's, to a browser that came back: about 1 s

@@ -12,6 +12,7 @@ from statistics import median
 
 import torch
 
+from inference.engine import stats
 from inference.engine.gpu_fit import Card
 from inference.engine.graphs import capture
 
@@ -82,5 +83,4 @@ def wall_times(
 
 
 def percentile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+    return stats.percentile(sorted(values), share)
