@@ -77,6 +77,10 @@ class LiveConversation:
         self._parts: Parts | None = None
         self._fresh: WorkerSession | None = None  # opened, and nobody holds it yet
 
+    @property
+    def begun(self) -> bool:
+        return self._parts is not None
+
     def leave(self, ending: Ending) -> None:
         if not self._ending.done():
             self._ending.set_result(ending)
