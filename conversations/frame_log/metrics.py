@@ -8,10 +8,11 @@ and shown in the admin, is what its review shows.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from conversations.frame_log.format import LATE, RESENT, FrameLogError
 from conversations.frame_log.reader import FrameLogReader
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 PERCENTILES = (50, 95, 99)
 
 
-def percentile(values: ArrayLike, percent: float) -> float:
+def percentile(values: Sequence[float] | NDArray[Any], percent: float) -> float:
     """Of at least one value, to two decimals."""
     return round(float(np.percentile(values, percent)), 2)
 
