@@ -19,7 +19,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 
 from conversations.places import Place, Standing, line_is_free
-from conversations.recorder import in_thread
+from conversations.threads import in_thread
 from inference.errors import NoWorker, WorkerBusy
 from inference.models import Worker
 

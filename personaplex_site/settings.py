@@ -273,7 +273,10 @@ BODY_SECONDS = envint("BODY_SECONDS", 60, least=1)
 SEND_SECONDS = envint("SEND_SECONDS", 30, least=1)
 
 # Conversations.
-CONVERSATION_MAX_SECONDS = envint("CONVERSATION_MAX_SECONDS", 1800, least=1)
+# Four hours at most: what a frame log reader reads (conversations/frame_log/reader.py).
+CONVERSATION_MAX_SECONDS = envint(
+    "CONVERSATION_MAX_SECONDS", 1800, least=1, most=14_400
+)
 CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30, least=1)
 CONVERSATIONS_PER_USER = envint("CONVERSATIONS_PER_USER", 3, least=1)
 CONVERSATIONS_PER_PAGE = envint("CONVERSATIONS_PER_PAGE", 25, least=1, most=200)
@@ -297,6 +300,7 @@ WEB_MOST_BUSY_PERCENT = envint("WEB_MOST_BUSY_PERCENT", 85, least=1)
 WHEN_FULL = envone("WHEN_FULL", "slide", "end")
 # 1.6 s: what a killed web process may lose, with time to spare for the write.
 CHUNK_FRAMES = envint("CHUNK_FRAMES", 20, least=1)
+MAX_FRAME_LOG_MB = envint("MAX_FRAME_LOG_MB", 256, least=16)
 OPUS_BITRATE = envint("OPUS_BITRATE", 64_000, least=6_000, most=510_000)
 OPUS_COMPLEXITY = envint("OPUS_COMPLEXITY", 0, most=10)
 

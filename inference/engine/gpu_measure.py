@@ -13,6 +13,7 @@ from statistics import median
 import torch
 
 from inference import cards
+from inference.engine import stats
 from inference.engine.gpu_fit import Card, published
 from inference.engine.graphs import capture
 
@@ -88,5 +89,4 @@ def wall_times(
 
 
 def percentile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+    return stats.percentile(sorted(values), share)

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from conversations.frames import unpack_timings
+from conversations.frame_log.format import unpack_timings
 from tests.e2e import sounds
 from tests.e2e.browser_protocol_client import Microphone, Talk, hold, run
 from tests.up.product import wait_until

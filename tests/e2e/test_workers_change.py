@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from conversations.frames import unpack_tokens
+from conversations.frame_log.format import unpack_tokens
 from inference.timing import FRAME_SECONDS
 from personaplex_site.up.product import BASE_DIR
 from tests.e2e import sounds
