@@ -75,11 +75,13 @@ class LiveConversation:
         self._ending: asyncio.Future[Ending]
         self._ending = asyncio.get_running_loop().create_future()
         self._parts: Parts | None = None
+        self._resuming = False
         self._fresh: WorkerSession | None = None  # opened, and nobody holds it yet
 
     @property
     def begun(self) -> bool:
-        return self._parts is not None
+        """Whether there is a conversation: not while its person waits for a slot."""
+        return self._parts is not None or self._resuming
 
     def leave(self, ending: Ending) -> None:
         if not self._ending.done():
@@ -117,6 +119,7 @@ class LiveConversation:
             self._parts.held.keep_page_figures(fields)
 
     async def run(self, start: wire.Start) -> None:
+        self._resuming = start.resume is not None
         conversation_id.set(str(start.resume.conversation if start.resume else self.id))
         try:
             parts = await (self._take_up(start) if start.resume else self._open(start))

@@ -45,9 +45,9 @@ class Openings:
         return True
 
     def punish(self, key: bytes) -> None:
-        """The next SOCKET_COOLDOWN_SECONDS nothing is opened."""
-        owed = settings.SOCKET_COOLDOWN_SECONDS * _a_second()
-        self._keep(key, min(self._left(key), 1.0) - owed)
+        """For the next SOCKET_COOLDOWN_SECONDS nothing is opened; 0: no punishment."""
+        if seconds := settings.SOCKET_COOLDOWN_SECONDS:
+            self._keep(key, min(self._left(key), 1.0) - seconds * _a_second())
 
     def _left(self, key: bytes) -> float:
         now, most = time.monotonic(), float(settings.SOCKET_OPENINGS_BURST)

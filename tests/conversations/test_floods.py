@@ -108,6 +108,9 @@ def no_beats_needed(environment):  # noqa: F811
     """The worker of these tests says once that it is alive."""
     environment["WORKER_STALE_SECONDS"] = "600"
     environment["CONVERSATION_INACTIVITY_SECONDS"] = "600"
+    # Here one browser comes back at once after each flood.
+    environment["SOCKET_COOLDOWN_SECONDS"] = "0"
+    environment["SOCKET_OPENINGS_BURST"] = "1000"
 
 
 @pytest.fixture
