@@ -10,8 +10,9 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files.base import File
 
-from personas.decoding import container_format
+from personas.channels import AUTO, LEFT, MIXED, RIGHT
 from personas.errors import NotAudio, TooLarge
+from personas.formats import container_format
 from personas.models import Voice
 from personas.voice_choices import PRESETS, voice_choices
 from personas.voices import VoiceQuerySet
@@ -34,6 +35,10 @@ EXAMPLES = [
         "of people.",
     ),
 ]
+
+
+# Browsers and phones don't know all of these as sound.
+SUFFIXES = ".m4a,.flac,.ogg,.opus,.aac,.aif,.aiff,.aifc,.caf,.amr,.3gp,.mov,.au,.mka"
 
 
 class RolePromptField(forms.CharField):
@@ -87,8 +92,18 @@ class VoiceForm(forms.Form):
             "empty": "This file is empty. Choose a recording of 8 to 12 s.",
         },
         widget=forms.FileInput(
-            attrs={"accept": "audio/*,video/webm,video/mp4,.m4a,.flac,.ogg,.opus"}
+            attrs={"accept": f"audio/*,video/webm,video/mp4,video/quicktime,{SUFFIXES}"}
         ),
+    )
+    channel = forms.ChoiceField(
+        required=False,
+        label="Channel of a stereo file",
+        choices=[
+            (AUTO, "Choose for me"),
+            (MIXED, "All channels mixed"),
+            (LEFT, "Left"),
+            (RIGHT, "Right"),
+        ],
     )
 
     form_id = FormIdField()
@@ -167,7 +182,7 @@ class PersonaForm(forms.Form):
 class NewPersonaForm(PersonaForm, VoiceForm):
     """With a recording for its voice from the start, if wanted."""
 
-    field_order = ["name", "role_prompt", "voice_choice", "voice"]
+    field_order = ["name", "role_prompt", "voice_choice", "voice", "channel"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from inference.errors import PersonaplexError
 from inference.models import Worker, WorkerQuerySet
-from personas.decoding import Sound
+from personas.channels import AUTO, OneChannel
 from personas.decoding_apart import decode_apart
 from personas.encoding import encode, forget_abandoned
 from personas.errors import NotPrepared, VoiceError
@@ -72,9 +72,9 @@ def prepare_voice(upload_id: str) -> None:
 
 def _prepare(upload: VoiceUpload) -> None:
     with upload.original.open("rb") as file:
-        sound = _decoded(cast(BinaryIO, file))
+        one = _decoded(cast(BinaryIO, file), upload.channel)
     _report(upload, VoiceUpload.State.DECODING, 15)
-    sample = prepare(sound, settings.VOICE_MIN_SECONDS, settings.VOICE_USED_SECONDS)
+    sample = prepare(one.sound, settings.VOICE_MIN_SECONDS, settings.VOICE_USED_SECONDS)
     _report(upload, VoiceUpload.State.ENCODING, ENCODING_FROM)
     encoded = encode(sample.pcm, _Follower(upload))
     done = upload.succeed(
@@ -82,15 +82,15 @@ def _prepare(upload: VoiceUpload) -> None:
         encoded.prompt,
         fingerprint=encoded.fingerprint,
         seconds=sample.seconds,
-        warning=sample.warning,
+        warning=" ".join(filter(None, (one.note, sample.warning))),
     )
     if not done:
         raise LeaseLost
 
 
-def _decoded(file: BinaryIO) -> Sound:
+def _decoded(file: BinaryIO, channel: str = AUTO) -> OneChannel:
     most = settings.VOICE_MAX_SECONDS
-    return decode_apart(file, most, settings.VOICE_DECODE_MB)
+    return decode_apart(file, most, settings.VOICE_DECODE_MB, channel)
 
 
 def _report(upload: VoiceUpload, state: str, percent: int) -> None:
@@ -151,7 +151,7 @@ def encode_voice_again(voice_id: str, fingerprint: str) -> None:
         return
     try:
         with voice.sample.open("rb") as file:
-            pcm = _decoded(cast(BinaryIO, file))
+            pcm = _decoded(cast(BinaryIO, file)).sound
         encoded = encode(pcm, lambda done: None, fingerprint)
     except PersonaplexError:
         log.exception("voice %s not encoded again", voice_id)

@@ -84,7 +84,9 @@ def _create_once(user: User, cleaned: dict[str, Any]) -> Persona:
     name, prompt, voice = (
         cleaned[field] for field in ("name", "role_prompt", "voice_choice")
     )
-    content = [name, prompt, voice and voice.pk, file and (file.name, file.size)]
+    channel = cleaned["channel"]
+    sent = file and (file.name, file.size, channel)
+    content = [name, prompt, voice and voice.pk, sent]
     key = key_for(user.pk, cleaned["form_id"], *content)
     before = Persona.objects.filter(pk=key)
     if before.exclude(deleted_at=None).exists():
@@ -95,7 +97,7 @@ def _create_once(user: User, cleaned: dict[str, Any]) -> Persona:
         with transaction.atomic():  # no persona if its file can't be kept
             persona = Persona.begin(user, name, prompt, voice, key)
             if file:
-                receive_voice(persona, file)
+                receive_voice(persona, file, channel)
     except IntegrityError:
         if earlier := before.first():  # made at the same moment
             return earlier
