@@ -14,6 +14,7 @@ from personas.channels import AUTO, LEFT, MIXED, RIGHT
 from personas.errors import NotAudio, TooLarge
 from personas.formats import container_format
 from personas.models import Voice
+from personas.prompt_room import room_of
 from personas.voice_choices import PRESETS, voice_choices
 from personas.voices import VoiceQuerySet
 
@@ -177,6 +178,21 @@ class PersonaForm(forms.Form):
         field = self.fields["role_prompt"]
         field.validators.append(_at_most(most))
         field.widget.attrs["data-most"] = most
+        self._voice = voice
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        if {"role_prompt", "voice_choice"} <= self.cleaned_data.keys():
+            room = room_of(self.cleaned_data["role_prompt"], self._voice_seconds())
+            if room and room.problem:
+                self.add_error("role_prompt", room.problem)
+        return self.cleaned_data
+
+    def _voice_seconds(self) -> float:
+        voice = self._voice
+        if "voice_choice" in self.changed_data:
+            voice = self.cleaned_data["voice_choice"]
+        return voice.seconds if voice else 0.0
 
 
 class NewPersonaForm(PersonaForm, VoiceForm):
@@ -187,6 +203,12 @@ class NewPersonaForm(PersonaForm, VoiceForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["voice"].required = False
+
+    def _voice_seconds(self) -> float:
+        """Of a recording no more than this is used."""
+        if self.cleaned_data.get("voice"):
+            return float(settings.VOICE_USED_SECONDS)
+        return super()._voice_seconds()
 
 
 def _at_most(most: int) -> Any:

@@ -24,9 +24,10 @@ from personas.encoding import encode, forget_abandoned
 from personas.errors import NotPrepared, VoiceError
 from personas.models import PresetList, Voice
 from personas.preparation import prepare, to_flac
-from personas.presets import fetch_from
+from personas.presets import fetch_from, tokenizer_from
 from personas.progress import publish
 from personas.strays import delete_strays
+from personas.tokenizers import forget_all_but, is_kept, keep
 from personas.uploads import LEASE, MOST_ATTEMPTS, VoiceUpload
 
 log = logging.getLogger(__name__)
@@ -175,6 +176,8 @@ def look_for_presets() -> None:
     running = _with_a_model().values_list("fingerprint", flat=True)
     for fingerprint in PresetList.objects.due(list(running)):
         fetch_presets.delay(fingerprint)
+        if not is_kept(fingerprint):
+            fetch_tokenizer.delay(fingerprint)
 
 
 @shared_task(soft_time_limit=PRESETS_TIME_LIMIT, time_limit=PRESETS_TIME_LIMIT + 10)
@@ -193,6 +196,18 @@ def fetch_presets(fingerprint: str) -> None:
         return
 
 
+@shared_task(soft_time_limit=PRESETS_TIME_LIMIT, time_limit=PRESETS_TIME_LIMIT + 10)
+def fetch_tokenizer(fingerprint: str) -> None:
+    """With it the site counts a role prompt as the model will."""
+    for worker in _with_a_model().filter(fingerprint=fingerprint):
+        try:
+            keep(fingerprint, tokenizer_from(worker))
+        except (PersonaplexError, ValueError) as error:
+            log.warning("tokenizer of %s not fetched: %s", worker.name, error)
+            continue
+        return
+
+
 def _with_a_model() -> WorkerQuerySet:
     """Also those that don't serve, being too slow at the moment."""
     return Worker.objects.alive().exclude(fingerprint="").order_by("-ready")
@@ -206,6 +221,7 @@ def clean_up_voices() -> None:
     running = Worker.objects.values_list("fingerprint", flat=True)
     if forgotten := Voice.objects.forget_presets(list(running)):
         log.info("%d voices of models that are gone deleted", forgotten)
+    forget_all_but(running)
     if strays := delete_strays():
         log.warning("%d voice files that no row names deleted", strays)
     if abandoned := forget_abandoned(2 * TIME_LIMIT):
