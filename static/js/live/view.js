@@ -2,7 +2,7 @@
 // sockets and sound: it is told.
 
 import { byId, make, setShown, setText } from "../shared/dom.js";
-import { clock, count, wait } from "../shared/format.js";
+import { clock, count, initial, wait } from "../shared/format.js";
 import { BUSY, SPEAKING, describe } from "./phases.js";
 import { Timeline, Transcript } from "./transcript.js";
 
@@ -41,7 +41,7 @@ export class LiveView {
   }
 
   #face(phase, { place }) {
-    return phase === "waiting" && place ? String(place.position) : this.name.slice(0, 1).toUpperCase();
+    return phase === "waiting" && place ? String(place.position) : initial(this.name);
   }
 
   #muted(muted) {
