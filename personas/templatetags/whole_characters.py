@@ -1,4 +1,4 @@
-"""Cutting text where a reader sees an end: never within what looks like one character."""
+"""Cutting text where a reader sees an end: never within one character."""
 
 from __future__ import annotations
 
