@@ -18,11 +18,12 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from conversations import frames, opus, wire
-from conversations.frame_log import Standing
-from conversations.frames import UserPacket, saturate
+from conversations import opus, wire
+from conversations.frame_log import format as frames
+from conversations.frame_log.format import UserPacket, saturate
+from conversations.frame_log.resume import ResumePoint
+from conversations.frame_log.writer import FrameLogWriter
 from conversations.outbox import Outbox
-from conversations.recorder import Recorder
 from inference.engine.api import FrameResult
 from inference.errors import ModelError
 from inference.timing import FRAME_SAMPLES
@@ -55,16 +56,16 @@ class AudioPath:
         self,
         audio: Literal["opus", "pcm"],
         outbox: Outbox,
-        recorder: Recorder,
-        standing: Standing | None = None,
+        recorder: FrameLogWriter,
+        resume_point: ResumePoint | None = None,
         *,
         decoder: opus.Decoder | None = None,
         elapsed_s: float = 0.0,
         silent_s: float = 0.0,
         have: int = -1,
     ) -> None:
-        standing = standing or Standing()
-        self.frame = standing.frame  # of the log, the next one's
+        resume_point = resume_point or ResumePoint()
+        self.frame = resume_point.frame  # of the log, the next one's
         self.model_frame = 0  # the worker's number for it
         self.dropped = self.late = 0
         # What a worker that catches up is told of: tokens and the user's sound.
@@ -81,15 +82,15 @@ class AudioPath:
         self._began_ns = now_ns - int(elapsed_s * 1e9)
         self.heard_ns = now_ns  # when the last user frame came
         self.answered_ns = now_ns - int(silent_s * 1e9)  # and the last agent frame
-        self._pace = wire.Pace(now_ns / 1e9, standing.last_seq, silent_s)
-        self._pace.missing = standing.missing
+        self._pace = wire.Pace(now_ns / 1e9, resume_point.last_seq, silent_s)
+        self._pace.missing = resume_point.missing
         self._have = have
-        self._answered_seq = standing.answered_seq
+        self._answered_seq = resume_point.answered_seq
         self._first_seq: int | None = None  # that came here
         self._lost = 0  # pushed to a worker that is gone, since the last answer
         self._held: deque[tuple[int, NDArray[np.int16]]] = deque(maxlen=HELD_FRAMES)
         self._in_flight: OrderedDict[int, InFlight] = OrderedDict(
-            (seq, _inherited(now_ns)) for seq in standing.unanswered
+            (seq, _inherited(now_ns)) for seq in resume_point.unanswered
         )
 
     @property
@@ -212,11 +213,11 @@ class AudioPath:
             event = wire.event("text", frame=self.frame, piece=result.piece)
             self._outbox.put_event(event)
 
-    def send_again(self, standing: Standing) -> None:
+    def send_again(self, resume_point: ResumePoint) -> None:
         """Give a browser that came back the newest frames that it has not got."""
         if self._kind != wire.OPUS:
             return
-        for seq, packet in standing.said:
+        for seq, packet in resume_point.answers:
             if seq > self._have:
                 self._outbox.put_frame(wire.agent_frame(wire.OPUS, 0, 0, seq, packet))
 

@@ -6,7 +6,7 @@ from django.db import models
 
 
 class FrameChunk(models.Model):
-    """Consecutive frames; columns as in conversations.frames.
+    """Consecutive frames; columns as in conversations.frame_log.format.
 
     ``frames`` 0: nothing but user packets, which came when a holder let go and were
     not answered by then. Frames never overlap: one holder writes at a time, and it

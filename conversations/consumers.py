@@ -25,7 +25,7 @@ from conversations import shutdown, wire
 from conversations.ending import ending_by_close
 from conversations.live import LiveConversation
 from conversations.models import Conversation, EndReason
-from conversations.recorder import in_thread
+from conversations.threads import in_thread
 from personaplex_site import signed_in
 from personas.models import Persona
 

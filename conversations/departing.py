@@ -17,8 +17,8 @@ from conversations.ending import Ending, Leaving, insist
 from conversations.held import Held
 from conversations.holding import Superseded
 from conversations.models import Conversation, EndReason
-from conversations.recorder import in_thread
 from conversations.regaining import release
+from conversations.threads import in_thread
 from inference.worker.client import WorkerSession
 
 log = logging.getLogger(__name__)

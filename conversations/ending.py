@@ -18,7 +18,7 @@ from conversations import wire
 from conversations.holding import ConversationGone, Superseded
 from conversations.models import EndReason
 from conversations.outbox import NotReading
-from conversations.recorder import in_thread
+from conversations.threads import in_thread
 from inference.errors import PersonaplexError, TakenOver, WorkerLost, WorkerStopping
 
 log = logging.getLogger(__name__)

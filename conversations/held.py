@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from conversations.admission import Wanted
 from conversations.audio_path import AudioPath
+from conversations.frame_log.writer import FrameLogWriter
 from conversations.models import Conversation
 from conversations.page_figures import PageFigures
-from conversations.recorder import Recorder
 
 MOST_NOTES = 200
 
@@ -28,7 +28,7 @@ class Say(Protocol):
 class Held:
     row: Conversation
     wanted: Wanted
-    recorder: Recorder
+    recorder: FrameLogWriter
     path: AudioPath
     say: Say
     # Something that is to be noted with the next answer, given its pause in ms.

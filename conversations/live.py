@@ -34,8 +34,8 @@ from conversations.held import Held
 from conversations.holding import ResumeImpossible, Superseded
 from conversations.models import EndReason
 from conversations.outbox import Send
-from conversations.recorder import in_thread
 from conversations.regaining import release
+from conversations.threads import in_thread
 from conversations.worker_link import WorkerLink
 from inference.engine.api import Sampling
 from inference.errors import NoWorker, PersonaplexError, WorkerBusy
@@ -76,6 +76,10 @@ class LiveConversation:
         self._ending = asyncio.get_running_loop().create_future()
         self._parts: Parts | None = None
         self._fresh: WorkerSession | None = None  # opened, and nobody holds it yet
+
+    @property
+    def begun(self) -> bool:
+        return self._parts is not None
 
     def leave(self, ending: Ending) -> None:
         if not self._ending.done():
@@ -228,7 +232,7 @@ class LiveConversation:
         assert self._parts is not None
         self._browser.say("ready", **self._ready(self._parts, session))
         self._browser.say("state", state="live")
-        self._parts.held.path.send_again(self._parts.opened.standing)
+        self._parts.held.path.send_again(self._parts.opened.resume_point)
 
     def _ready(self, parts: Parts, session: WorkerSession) -> dict[str, object]:
         parts.ready_at = time.monotonic()

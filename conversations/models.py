@@ -15,9 +15,9 @@ from django.urls import reverse
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from conversations.appending import append_at_once
 from conversations.chunks import FrameChunk, Levels
-from conversations.figures import summarise
+from conversations.frame_log.insert import insert_chunk
+from conversations.frame_log.metrics import summary_of
 from conversations.holding import (
     ConversationGone,
     ResumeImpossible,
@@ -105,7 +105,7 @@ class Conversation(models.Model):
     parked_at = models.DateTimeField(null=True, blank=True)
     parked_reason = models.CharField(max_length=20, choices=EndReason, blank=True)
     moves = models.PositiveIntegerField(default=0)  # from one worker to another
-    timeline = models.JSONField(default=list)  # as in conversations.past
+    timeline = models.JSONField(default=list)  # LogSegments, dumped
     # [{"frame", "kind": "resumed" | "parked" | "moved" | "rewound", "ms", "detail"}]
     notes = models.JSONField(default=list)
 
@@ -159,7 +159,7 @@ class Conversation(models.Model):
         open_ones = cls.objects.of(owner).filter(ended_at=None).count()
         if open_ones >= settings.CONVERSATIONS_PER_USER:
             raise TooManyConversations(f"{owner} has no place left")
-        return cls.objects.create(owner=owner, alive_at=timezone.now(), **fields)
+        return cls.objects.create(owner_id=owner.pk, alive_at=timezone.now(), **fields)
 
     @classmethod
     def claim(
@@ -229,7 +229,7 @@ class Conversation(models.Model):
         after a claim: what the new holder reads then is where it goes on.
         """
         now, guess = timezone.now(), EndReason.WEB_LOST
-        if not (repeated or changes) and append_at_once(
+        if not (repeated or changes) and insert_chunk(
             self.pk, self.holder, guess, now, chunk
         ):
             return
@@ -285,9 +285,8 @@ class Conversation(models.Model):
     def _end(
         self, condition: models.Q, reason: EndReason, at: datetime, **counts: int
     ) -> bool:
-        figures = summarise(self.chunks.all())
         changed = Conversation.objects.filter(condition, pk=self.pk).update(
-            **{**figures, **counts},
+            **{**summary_of(self), **counts},
             ended_at=at,
             end_reason=reason,
             parked_at=None,

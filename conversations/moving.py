@@ -15,11 +15,11 @@ import numpy as np
 from django.conf import settings
 from django.db.utils import Error as DatabaseProblem
 
-from conversations.frame_log import read_frame_log
+from conversations.frame_log.resume import read_frame_log
+from conversations.frame_log.segments import LogSegments
 from conversations.held import Held
-from conversations.past import Past
-from conversations.recorder import in_thread
 from conversations.regaining import RETRY_SECONDS, candidates
+from conversations.threads import in_thread
 from inference.engine.api import FrameLog
 from inference.errors import PersonaplexError
 from inference.models import Worker
@@ -37,10 +37,12 @@ class Elsewhere:
 
     worker: Worker
     prepared: Prepared[WorkerSession]
-    past: Past
+    segments: LogSegments
 
 
-async def prepare_move(session: WorkerSession, held: Held, past: Past) -> Elsewhere:
+async def prepare_move(
+    session: WorkerSession, held: Held, segments: LogSegments
+) -> Elsewhere:
     """Once this worker drains, and as soon as another one has a place. Whoever cancels
     it leaves nothing behind."""
     await session.on_draining.wait()
@@ -48,7 +50,7 @@ async def prepare_move(session: WorkerSession, held: Held, past: Past) -> Elsewh
     while True:
         try:
             for worker in await in_thread(lambda: _others(held)):
-                if elsewhere := await _prepare(worker, held, past):
+                if elsewhere := await _prepare(worker, held, segments):
                     return elsewhere
         except DatabaseProblem as error:
             log.warning("not moved yet: %s", error)
@@ -61,11 +63,13 @@ def _others(held: Held) -> list[Worker]:
     return [w for w in candidates(held.row.fingerprint, here) if w.name != here]
 
 
-async def _prepare(worker: Worker, held: Held, past: Past) -> Elsewhere | None:
+async def _prepare(
+    worker: Worker, held: Held, segments: LogSegments
+) -> Elsewhere | None:
     path, wanted, began = held.path, held.wanted, time.monotonic()
     end, path.tape = path.frame, []
     await held.recorder.flush()
-    behind, kept = await in_thread(lambda: read_frame_log(held.row, past, end))
+    behind, kept = await in_thread(lambda: read_frame_log(held.row, segments, end))
     prepared = None
     try:
         prepared = await WorkerSession.prepare(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
 
 from inference.timing import FRAME_MS
 
@@ -26,32 +27,32 @@ _FIRST, _LAST = 2, 4  # header types
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def mux(packets: Sequence[bytes], serial: int) -> bytes:
-    """An Ogg Opus file of mono packets of one frame each."""
+def mux(packets: Iterable[bytes], serial: int) -> bytes:
+    """An Ogg Opus file of mono packets of one frame each. They are taken one by one, so
+    that whoever gives them need not keep those that are in the file."""
     head = struct.pack("<8sBBHIhB", b"OpusHead", 1, 1, PRE_SKIP, CLOCK, 0, 0)
     return _file(head, packets, serial)
 
 
-def mux_pair(left: Sequence[bytes], right: Sequence[bytes], serial: int) -> bytes:
+def mux_pair(left: Iterable[bytes], right: Iterable[bytes], serial: int) -> bytes:
     """A stereo file of two mono streams of the same length."""
     head = struct.pack("<8sBBHIhB", b"OpusHead", 1, 2, PRE_SKIP, CLOCK, 0, 1)
     mapping = bytes([2, 0, 0, 1])  # 2 streams, none coupled, left then right
-    pairs = [self_delimited(a) + b for a, b in zip(left, right, strict=True)]
+    pairs = (self_delimited(a) + b for a, b in zip(left, right, strict=True))
     return _file(head + mapping, pairs, serial)
 
 
-def _file(head: bytes, packets: Sequence[bytes], serial: int) -> bytes:
+def _file(head: bytes, packets: Iterable[bytes], serial: int) -> bytes:
     tags = struct.pack("<8sI11sI", b"OpusTags", 11, b"personaplex", 0)
-    pages = [
-        _page(_FIRST, 0, serial, 0, [head]),
-        _page(0 if packets else _LAST, 0, serial, 1, [tags]),
-    ]
-    end = 0
-    for part in _paged(packets):
-        end += len(part)
-        kind = _LAST if end == len(packets) else 0
-        pages.append(_page(kind, end * PACKET_TICKS, serial, len(pages), part))
-    return b"".join(pages)
+    file = BytesIO()
+    file.write(_page(_FIRST, 0, serial, 0, [head]))
+    # A page is written when the next one is there: the last one is marked.
+    part, end, number = [tags], 0, 1
+    for following in _paged(packets):
+        file.write(_page(0, end * PACKET_TICKS, serial, number, part))
+        part, end, number = following, end + len(following), number + 1
+    file.write(_page(_LAST, end * PACKET_TICKS, serial, number, part))
+    return file.getvalue()
 
 
 def _paged(packets: Iterable[bytes]) -> Iterator[list[bytes]]:

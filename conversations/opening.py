@@ -17,12 +17,12 @@ from django.utils import timezone
 from conversations import context, opus, wire
 from conversations.admission import Plan, Wanted
 from conversations.audio_path import AudioPath
-from conversations.frame_log import Standing, decode, read_standing
+from conversations.frame_log.resume import ResumePoint, read_resume_point
+from conversations.frame_log.writer import FrameLogWriter
 from conversations.held import Held, Say
 from conversations.holding import digest_of, new_token
 from conversations.models import Conversation, EndReason
 from conversations.outbox import Outbox
-from conversations.recorder import Recorder
 from inference.models import Worker
 from inference.timing import FRAME_SECONDS
 from inference.worker.client import WorkerSession
@@ -37,19 +37,19 @@ class Opened:
     row: Conversation
     token: str  # to come back with
     wanted: Wanted
-    standing: Standing
+    resume_point: ResumePoint
     decoder: opus.Decoder
     session: WorkerSession | None = None
     elapsed_s: float = 0.0
     silent_s: float = 0.0
 
     def held(self, start: wire.Start, outbox: Outbox, say: Say) -> Held:
-        recorder = Recorder(self.row, self.standing.frame)
+        recorder = FrameLogWriter(self.row, self.resume_point.frame)
         path = AudioPath(
             start.audio,
             outbox,
             recorder,
-            self.standing,
+            self.resume_point,
             decoder=self.decoder,
             elapsed_s=self.elapsed_s,
             silent_s=self.silent_s,
@@ -85,28 +85,28 @@ def begin(
         holder=uuid.uuid4(),
         resume_hash=digest_of(token),
     )
-    return Opened(row, token, wanted, Standing(), opus.Decoder(), session)
+    return Opened(row, token, wanted, ResumePoint(), opus.Decoder(), session)
 
 
 def take_up(user: AbstractBaseUser, persona: Persona, resume: wire.Resume) -> Opened:
     """Blocking. Raises ResumeImpossible, or Superseded if somebody was quicker."""
     row, token = Conversation.claim(user, persona.pk, resume.conversation, resume.token)
     try:
-        standing = read_standing(row)
+        resume_point = read_resume_point(row)
         decoder = opus.Decoder()
-        for packet in standing.heard:
-            decode(decoder, packet)
+        for packet in resume_point.user_packets:
+            decoder.decode_or_silence(packet)
         wanted = Wanted.again(row)
     except Exception:
         row.finish(EndReason.SITE_ERROR)
         raise
     elapsed = timezone.now() - row.started_at
-    silent = elapsed - timedelta(milliseconds=standing.received_ms)
+    silent = elapsed - timedelta(milliseconds=resume_point.received_ms)
     return Opened(
         row,
         token,
         wanted,
-        standing,
+        resume_point,
         decoder,
         elapsed_s=elapsed.total_seconds(),
         silent_s=max(0.0, silent.total_seconds()),

@@ -104,6 +104,14 @@ class Decoder:
             raise OpusPacketError(f"a packet of {done} samples")
         return self._sound.copy()
 
+    def decode_or_silence(self, packet: bytes) -> NDArray[np.int16]:
+        """For packets that could be decoded when they came: silence where the log that
+        they were read from is damaged."""
+        try:
+            return self.decode(packet)
+        except OpusPacketError:
+            return np.zeros(FRAME_SAMPLES, np.int16)
+
 
 class Encoder:
     """PCM of one side, in order, to packets. ``as_browser``: as our page encodes, with

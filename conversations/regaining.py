@@ -17,7 +17,7 @@ from django.db.utils import Error as DatabaseProblem
 
 from conversations.admission import Wanted, open_session
 from conversations.models import Conversation
-from conversations.recorder import in_thread
+from conversations.threads import in_thread
 from inference.engine.api import FrameLog
 from inference.errors import (
     NoSession,

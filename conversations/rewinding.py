@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from django.db.utils import Error as DatabaseProblem
 
-from conversations.frame_log import read_frame_log, read_turn
+from conversations.frame_log.resume import read_frame_log, read_turn
+from conversations.frame_log.segments import LogSegments, Ranges
 from conversations.held import Held
-from conversations.past import Past, Ranges
-from conversations.recorder import in_thread
+from conversations.threads import in_thread
 from inference.engine.api import FrameLog
 from inference.timing import FRAME_RATE, FRAME_SECONDS
 
@@ -52,13 +52,13 @@ class Rewinds:
         self._ordered_at = now
         self._orders.put_nowait(seconds)
 
-    async def next(self, past: Past) -> Back:
+    async def next(self, segments: LogSegments) -> Back:
         """Of the next order that can be carried out. The conversation goes on
         meanwhile."""
         while True:
             seconds = await self._orders.get()
             try:
-                back = await self._plan(seconds, past)
+                back = await self._plan(seconds, segments)
             except (TimeoutError, DatabaseProblem) as error:
                 log.warning("not rewound: %s", error)
                 text = "It can't go back just now. Please try again in a moment."
@@ -67,19 +67,19 @@ class Rewinds:
             if back is not None:
                 return back
 
-    async def _plan(self, seconds: float | None, past: Past) -> Back | None:
+    async def _plan(self, seconds: float | None, segments: LogSegments) -> Back | None:
         held = self._held
         end = held.path.frame
-        now = past.model_frame(end)
+        now = segments.model_frame(end)
         async with asyncio.timeout(FLUSH_SECONDS):
             await held.recorder.flush()
         if seconds is not None:
             target: int | None = max(0, now - round(seconds * FRAME_RATE))
         else:
-            target = await in_thread(lambda: read_turn(held.row, past, end))
+            target = await in_thread(lambda: read_turn(held.row, segments, end))
         if target is None:
             held.notice("nothing_said", "It has not said anything yet.")
             return None
-        wanted = past.back_to(target, end)
+        wanted = segments.rewound_to(target, end)
         behind, kept = await in_thread(lambda: read_frame_log(held.row, wanted, end))
         return Back(behind, kept.until(end), round((now - target) * FRAME_SECONDS, 2))

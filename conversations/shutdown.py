@@ -39,8 +39,9 @@ def keep(task: asyncio.Task[None], live: LiveConversation) -> None:
 
 
 def release(live: LiveConversation) -> None:
-    """This process stops: end the conversation or park it."""
-    if _stopped_by() == signal.SIGINT:
+    """This process stops: end the conversation or park it. Who still waits for one
+    keeps the place, and comes back to the next process."""
+    if _stopped_by() == signal.SIGINT and live.begun:
         live.end(EndReason.SHUTDOWN)
     else:
         live.park(EndReason.SHUTDOWN)

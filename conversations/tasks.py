@@ -2,8 +2,8 @@
 
 from celery import shared_task
 
-from conversations.loudness import measure
 from conversations.models import Conversation
+from conversations.review.levels import measure
 
 
 @shared_task

@@ -6,7 +6,10 @@ whose every look is recorded. For anyone else it does not exist (404).
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -17,17 +20,33 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from conversations import readings, story
-from conversations.loudness import envelope
+from conversations.frame_log.format import FrameLogTooLong
+from conversations.frame_log.reader import FrameLogReader
 from conversations.models import Conversation, Levels
+from conversations.review.client_metrics import client_metrics
+from conversations.review.events import events
+from conversations.review.latency import latency
+from conversations.review.levels import envelope
+from conversations.review.recording import RecordingSide, recording
+from conversations.review.transcript import transcript
 from conversations.wire import sampling_choices
 from inference.models import Worker
 from inference.timing import FRAME_MS, FRAME_SECONDS
+from personaplex_site.answers import Problem, json_answer, wants_json
 from personaplex_site.audit import record_look
 from personaplex_site.lists import page_of
 from personaplex_site.ranges import bytes_response
 from personas.models import Persona, PersonaVersion
 
+log = logging.getLogger(__name__)
+
+View = Callable[..., HttpResponse]
+TOO_LONG = Problem(
+    "frame_log_too_long",
+    "This conversation is too long to be shown or played in one piece. One side alone "
+    "may still be downloaded; whoever runs the site can raise MAX_FRAME_LOG_MB.",
+)
+TOO_LONG_STATUS = 422
 READ, HEARD = "Read the conversation", "Listened to the recording"
 SMALL_MODEL = "tiny"  # ours: the page says what it can't do
 
@@ -95,6 +114,25 @@ def _own_persona(request: HttpRequest, key: str) -> Persona | None:
         return None
 
 
+def explain_too_long(view: View) -> View:
+    """Beyond the bound of what is read at once nothing is shown, but the reason is."""
+
+    @functools.wraps(view)
+    def read_or_explain(
+        request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except FrameLogTooLong as error:
+            log.warning("not shown: %s", error)
+            if wants_json(request):
+                return json_answer(TOO_LONG, TOO_LONG_STATUS)
+            text = f"{TOO_LONG.text}\n"
+            return HttpResponse(text, "text/plain", TOO_LONG_STATUS)
+
+    return read_or_explain
+
+
 def _visible(request: HttpRequest, pk: UUID, what: str) -> Conversation:
     """404, or recorded as a look at ``what``."""
     visible = Conversation.objects.visible_to(request.user)
@@ -117,6 +155,7 @@ def conversation_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         "version": version,
         "duration_s": conversation.duration_s,
         "data_url": reverse("conversation_data", args=[pk]),
+        "levels_url": reverse("conversation_levels", args=[pk]),
         "delete_url": reverse("conversation_delete", args=[pk]) if mine else None,
         **{f"{side}_url": url for side, url in _recordings(pk).items()},
     }
@@ -132,14 +171,12 @@ def _recordings(pk: UUID) -> dict[str, str]:
 
 @login_required
 @require_safe
+@explain_too_long
 def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What docs/review-data.md describes."""
     conversation = _visible(request, pk, READ)
-    timeline = readings.Timeline.of(conversation)
-    places = story.Places(conversation, timeline)
-    levels = Levels.objects.filter(conversation=conversation).first()
-    if levels is None and not conversation.is_live:
-        conversation.ask_for_analysis()
+    reader = FrameLogReader(conversation)
+    reader.load("timings", "pieces", "page")
     end = {
         "reason": conversation.end_reason,
         "text": conversation.get_end_reason_display(),
@@ -151,7 +188,7 @@ def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
             "model": conversation.model,
             "started_at": conversation.started_at.isoformat(),
             "live": conversation.is_live,
-            "duration_s": timeline.seconds,
+            "duration_s": reader.times.seconds,
             "end": None if conversation.is_live else end,
             "counts": {
                 "frames": conversation.frames,
@@ -161,21 +198,33 @@ def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
                 "unwritten": conversation.unwritten_frames,
             },
             "recordings": _recordings(pk),
-            "transcript": readings.transcript(conversation, timeline),
-            "envelope": envelope(levels) if levels else None,
-            "latency": readings.latency(conversation, timeline),
-            "notes": story.notes(conversation, places),
-            "page": story.page_figures(conversation, places),
+            "transcript": transcript(reader),
+            "latency": latency(reader),
+            "events": events(reader),
+            "client_metrics": client_metrics(reader),
         }
     )
 
 
 @login_required
 @require_safe
+def conversation_levels(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The waveform's levels; 202 while they are being made. Pages ask again, so it
+    reads nothing of the frame log."""
+    conversation = _visible(request, pk, READ)
+    levels = Levels.objects.filter(conversation=conversation).first()
+    if levels is not None:
+        return JsonResponse({"ready": True, **envelope(levels)})
+    conversation.ask_for_analysis()
+    return JsonResponse({"ready": False}, status=202)
+
+
+@login_required
+@require_safe
+@explain_too_long
 def conversation_recording(request: HttpRequest, pk: UUID, side: str) -> HttpResponse:
     conversation = _visible(request, pk, HEARD)
-    wanted = cast(Literal["user", "agent", "both"], side)
-    sound = readings.recording(conversation, wanted)
+    sound = recording(FrameLogReader(conversation), cast(RecordingSide, side))
     response = bytes_response(request, sound, "audio/ogg")
     if conversation.is_live:
         response["Cache-Control"] = "no-store"  # a second later there is more of it

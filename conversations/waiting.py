@@ -3,7 +3,8 @@
 Owns how often somebody looks, and when they try. The order is Postgres's
 (:mod:`conversations.places`); whether a slot is free is the worker's word alone, what
 heartbeats say only decides who asks. The first in line asks now and then in any case,
-in case a heartbeat got lost.
+in case a heartbeat got lost. Whoever comes while the workers are being started again
+waits in line as well.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 
 from conversations.places import Place, Standing, line_is_free
-from conversations.recorder import in_thread
+from conversations.threads import in_thread
 from inference.errors import NoWorker, WorkerBusy
+from inference.models import Worker
 
 LOOK_SECONDS = 0.5  # how soon a free slot is seen by those in front
 LOOK_BEHIND_SECONDS = 2.0  # by all others: they only want to know where they stand
 IN_FRONT = 4
 ASK_ANYWAY_SECONDS = 5.0
+NO_WORKER_SECONDS = 60.0  # without any that answers or loads its model: given up
 TELL_SECONDS = 5.0  # a place that does not move is told this often all the same
 
 T = TypeVar("T")
@@ -42,7 +45,8 @@ async def in_turn(
 ) -> T:
     """What ``attempt`` opens, as soon as it is this user's turn.
 
-    ``attempt`` raises WorkerBusy when all slots are taken. ``tell`` is called whenever
+    ``attempt`` raises WorkerBusy when all slots are taken, NoWorker when no worker can
+    be reached, which counts if none is expected either. ``tell`` is called whenever
     the standing changes. Raises AlreadyWaiting, WorkerBusy (the line is full, or
     QUEUE_SECONDS are over) and whatever else ``attempt`` raises. Then, and when it is
     cancelled, the place is given up, unless whoever stood there ``comes_back``.
@@ -52,6 +56,9 @@ async def in_turn(
             return await attempt()
         except WorkerBusy:
             pass  # somebody was faster: wait like everybody else
+        except NoWorker:
+            if not await in_thread(Worker.objects.expected):
+                raise
     place = await in_thread(lambda: Place.join(user, holder, ticket))
     try:
         return await _wait(place, attempt, tell)
@@ -63,6 +70,7 @@ async def in_turn(
 async def _wait(place: Place, attempt: Callable[[], Awaitable[T]], tell: Tell) -> T:
     began = told_at = asked_at = time.monotonic()
     told: tuple[int, int] | None = None
+    absent_since: float | None = None  # no worker answers, and none is loading
     while True:
         standing = await in_thread(place.stand)
         now = time.monotonic()
@@ -73,8 +81,14 @@ async def _wait(place: Place, attempt: Callable[[], Awaitable[T]], tell: Tell) -
             asked_at = now
             try:
                 return await attempt()
-            except (WorkerBusy, NoWorker):
-                told = None  # not yet, or the worker is being restarted: stay in line
+            except WorkerBusy:
+                told = absent_since = None
+            except NoWorker:
+                told = None  # the worker is being started again: stay in line
+                if await in_thread(Worker.objects.loading):
+                    absent_since = None
+                elif now - (absent_since := absent_since or now) > NO_WORKER_SECONDS:
+                    raise
         where = (standing.position, standing.of)
         if where != told or now - told_at > TELL_SECONDS:
             await tell(standing, str(place.pk))

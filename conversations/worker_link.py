@@ -22,10 +22,10 @@ from typing import Any
 
 from django.conf import settings
 
-from conversations.frame_log import read_frame_log
+from conversations.frame_log.resume import read_frame_log
+from conversations.frame_log.segments import LogSegments
 from conversations.held import Held
 from conversations.moving import Elsewhere, from_tape, prepare_move
-from conversations.past import Past
 from conversations.regaining import ELSEWHERE, attach, patiently, rebuild
 from conversations.rewinding import Back, Rewinds
 from inference.errors import PersonaplexError, ProtocolError, TakenOver, WorkerLost
@@ -57,7 +57,7 @@ class WorkerLink:
 
     def __init__(self, held: Held, on_ready: Callable[[WorkerSession], None]) -> None:
         self.session: WorkerSession | None = None
-        self.past = Past.parse(held.row.timeline)
+        self.segments = LogSegments.parse(held.row.timeline)
         self.rewinds = Rewinds(held)
         self._held = held
         self._on_ready = on_ready
@@ -109,8 +109,8 @@ class WorkerLink:
         """Until the session is another one. Raises what it was lost by."""
         taking = asyncio.create_task(self._take(session))
         watching = asyncio.create_task(self._watch())
-        moving = asyncio.create_task(prepare_move(session, self._held, self.past))
-        rewinding = asyncio.create_task(self.rewinds.next(self.past))
+        moving = asyncio.create_task(prepare_move(session, self._held, self.segments))
+        rewinding = asyncio.create_task(self.rewinds.next(self.segments))
         tasks: tuple[asyncio.Task[Any], ...] = (taking, watching, moving, rewinding)
         unused: Elsewhere | None = None
         try:
@@ -156,12 +156,12 @@ class WorkerLink:
         self._leave(error)
         kept = None
         if not isinstance(error, Hung):
-            have = self.past.model_frame(held.path.frame)
+            have = self.segments.model_frame(held.path.frame)
             kept = await attach(held.row, have, deadline)
         if kept is None:
             await self._rebuild(deadline, error)
         else:
-            self._go_on(*kept, self.past, same=True)
+            self._go_on(*kept, self.segments, same=True)
         how = "rebuilt" if kept is None else "kept"
         if error is None:
             held.resounds = lambda ms: held.note("resumed", ms, how)
@@ -186,8 +186,9 @@ class WorkerLink:
         try:
             async with asyncio.timeout(settings.RECOVER_SECONDS):
                 await held.recorder.flush()
-            behind, past = await patiently(
-                lambda: read_frame_log(held.row, self.past, held.path.frame), deadline
+            behind, segments = await patiently(
+                lambda: read_frame_log(held.row, self.segments, held.path.frame),
+                deadline,
             )
             avoid = held.row.worker_name
             worker, session = await rebuild(
@@ -196,7 +197,7 @@ class WorkerLink:
         except (TimeoutError, *ELSEWHERE) as problem:
             raise error or WorkerLost(f"no other one: {problem}") from problem
         _last_rebuild_s = max(0.1, round(time.monotonic() - began, 1))
-        self._go_on(worker, session, past, same=False)
+        self._go_on(worker, session, segments, same=False)
         self._count_move()
 
     async def _move(
@@ -215,7 +216,7 @@ class WorkerLink:
         except asyncio.CancelledError:
             await elsewhere.prepared.close()
             raise
-        self._go_on(elsewhere.worker, session, elsewhere.past, same=False)
+        self._go_on(elsewhere.worker, session, elsewhere.segments, same=False)
         self._count_move()
 
         def moved(ms: int) -> None:
@@ -233,14 +234,14 @@ class WorkerLink:
         held = self._held
         held.path.hold()
         held.say("state", state="recovering", seconds=_last_rebuild_s)
-        past = self.past = Past(back.kept, held.path.frame)
+        segments = self.segments = LogSegments(back.kept, held.path.frame)
         discarding = asyncio.create_task(_discard(session))
         try:
             wanted = held.wanted
             await session.restart(wanted.open, wanted.prompt, log=back.log)
         finally:
             await _stop(discarding)
-        self._change(past, session)
+        self._change(segments, session)
         left = round(session.ready.context_frames * FRAME_SECONDS, 1)
         held.say(
             "rewound",
@@ -252,22 +253,27 @@ class WorkerLink:
         held.note("rewound", detail=f"{back.seconds:g} s")
 
     def _go_on(
-        self, worker: Worker, session: WorkerSession, past: Past, *, same: bool
+        self,
+        worker: Worker,
+        session: WorkerSession,
+        segments: LogSegments,
+        *,
+        same: bool,
     ) -> None:
         row = self._held.row
         self.session, row.worker_name = session, worker.name
         self._held.recorder.change(worker_name=worker.name)
-        self._change(past, session, same=same)
+        self._change(segments, session, same=same)
 
     def _change(
-        self, past: Past, session: WorkerSession, *, same: bool = False
+        self, segments: LogSegments, session: WorkerSession, *, same: bool = False
     ) -> None:
         path, row = self._held.path, self._held.row
-        next_frame = past.model_frame(path.frame)
+        next_frame = segments.model_frame(path.frame)
         # A session that was kept may be ahead: what is missing here it sends again.
         if session.ready.frame != next_frame and not same:
             raise ProtocolError(f"at {session.ready.frame}, the log at {next_frame}")
-        self.past, row.timeline = past, past.dump()
+        self.segments, row.timeline = segments, segments.dump()
         self._held.recorder.change(timeline=row.timeline)
         path.go_on(session, next_frame, same=same)
 

@@ -26,7 +26,18 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         """A worker of this name is starting, on one GPU or several: nobody is sent to
         the one before it any more."""
         ours = models.Q(name=name) | models.Q(name__startswith=f"{name}-gpu")
-        return self.filter(ours).update(ready=False)
+        return self.filter(ours).update(ready=False, draining=False, why_not="")
+
+    def expected(self) -> bool:
+        """Whether one may take a conversation soon, even if none does now: it was heard
+        of lately, and neither leaves nor is too slow for its model. Perhaps it has
+        just died and is being started again."""
+        return self.alive().filter(draining=False, why_not="").exists()
+
+    def loading(self) -> bool:
+        """Whether one has said that it is on its way."""
+        loading = self.alive().filter(ready=False, draining=False, why_not="")
+        return loading.exists()
 
     def why_nobody(self) -> str:
         """What a worker says whose model is too slow on its machine; "" for none."""
@@ -80,10 +91,12 @@ class Worker(models.Model):
         which stays locked meanwhile, so beats of one worker follow one another."""
         now = timezone.now()
         fields = dataclasses.asdict(beat)
-        for name in ("name", "hardware", "beat"):
+        for name in ("name", "hardware", "beat", "stopping"):
             del fields[name]
         fields["started_at"] = datetime.fromtimestamp(beat.started_at, UTC)
-        fields["last_seen_at"] = now
+        # The last word of a worker: from now on it counts as gone.
+        gone = timedelta(seconds=settings.WORKER_STALE_SECONDS + 1)
+        fields["last_seen_at"] = now - gone if beat.stopping else now
         worker, _ = cls.objects.update_or_create(name=beat.name, defaults=fields)
         if beat.hardware is not None:
             worker.keep_sample(beat.hardware, now)

@@ -2,10 +2,10 @@
 
 import os
 
-import django
+from personaplex_site import exit_if_wrong
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personaplex_site.settings")
-django.setup()
+exit_if_wrong.prepare()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
@@ -21,6 +21,7 @@ from personaplex_site.front.application import Front, Pages  # noqa: E402
 from personaplex_site.front.inside import Inside  # noqa: E402
 from personaplex_site.front.relay import Relay  # noqa: E402
 from personaplex_site.origins import OriginCheck  # noqa: E402
+from personaplex_site.socket_cooldown import SocketCooldown  # noqa: E402
 from personas.routing import websocket_urlpatterns as persona_sockets  # noqa: E402
 
 
@@ -41,7 +42,9 @@ application = ProtocolTypeRouter(
     {
         "http": BodyLimit(front, settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES),
         "websocket": OriginCheck(
-            AuthMiddlewareStack(URLRouter(conversation_sockets + persona_sockets))
+            SocketCooldown(
+                AuthMiddlewareStack(URLRouter(conversation_sockets + persona_sockets))
+            )
         ),
     }
 )

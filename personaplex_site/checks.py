@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes.util
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from redis.exceptions import RedisError
 from personaplex_site import databases
 
 LEAST_SECRET = 32  # characters
+HOST = re.compile(r"\*|\.?[^\s/:\[\]]+|\[[0-9a-fA-F:.%]+\]")
 
 
 @register(Tags.compatibility)
@@ -63,14 +65,20 @@ def check_secrets(**kwargs: Any) -> list[CheckMessage]:
 def check_folders(**kwargs: Any) -> list[CheckMessage]:
     folders = {"DATA_DIR": settings.DATA_DIR, "MEDIA_ROOT": Path(settings.MEDIA_ROOT)}
     return [
-        Error(
-            f"{name} ({folder}) can't be written: {why}.",
-            hint=f"Create it for the user that runs the site, or set {name}.",
-            id="personaplex.E003",
-        )
+        problem
         for name, folder in folders.items()
-        if (why := _unwritable(folder))
+        for problem in check_folder(name, folder)
     ]
+
+
+def check_folder(name: str, folder: Path) -> list[CheckMessage]:
+    """``name``: of the variable that says where it is."""
+    why = _unwritable(folder)
+    if not why:
+        return []
+    text = f"{name} ({folder}) can't be written: {why}."
+    hint = f"Create it for the user that runs the site, or set {name}."
+    return [Error(text, hint=hint, id="personaplex.E003")]
 
 
 def _unwritable(folder: Path) -> str:
@@ -86,11 +94,15 @@ def _unwritable(folder: Path) -> str:
 
 @register(Tags.compatibility)
 def check_database_kind(**kwargs: Any) -> list[CheckMessage]:
-    engine = settings.DATABASES["default"]["ENGINE"]
-    if engine == "django.db.backends.postgresql":
+    database = settings.DATABASES["default"]
+    engine = database["ENGINE"]
+    if engine != "django.db.backends.postgresql":
+        text = f"The database is {engine}; only PostgreSQL works."
+    elif not database.get("NAME"):
+        text = "DATABASE_URL does not say which database."
+    else:
         return []
     hint = "Set DATABASE_URL=postgres://user:password@host/name, or use scripts/up."
-    text = f"The database is {engine}; only PostgreSQL works."
     return [Error(text, hint=hint, id="personaplex.E004")]
 
 
@@ -102,6 +114,21 @@ def check_voice_limits(**kwargs: Any) -> list[CheckMessage]:
     text = "VOICE_MIN_SECONDS ≤ VOICE_USED_SECONDS ≤ VOICE_MAX_SECONDS does not hold."
     hint = f"They are {least}, {used} and {settings.VOICE_MAX_SECONDS}."
     return [Error(text, hint=hint, id="personaplex.E005")]
+
+
+@register(Tags.security)
+def check_hosts(**kwargs: Any) -> list[CheckMessage]:
+    """A name with scheme, port or path would never be the one of a request."""
+    hint = "Write example.org, 192.0.2.1, [2001:db8::1], .example.org (all below it)."
+    return [
+        Error(
+            f"ALLOWED_HOSTS has {name!r}: names without scheme, port and path only.",
+            hint=hint,
+            id="personaplex.E009",
+        )
+        for name in settings.ALLOWED_HOSTS
+        if not HOST.fullmatch(name)
+    ]
 
 
 @register(Tags.security)

@@ -1,7 +1,7 @@
 """Wrong settings end a process with their sentences rather than with a traceback.
 
 For the commands of docs/operations.md, which run without ``scripts/up``. Knows no
-setting.
+setting. Exit status and sentences are those of ``scripts/up``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterable
 
+import django
+from django.core.checks import CheckMessage, Tags
+from django.core.checks.registry import registry
 from django.core.exceptions import ImproperlyConfigured
 
 WRONG_SETTINGS = 2  # exit status
@@ -21,18 +25,38 @@ def read_settings() -> None:
     try:
         importlib.import_module(os.environ["DJANGO_SETTINGS_MODULE"])
     except ImproperlyConfigured as error:
-        refuse([str(error)])
+        _refuse([str(error)])
+
+
+def prepare() -> None:
+    """Settings read, Django set up, our checks run: for servers, before all else."""
+    read_settings()
+    django.setup()
+    run_checks()
 
 
 def run_checks() -> None:
     """The site's checks that need no server, once Django is set up; exits likewise."""
-    from django.core.checks import run_checks
-
-    messages = [message for message in run_checks() if message.is_serious()]
-    if messages:
-        refuse([f"{message.msg} {message.hint or ''}".strip() for message in messages])
+    if problems := sentences(our_messages()):
+        _refuse(problems)
 
 
-def refuse(problems: list[str]) -> None:
+def our_messages() -> list[CheckMessage]:
+    """Of personaplex_site.checks alone: Django's own import every view, which takes a
+    second, and a killed web process has to be back soon."""
+    known = registry.get_checks(include_deployment_checks=False)
+    ours = [check for check in known if check.__module__ == "personaplex_site.checks"]
+    local = [check for check in ours if Tags.database not in check.tags]
+    return [
+        found for check in local for found in check(app_configs=None, databases=None)
+    ]
+
+
+def sentences(messages: Iterable[CheckMessage]) -> list[str]:
+    serious = [found for found in messages if found.is_serious()]
+    return [f"{found.msg} {found.hint or ''}".strip() for found in serious]
+
+
+def _refuse(problems: list[str]) -> None:
     sys.stderr.write("".join(f"{problem}\n" for problem in problems))
     raise SystemExit(WRONG_SETTINGS)

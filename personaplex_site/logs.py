@@ -5,6 +5,17 @@ import time
 from collections import OrderedDict
 from contextvars import ContextVar
 
+import kombu.exceptions
+import redis.exceptions
+
+AWAY = (
+    ConnectionError,
+    TimeoutError,
+    kombu.exceptions.OperationalError,
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+)
+
 # Set by the consumer of a conversation; every coroutine and thread hop that starts
 # from it inherits the value.
 conversation_id: ContextVar[str] = ContextVar("conversation_id", default="-")
@@ -21,8 +32,9 @@ class ConversationFilter(logging.Filter):
 class RepeatFilter(logging.Filter):
     """Lets one line of a kind through in ``seconds``, and says how many it kept back.
 
-    For libraries that report a server which is away at every attempt to reach it. A
-    kind is a logger, a level and a text before its values are filled in.
+    For whatever reports a server that is away at every attempt to reach it. A kind is a
+    logger, a level and a text before its values are filled in. What a library was doing
+    when it found the server away says nothing: that is told without a traceback.
     """
 
     MAX_KINDS = 100
@@ -47,7 +59,24 @@ class RepeatFilter(logging.Filter):
         self._kinds.move_to_end(kind)
         if len(self._kinds) > self.MAX_KINDS:
             self._kinds.popitem(last=False)
+        record.msg, record.args = _in_one_line(record), ()
         if kept_back:
-            record.msg = f"{record.getMessage()} (and {kept_back} more like it)"
-            record.args = ()
+            record.msg += f" (and {kept_back} more like it)"
         return True
+
+
+def _in_one_line(record: logging.LogRecord) -> str:
+    away = server_away(record)
+    if away is None:
+        return " ".join(record.getMessage().split())
+    first = record.getMessage().splitlines()[0]
+    record.exc_info = record.exc_text = None
+    return first if str(away) in first else f"{first}: {type(away).__name__}: {away}"
+
+
+def server_away(record: logging.LogRecord) -> BaseException | None:
+    """The error of a connection that the record's error is or comes from."""
+    error = record.exc_info[1] if record.exc_info else None
+    while error is not None and not isinstance(error, AWAY):
+        error = error.__cause__ or error.__context__
+    return error

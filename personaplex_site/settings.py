@@ -225,6 +225,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 STATIC_URL = "static/"
 STATIC_ROOT = envpath("STATIC_ROOT", DATA_DIR / "static")
+STATIC_KEPT_DAYS = envint("STATIC_KEPT_DAYS", 7)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "personaplex_site.media_storage.WholeFileStorage"},
@@ -235,11 +236,11 @@ STORAGES = {
 MEDIA_ROOT = envpath("MEDIA_ROOT", DATA_DIR / "media")
 
 # Personas and voices.
-ROLE_PROMPT_MAX_CHARACTERS = envint("ROLE_PROMPT_MAX_CHARACTERS", 2000)
+ROLE_PROMPT_MAX_CHARACTERS = envint("ROLE_PROMPT_MAX_CHARACTERS", 2000, least=1)
 VOICE_MIN_SECONDS = envint("VOICE_MIN_SECONDS", 3)
 VOICE_MAX_SECONDS = envint("VOICE_MAX_SECONDS", 60)
 VOICE_USED_SECONDS = envint("VOICE_USED_SECONDS", 12)
-VOICE_MAX_BYTES = envint("VOICE_MAX_BYTES", 30 * 1024 * 1024)
+VOICE_MAX_BYTES = envint("VOICE_MAX_BYTES", 30 * 1024 * 1024, least=1)
 # Pages are bounded however much somebody has.
 PERSONAS_PER_PAGE = envint("PERSONAS_PER_PAGE", 50, least=1, most=200)
 VOICES_PER_PAGE = envint("VOICES_PER_PAGE", 25, least=1, most=200)
@@ -259,6 +260,8 @@ PAGE_MAX_MB = envint("PAGE_MAX_MB", 400, least=150)
 PAGE_SECONDS = envint("PAGE_SECONDS", 60, least=1)
 # The gate before them.
 PAGE_PARALLEL = PAGE_PROCESSES * PAGE_THREADS
+REQUESTS_PER_SECOND = envint("REQUESTS_PER_SECOND", 600, least=10)
+REQUESTS_BURST = envint("REQUESTS_BURST", 300, least=10)
 PAGE_WAITING = envint("PAGE_WAITING", 250)
 PAGE_WAIT_SECONDS = envint("PAGE_WAIT_SECONDS", 5, least=1)
 MAX_UPLOADS = envint("MAX_UPLOADS", 2, least=1)
@@ -270,8 +273,11 @@ BODY_SECONDS = envint("BODY_SECONDS", 60, least=1)
 SEND_SECONDS = envint("SEND_SECONDS", 30, least=1)
 
 # Conversations.
-CONVERSATION_MAX_SECONDS = envint("CONVERSATION_MAX_SECONDS", 1800)
-CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30)
+# Four hours at most: what a frame log reader reads (conversations/frame_log/reader.py).
+CONVERSATION_MAX_SECONDS = envint(
+    "CONVERSATION_MAX_SECONDS", 1800, least=1, most=14_400
+)
+CONVERSATION_INACTIVITY_SECONDS = envint("CONVERSATION_INACTIVITY_SECONDS", 30, least=1)
 CONVERSATIONS_PER_USER = envint("CONVERSATIONS_PER_USER", 3, least=1)
 CONVERSATIONS_PER_PAGE = envint("CONVERSATIONS_PER_PAGE", 25, least=1, most=200)
 # Of one socket, all kinds of messages together. A page sends 12.5 frames a second
@@ -280,6 +286,9 @@ SOCKET_MESSAGES_PER_SECOND = envint("SOCKET_MESSAGES_PER_SECOND", 25, least=16)
 SOCKET_BURST_MESSAGES = envint("SOCKET_BURST_MESSAGES", 250, least=160)
 SOCKET_BYTES_PER_SECOND = envint("SOCKET_BYTES_PER_SECOND", 100_000, least=60_000)
 SOCKET_BURST_BYTES = envint("SOCKET_BURST_BYTES", 1_000_000, least=600_000)
+SOCKET_OPENINGS_PER_MINUTE = envint("SOCKET_OPENINGS_PER_MINUTE", 60, least=1)
+SOCKET_OPENINGS_BURST = envint("SOCKET_OPENINGS_BURST", 30, least=5)
+SOCKET_COOLDOWN_SECONDS = envint("SOCKET_COOLDOWN_SECONDS", 10)
 SOCKET_CHECK_SECONDS = envint("SOCKET_CHECK_SECONDS", 20, least=1)
 RESUME_SECONDS = envint("RESUME_SECONDS", 30, least=1)
 RECOVER_SECONDS = envint("RECOVER_SECONDS", 25, least=1)
@@ -291,11 +300,12 @@ WEB_MOST_BUSY_PERCENT = envint("WEB_MOST_BUSY_PERCENT", 85, least=1)
 WHEN_FULL = envone("WHEN_FULL", "slide", "end")
 # 1.6 s: what a killed web process may lose, with time to spare for the write.
 CHUNK_FRAMES = envint("CHUNK_FRAMES", 20, least=1)
-OPUS_BITRATE = envint("OPUS_BITRATE", 64_000)
+MAX_FRAME_LOG_MB = envint("MAX_FRAME_LOG_MB", 256, least=16)
+OPUS_BITRATE = envint("OPUS_BITRATE", 64_000, least=6_000, most=510_000)
 OPUS_COMPLEXITY = envint("OPUS_COMPLEXITY", 0, most=10)
 
 # Inference workers.
-WORKER_STALE_SECONDS = envint("WORKER_STALE_SECONDS", 15)
+WORKER_STALE_SECONDS = envint("WORKER_STALE_SECONDS", 15, least=1)
 HARDWARE_SAMPLE_SECONDS = envint("HARDWARE_SAMPLE_SECONDS", 10)
 HARDWARE_SAMPLE_DAYS = envint("HARDWARE_SAMPLE_DAYS", 14)
 
@@ -319,13 +329,13 @@ LOGGING = {
     },
     "handlers": {
         "stderr": {
-            "class": "logging.StreamHandler",
+            "class": "personaplex_site.lost_lines.StderrHandler",
             "filters": ["conversation"],
             "formatter": "line",
         },
-        # Of libraries that report a broker which is away at every attempt.
+        # Of what reports at every attempt that a server is away.
         "stderr_once": {
-            "class": "logging.StreamHandler",
+            "class": "personaplex_site.lost_lines.StderrHandler",
             "filters": ["conversation", "repeats"],
             "formatter": "line",
         },
@@ -334,13 +344,21 @@ LOGGING = {
     "loggers": {
         **{
             name: {"handlers": ["stderr_once"], "propagate": False}
-            for name in ("celery", "kombu", "redis", "channels_redis")
+            for name in (
+                *("celery", "kombu", "redis", "channels_redis"),
+                "personaplex_site.front.health",
+            )
         },
         # A line for every task that the clock sends, every few seconds. Tasks say
         # themselves what they did.
         "celery.beat": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
-        "celery.app.trace": {"level": "WARNING"},
+        # Failed tasks are no repetition of each other.
+        "celery.app.trace": {
+            "handlers": ["stderr"],
+            "propagate": False,
+            "level": "WARNING",
+        },
         "httpx": {"level": "WARNING"},
         # A line for every HEAD.
         "gunicorn.http.wsgi": {"level": "ERROR"},

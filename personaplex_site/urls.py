@@ -13,8 +13,6 @@ PASSWORD_OF_ADMIN = RedirectView.as_view(pattern_name="password_change")
 handler400 = "personaplex_site.error_pages.bad_request"
 handler500 = "personaplex_site.error_pages.server_error"
 
-handler500 = "personaplex_site.views.failed"
-
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     # Instead of the admin's own: limits on passwords are kept in one place.

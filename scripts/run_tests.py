@@ -46,8 +46,8 @@ TESTS_FAILED = 1  # pytest's exit status; others mean that it did not come that 
 # Migrations, locks, one-statement writes, the line, Celery's broker and the channel
 # layer: where versions of the servers differ. The rest would only take minutes more.
 ON_OWN_SERVERS = [
-    "tests/conversations/test_appending.py",
-    "tests/conversations/test_recorder.py",
+    "tests/conversations/frame_log/test_insert.py",
+    "tests/conversations/frame_log/test_writer.py",
     "tests/conversations/test_waiting.py",
     "tests/conversations/test_views.py",
     "tests/personas/test_prepare_voice.py",

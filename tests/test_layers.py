@@ -1,6 +1,8 @@
 """Imports point one way; inference runs without Django, the site without torch."""
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = ("personaplex_site", "personas", "conversations", "inference")
 WEB = ("django", "channels", "celery", "daphne", "asgiref", "unfold", "kombu")
 # Django's view of the fleet lives beside the workers, in these files only.
-DJANGO_FILES = ("models", "admin", "apps", "urls", "views", "checks", "migrations")
+DJANGO_FILES = ("models", "admin", "apps", "urls", "views", "migrations")
 # What the site may know of inference: the contracts, and the fleet in the database.
 CONTRACTS = (
     "inference.errors",
@@ -50,6 +52,23 @@ ARROWS = {
     "inference.worker": ("inference",),
     "inference": ("inference",),
     "personas": ("personas", *CONTRACTS, *SITE_TOOLS),
+    "conversations.frame_log": (
+        "conversations.frame_log",
+        "conversations.chunks",
+        "conversations.holding",
+        "conversations.models",
+        "conversations.opus",
+        "conversations.threads",
+        *CONTRACTS,
+    ),
+    "conversations.review": (
+        "conversations.review",
+        "conversations.frame_log",
+        "conversations.models",
+        "conversations.ogg",
+        "conversations.opus",
+        "inference.timing",
+    ),
     "conversations": ("conversations", "personas", *CONTRACTS, *SITE_TOOLS),
     # Before anything starts, what the worker would refuse of the environment.
     "personaplex_site.up.check_settings": (
@@ -59,12 +78,15 @@ ARROWS = {
     "personaplex_site": ("personaplex_site", "personas", "conversations", *CONTRACTS),
 }
 NEVER = {
-    "inference.network": ("inference.network.mimi.__main__",),
     "inference.engine": ("inference.worker", "inference.commands"),
     "inference.prompts": ("inference.engine", "inference.worker"),
     "inference.checkpoints": ("inference.engine", "inference.worker"),
     "inference.worker": ("inference.commands",),
 }
+# Whoever else wants to know what a conversation looked like reads its frame log.
+ONLY = {"conversations.review": ("conversations.views", "conversations.tasks")}
+# The one reader: chunks are unpacked nowhere else.
+UNPACKERS = ("conversations.frame_log.format", "conversations.frame_log.reader")
 
 
 def inside(module, *packages):
@@ -112,6 +134,9 @@ def test_imports_point_one_way(module, path):
         for package, forbidden in NEVER.items():
             if inside(module, package):
                 assert not inside(name, *forbidden), f"{module} imports {name}"
+        for package, users in ONLY.items():
+            if not inside(module, package, *users):
+                assert not inside(name, package), f"{module} imports {name}"
         if not inside(module, "inference.training"):
             assert not inside(name, "inference.training"), f"{module} imports {name}"
         if inside(module, "inference") and not is_django_file(module):
@@ -119,6 +144,28 @@ def test_imports_point_one_way(module, path):
             assert not is_django_file(name), f"{module} imports {name}"
         if inside(module, "personas", "conversations", "personaplex_site"):
             assert not inside(name, "torch"), f"{module} imports {name}"
+
+
+def names_in_the_rules():
+    for rules in (ARROWS, NEVER, ONLY):
+        for name, others in rules.items():
+            yield from (name, *others)
+    yield from (f"inference.{file}" for file in DJANGO_FILES)
+    yield from (*OURS, *CONTRACTS, *SITE_TOOLS, *UNPACKERS)
+
+
+def test_the_rules_name_nothing_that_is_not_there():
+    """A rule about a module that was moved or removed can't fail."""
+    known = {name for name, _ in MODULES}
+    assert {name for name in names_in_the_rules() if name not in known} == set()
+    for name in WEB:
+        assert importlib.import_module(name)
+
+
+def test_the_frame_log_has_one_reader():
+    unpacks = re.compile(r"\bunpack_(?:tokens|timings|\w+_packets)\b")
+    others = [(m, p) for m, p in MODULES if not inside(m, *UNPACKERS)]
+    assert [m for m, p in others if unpacks.search(p.read_text())] == []
 
 
 @pytest.mark.parametrize("tool", SITE_TOOLS)

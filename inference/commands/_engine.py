@@ -14,10 +14,20 @@ from collections.abc import Callable
 import psutil
 import torch
 
+from inference import cards
 from inference.checkpoints import Model, load_model, model_folder, read_config
+from inference.commands._fitting import check_format, fitting, in_time
+from inference.commands._refusals import (
+    NoFastEngine,
+    NoSuchDevice,
+    TooLarge,
+    check_capability,
+    plain_slots,
+    starting_fast,
+)
+from inference.engine.captured import CapturedEngine
 from inference.engine.engine import Engine
-from inference.engine.gpu_fit import PREFERRED, SAFE_MS, Card, Fit, Sizes, choose, fit
-from inference.errors import PersonaplexError
+from inference.engine.gpu_fit import Sizes
 from inference.timing import FRAME_MS, FRAME_RATE
 
 log = logging.getLogger(__name__)
@@ -26,35 +36,7 @@ BUSY_SHARE = 0.7  # of real time that ticks may take when every slot talks
 MOST_AUTOMATIC_SLOTS = 8
 GPU_SLOTS = 4
 PLAIN = {"": None, "fp32": torch.float32, "bf16": torch.bfloat16}  # by --weights
-LEAST_CAPABILITY = (8, 0)  # products of bf16
 HOPELESS_MS = 10 * FRAME_MS  # no pause of other programs explains that
-
-
-class NoSuchDevice(PersonaplexError):
-    code = "no_such_device"
-    text = "Choose another --device."
-
-
-class NoFastEngine(PersonaplexError):
-    code = "no_fast_engine"
-    text = (
-        "Weights in int8, fp8 and int4, and --kv int8, need a CUDA GPU of 2020 on, "
-        "torch's CUDA build with triton and cuda-bindings, and a model of sizes in "
-        "multiples of 64. Leave out --weights and --kv, or give --weights fp32."
-    )
-
-
-class TooSlow(PersonaplexError):
-    code = "format_too_slow"
-    text = (
-        "Leave out --weights and --kv to have a format chosen that keeps real time, "
-        "use a faster GPU or a smaller --model, or give --force."
-    )
-
-
-class TooLarge(PersonaplexError):
-    code = "model_too_large"
-    text = "Use a GPU or a machine with more memory, or a smaller --model."
 
 
 def load(arguments: argparse.Namespace, dtype: torch.dtype | None = None) -> Model:
@@ -75,25 +57,52 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
         model = load(arguments, dtype)
         return warm(model, arguments.slots, arguments.threads, **options)
 
+    def captured(why: str) -> Engine:
+        """For a GPU on which the fast engine could not start."""
+        device, slots = chosen_device(arguments.device), arguments.slots or GPU_SLOTS
+        if not arguments.force:
+            most = plain_slots(sizes(arguments), device, why)
+            slots = in_time(slots, most, chosen=bool(arguments.slots))
+        engine = CapturedEngine(load(arguments, torch.bfloat16), slots, **options)
+        tick_ms = measure(engine)
+        engine.info = dataclasses.replace(
+            engine.info,
+            tick_ms_at_start=tick_ms,
+            engine="captured",
+            why_not_fast=why,
+        )
+        return engine
+
     def fast(weights: str) -> Engine:
         slots, chosen = arguments.slots or GPU_SLOTS, arguments
         device = chosen_device(arguments.device)
+        if device.type == "cuda":
+            cards.hold_to_pretended(device.index or 0)
         cache = arguments.prompt_cache_mb * 2**20
         if not arguments.weights:
-            weights, kv, slots = fitting(
-                sizes(arguments), device, arguments.kv, slots, cache, arguments.force
-            )
+            given = sizes(arguments), device, arguments.kv, slots
+            try:
+                weights, kv, slots = fitting(*given, cache, arguments.force)
+            except TooLarge as error:
+                if not cache:
+                    raise
+                weights, kv, slots = fitting(*given, 0)
+                options["prompt_cache_mb"] = 0
+                log.warning("No memory for prompts that were read before: %s", error)
             chosen = argparse.Namespace(**{**vars(arguments), "kv": kv})
         elif device.type == "cuda" and not arguments.force:
             most = check_format(sizes(arguments), device, weights, arguments.kv, cache)
             slots = in_time(slots, most, chosen=bool(arguments.slots))
-        engine = fast_engine(chosen, weights, slots, **options)
-        tick_ms = measure(engine)
-        engine.info = dataclasses.replace(engine.info, tick_ms_at_start=tick_ms)
+        with starting_fast():
+            engine = fast_engine(chosen, weights, slots, **options)
+            tick_ms = measure(engine)
+        engine.info = dataclasses.replace(
+            engine.info, tick_ms_at_start=tick_ms, engine="fast"
+        )
         return engine
 
     def build() -> Engine:
-        engine = chosen_engine(arguments, plain, fast)
+        engine = chosen_engine(arguments, plain, fast, captured)
         gc.collect()
         gc.freeze()  # what lives from here to the end is never looked at again
         return engine
@@ -103,73 +112,6 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
 
 def sizes(arguments: argparse.Namespace) -> Sizes:
     return Sizes(read_config(model_folder(arguments.model, arguments.models_dir)))
-
-
-def fitting(
-    sizes: Sizes,
-    device: torch.device,
-    kv: str,
-    slots: int,
-    cache: int = 0,
-    force: bool = False,
-) -> tuple[str, str, int]:
-    """Weights, KV and slots for this GPU: the most exact that keeps real time; with
-    ``force`` the smallest if none does. ``cache``: bytes of its memory that are spoken
-    for."""
-    card = _free_card(device, cache)
-    found = choose(sizes, card, kv, slots)
-    free = f"{card.name} has {card.memory / 1e9:.1f} GB free"
-    if found is None:
-        found = fit(sizes, card, *PREFERRED[-1])
-        if not force:
-            raise TooLarge(_needs(sizes, card, found))
-        log.warning("Forced: %s", _needs(sizes, card, found))
-    slots = min(slots, max(found.full_window, 1))
-    log.info(
-        "%s: %s weights, %s KV, %d slots, %.1f GB with one conversation",
-        *(free, found.weights, found.kv, slots, found.memory_gb),
-    )
-    return found.weights, found.kv, slots
-
-
-def check_format(
-    sizes: Sizes, device: torch.device, weights: str, kv: str, cache: int = 0
-) -> int:
-    """Before minutes of loading: how many conversations with full windows keep real
-    time in a format that was asked for. TooSlow where not one does, by time or memory:
-    the first ticks, with an empty window, would not tell."""
-    card = _free_card(device, cache)
-    found = fit(sizes, card, weights, kv)
-    if not (found.real_time and found.full_window):
-        raise TooSlow(_needs(sizes, card, found))
-    return found.full_window
-
-
-def in_time(slots: int, most: int, *, chosen: bool) -> int:
-    """Slots that somebody has ``chosen`` stay, with a warning: windows may be short."""
-    if slots > most and chosen:
-        log.warning(
-            "%d slots: only %d conversations keep real time once their windows are "
-            "full. Lower --slots, or choose smaller --weights and --kv.",
-            *(slots, most),
-        )
-    return slots if chosen else min(slots, most)
-
-
-def _free_card(device: torch.device, cache: int) -> Card:
-    from inference.engine.gpu_measure import measured_card
-
-    card = measured_card(device)
-    return dataclasses.replace(card, memory=card.memory - cache)
-
-
-def _needs(sizes: Sizes, card: Card, found: Fit) -> str:
-    return (
-        f"{sizes.config.name} takes {found.memory_gb:.1f} GB and {found.frame_ms:.0f} "
-        f"ms a frame with {found.weights} weights and {found.kv} KV; {card.name} has "
-        f"{card.memory / 1e9:.1f} GB free, and real time needs less than "
-        f"{SAFE_MS:.0f} ms"
-    )
 
 
 def check_memory(sizes: Sizes, dtype: torch.dtype) -> None:
@@ -187,10 +129,11 @@ def chosen_engine(
     arguments: argparse.Namespace,
     plain: Callable[[torch.dtype | None], Engine],
     fast: Callable[[str], Engine],
+    captured: Callable[[str], Engine],
 ) -> Engine:
     """By --weights: fp32 is plain everywhere; all else is fast on a GPU, where nothing
-    means bf16, or plain if it can't be. The plain one launches thousands of kernels a
-    tick, one by one: 89 ms at 7B on an H100."""
+    means bf16, or captured if it can't be. The plain one launches thousands of kernels
+    a tick, one by one: 89 ms at 7B on an H100."""
     weights: str = arguments.weights or ""
     on_gpu = chosen_device(arguments.device).type == "cuda"
     if weights not in PLAIN or (on_gpu and weights != "fp32"):
@@ -199,8 +142,14 @@ def chosen_engine(
         except NoFastEngine as error:
             if weights or arguments.kv != "bf16":
                 raise
-            log.warning("%s: by the plain engine, which is slow here", error)
-    elif arguments.kv != "bf16":
+            why = str(error)
+        # Only here does nothing hold the other's weights any more.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("The fast engine can't start: %s. Trying the plain one", why)
+        return captured(why)
+    if arguments.kv != "bf16":
         raise NoFastEngine(f"--kv {arguments.kv} by the plain engine")
     return plain(PLAIN[weights])
 
@@ -243,10 +192,7 @@ def fast_engine(
     device = chosen_device(arguments.device)
     if device.type != "cuda":
         raise NoFastEngine(f"--weights {weights} on {device}")
-    if torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
-        raise NoFastEngine(
-            f"--weights {weights} on {torch.cuda.get_device_name(device)}"
-        )
+    check_capability(device)
     from inference.engine.gpu import GpuEngine
     from inference.engine.gpu_load import load_for_gpu, pages_that_fit
 

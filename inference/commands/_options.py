@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from inference import cards
+
 
 def add_option(
     parser: argparse.ArgumentParser,
@@ -69,6 +71,25 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "CPU threads of one tick; more than one rarely gains much",
         whole(1, 1024),
     )
+
+
+def add_pretend(parser: argparse.ArgumentParser) -> None:
+    """For trying on one card what another would do; no option for daily use."""
+    parser.add_argument(
+        "--pretend",
+        type=_pretended,
+        default=os.environ.get(cards.PRETEND, ""),
+        help=argparse.SUPPRESS,
+    )
+
+
+def _pretended(name: str) -> str:
+    """Decisions are taken while modules are imported: it counts from here on."""
+    try:
+        cards.pretend(name)
+    except cards.UnknownCard as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

@@ -13,7 +13,7 @@ import json
 import sys
 from typing import Any
 
-from inference.commands._options import whole
+from inference.commands._options import add_pretend, whole
 
 KERNEL_ROWS = (1, 32, 64)
 PROFILED = "{part:9s}{us:9.1f} us {count:6.1f} x {kernel:.70s}"
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="", help="a directory or a name, instead of --config"
     )
     parser.add_argument("--device", default="cuda:0", help="default %(default)s")
+    add_pretend(parser)
     parser.add_argument(
         "--sessions", default="1", help="how many at once, with commas: 1,32,64"
     )

@@ -14,8 +14,10 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from inference.commands._options import add_pretend
+
 if TYPE_CHECKING:
-    from inference.engine.gpu_fit import Card
+    from inference.engine.gpu_fit import Card, Sizes
 
 HEAD = (
     "weights kv    real time  ms/frame  full windows  minute each  memory GB  GB/frame"
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sizes of the model (default %(default)s)",
     )
     parser.add_argument("--device", default="cuda:0", help="default %(default)s")
+    add_pretend(parser)
     parser.add_argument(
         "--cards",
         action="store_true",
@@ -46,8 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     known = {config.name: config for config in (PERSONAPLEX_7B, TINY)}
     sizes = Sizes(known[arguments.config])
     cards: list[Card] = []
+    here: Card | None = None
     if torch.cuda.is_available():
-        cards.append(_measured(arguments.device))
+        here = _measured(arguments.device)
+        cards.append(here)
     else:
         _say("torch sees no CUDA GPU here.")
     if arguments.cards or not cards:
@@ -63,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{each.frame_ms:10.1f}{each.full_window:14d}{each.minute:14d}"
                 f"{each.memory_gb:11.1f}{each.bytes_gb:10.2f}"
             )
+        if card is here:
+            _say(_free_now(sizes, card, arguments.device))
         rows = [dataclasses.asdict(each) for each in fits]
         report.append(dataclasses.asdict(card) | {"fits": rows})
     _say("\n" + json.dumps({"model": arguments.config, "cards": report}))
@@ -73,11 +80,35 @@ def _measured(name: str) -> Card:
     """With all of its memory, as if nothing else used it."""
     import torch
 
+    from inference import cards
     from inference.engine.gpu_measure import measured_card
 
     device = torch.device(name)
-    memory = torch.cuda.mem_get_info(device)[1]
+    memory = cards.memory(device.index or 0)[1]
     return dataclasses.replace(measured_card(device), memory=memory)
+
+
+def _free_now(sizes: Sizes, card: Card, name: str) -> str:
+    """Of the smallest format, where other programs use the card too."""
+    import torch
+
+    from inference import cards
+    from inference.engine.gpu_fit import PREFERRED, fit, missing_mb
+
+    index = torch.device(name).index or 0
+    free = dataclasses.replace(card, memory=float(cards.memory(index)[0]))
+    found = fit(sizes, free, *PREFERRED[-1])
+    missing = missing_mb(free, found)
+    formats = f"{found.weights} weights and {found.kv} KV"
+    said = (
+        f"Free now: {free.memory / 1e6:.0f} MB; one conversation takes "
+        f"{found.memory_gb * 1e3:.0f} MB with {formats}"
+    )
+    if missing:
+        said += f": {missing} MB are missing. Close what else uses the GPU."
+    if cards.this_card(index).unified:
+        said += "\nIts memory is the host's: what both use counts once."
+    return said
 
 
 def _say(line: str) -> None:

@@ -32,6 +32,7 @@ from inference.commands._gpus import WrongGpus, gpu_choice
 from inference.commands._options import (
     add_model_options,
     add_option,
+    add_pretend,
     one_of,
     seconds,
     truth,
@@ -183,6 +184,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "",
         "where the site reaches it; else ws://HOST:PORT, 127.0.0.1 for 0.0.0.0",
     )
+    add_pretend(parser)
     parser.add_argument(
         "--force",
         action="store_true",

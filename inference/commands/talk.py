@@ -111,13 +111,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:
+    import torch
+
     from inference.commands._engine import chosen_engine, fast_engine, load
+    from inference.commands._refusals import starting_fast
+    from inference.engine.captured import CapturedEngine
     from inference.engine.engine import Engine
+
+    def fast(weights: str) -> Engine:
+        with starting_fast():
+            return fast_engine(arguments, weights, 1)
 
     return chosen_engine(
         arguments,
         lambda dtype: Engine(load(arguments, dtype), 1, arguments.threads),
-        lambda weights: fast_engine(arguments, weights, 1),
+        fast,
+        lambda why: CapturedEngine(load(arguments, torch.bfloat16), 1),
     )
 
 

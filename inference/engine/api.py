@@ -138,6 +138,8 @@ class EngineInfo:
     tick_ms_at_start: float  # measured when the engine warmed up, one session
     sound_frames: int = 0  # user frames of a log that are worth keeping as sound
     pin_prompt: bool = False  # what SessionConfig.pin_prompt None means
+    engine: str = "plain"  # or "fast", or "captured": plain, as one CUDA graph
+    why_not_fast: str = ""  # on a GPU that the fast engine should have served
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from inference.cards import hold_to_pretended, pretended
 from inference.checkpoints import check_folder, model_folder
 from inference.engine.gpu_bank import GpuBank
 from inference.engine.gpu_kernels import kernel_times
@@ -56,7 +57,10 @@ class Bench:
             folder = model_folder(model)
             self.config = check_folder(folder)
             self.stored = folder / self.config.weights
+        hold_to_pretended(torch.cuda.current_device())
         self.name = torch.cuda.get_device_name(self.device)
+        if card := pretended():
+            self.name += f", as {card.name}"
         self.bandwidth = read_bandwidth(self.device)
         self.launch_us = launch_cost(self.device)
         self.ops = _ops(plain)

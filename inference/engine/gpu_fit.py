@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from inference import cards
+from inference.cards import CardSpec
 from inference.kernels.ring import PAGE
 from inference.network.config import ModelConfig, ffn_hidden
 from inference.network.mimi import Mimi
@@ -49,24 +51,11 @@ class Card:
         return SHARE * self.share * self.bandwidth / 1e3
 
 
-def _card(name: str, gb_s: float, gb: float) -> Card:
-    return Card(name, gb_s * 1e9, gb * 1e9, share=PUBLISHED)
+def published(card: CardSpec) -> Card:
+    return Card(card.name, card.bandwidth, card.memory, share=PUBLISHED)
 
 
-# Published bandwidth (GB/s) and memory (GB).
-CARDS = (
-    _card("RTX 4060 8 GB", 272, 8),
-    _card("RTX 3060 12 GB", 360, 12),
-    _card("RTX 4090 24 GB", 1008, 24),
-    _card("L4 24 GB", 300, 24),
-    _card("A10G 24 GB", 600, 24),
-    _card("L40S 48 GB", 864, 48),
-    _card("A100 80 GB", 2039, 80),
-    _card("H100 80 GB", 3350, 80),
-    _card("H200 141 GB", 4800, 141),
-    _card("DGX Spark 128 GB", 273, 128),
-    _card("Jetson Thor 128 GB", 273, 128),
-)
+CARDS = tuple(published(card) for card in cards.CARDS)
 
 
 @dataclass(frozen=True)
@@ -151,6 +140,11 @@ def fit(sizes: Sizes, card: Card, weights: str, kv: str) -> Fit:
         memory_gb=(resident + session) / 1e9,
         bytes_gb=(shared + session) / 1e9,
     )
+
+
+def missing_mb(card: Card, found: Fit) -> int:
+    """For one conversation, in whole megabytes; 0 where there is room for it."""
+    return max(math.ceil((found.memory_gb * 1e9 - card.memory) / 1e6), 0)
 
 
 def choose(sizes: Sizes, card: Card, kv: str, slots: int) -> Fit | None:

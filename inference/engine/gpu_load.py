@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from inference import cards
 from inference.checkpoints import (
     CheckpointError,
     Model,
@@ -68,7 +69,7 @@ def pages_that_fit(packed: PackedModel, slots: int, kv: str, taken: int = 0) -> 
     sizes = Sizes(packed.config)
     context = packed.config.temporal.context
     page = min(PAGE, context)
-    free = torch.cuda.mem_get_info(packed.device)[0]
+    free = cards.memory(packed.device.index or 0)[0]
     free -= taken + int(slots * sizes.codec_state + WORK_GB * 1e9)
     pages = int(free // (page * sizes.kv(kv)))
     whole = -(-context // page)

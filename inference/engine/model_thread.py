@@ -46,6 +46,20 @@ class EngineBroken(Exception):
     """The engine as a whole can't go on; the process has to start anew."""
 
 
+class DeviceLost(EngineBroken):
+    """The GPU itself: every later call of this process to it would fail too."""
+
+
+# Of a kernel that Triton launched; PyTorch's own have a class of their own.
+DEVICE_ERRORS = ("Triton Error [CUDA]", "CUDA error")
+
+
+def is_device_error(error: BaseException) -> bool:
+    return isinstance(error, torch.AcceleratorError) or (
+        isinstance(error, RuntimeError) and str(error).startswith(DEVICE_ERRORS)
+    )
+
+
 class ModelThread:
     """See :class:`inference.engine.api.ModelThread` for what may be called when.
 
@@ -129,7 +143,7 @@ class ModelThread:
     def _run(self) -> None:
         try:
             with torch.inference_mode():
-                self._start_engine()
+                self._start_watched()
                 while (work := self._schedule.next()) is not Work.STOP:
                     self._busy_since = time.perf_counter()
                     self._do(work)
@@ -140,6 +154,14 @@ class ModelThread:
             self._end(error)
         else:
             self._end(None)
+
+    def _start_watched(self) -> None:
+        try:
+            self._start_engine()
+        except RuntimeError as error:
+            if is_device_error(error):
+                raise DeviceLost(f"could not start: {error}") from error
+            raise
 
     def _start_engine(self) -> None:
         self._engine = self._load()
@@ -265,8 +287,8 @@ class ModelThread:
             log.exception("A voice could not be encoded")
             job.fail(_as_ours(error))
             done = True
-            if isinstance(error, torch.AcceleratorError):
-                raise EngineBroken(f"could not encode a voice: {error}") from error
+            if is_device_error(error):
+                raise DeviceLost(f"could not encode a voice: {error}") from error
         if done:
             self._schedule.voice_done()
 
@@ -294,8 +316,8 @@ class ModelThread:
             name = session.config.conversation
             trace = None if known else error
             log.error("[%s] could not %s: %s", name, doing, error, exc_info=trace)
-        if isinstance(error, torch.AcceleratorError):
-            raise EngineBroken(f"could not {doing}: {error}") from error
+        if is_device_error(error):
+            raise DeviceLost(f"could not {doing}: {error}") from error
         if self._failed_ticks >= FAILED_TICKS_UNTIL_BROKEN:
             raise EngineBroken(f"{self._failed_ticks} ticks failed in a row") from error
         for session in sessions:

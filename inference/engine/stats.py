@@ -31,7 +31,7 @@ class TickStats:
     def newest_p99(self) -> float:
         """Milliseconds; 0 before the first tick."""
         newest = list(self._last_ms)[-NEWEST_TICKS:]
-        return _percentile(sorted(newest), 0.99)
+        return percentile(sorted(newest), 0.99)
 
     def snapshot(self, sessions: int) -> EngineStats:
         last = sorted(self._last_ms.copy())
@@ -41,15 +41,20 @@ class TickStats:
             frames=self.frames,
             late_frames=self.late_frames,
             dropped_frames=self.dropped_frames,
-            tick_p50_ms=_percentile(last, 0.50),
-            tick_p99_ms=_percentile(last, 0.99),
+            tick_p50_ms=percentile(last, 0.50),
+            tick_p99_ms=percentile(last, 0.99),
             prompt_cache=self.prompt_cache,
             memory=self.memory,
             headroom_ms=FRAME_MS - self.newest_p99(),
         )
 
 
-def _percentile(ordered: list[float], share: float) -> float:
+def percentile(ordered: list[float], share: float) -> float:
+    """Linear between the two nearest values, as numpy's and so as a conversation's; 0
+    of none. (numpy's own takes five times as long for so few.)"""
     if not ordered:
         return 0.0
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    rank = share * (len(ordered) - 1)
+    below = int(rank)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (rank - below) * (ordered[above] - ordered[below])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from inference.kernels.nvrtc import FLOAT, INT, POINTER, kernel
+from inference.kernels.shapes import codec_attention_program
 
 MOST_SLOTS = 256  # of a ring: a thread for each
 _TYPES = (POINTER,) * 7 + (INT,) * 3 + (FLOAT,)
@@ -28,7 +29,7 @@ def attend(
         raise ValueError(f"a ring of {context} slots; the kernel holds {MOST_SLOTS}")
     out = qkv.new_empty(batch, 2, heads * size)
     device = torch.cuda.current_device()
-    run = kernel("codec_attention.cu", "attend", (("D", size),), 0, device)
+    run = kernel(codec_attention_program(size), device)
     tensors = (qkv, keys, values, position, active, frequencies, out)
     pointers = tuple(tensor.data_ptr() for tensor in tensors)
     numbers = (heads, context, keys.stride(0), size**-0.5)

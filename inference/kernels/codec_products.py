@@ -7,20 +7,24 @@ What one row gives is the same sum in the same order whatever B is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import functools
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inference.cards import this_card
 from inference.kernels.nvrtc import INT, POINTER, kernel
-
-UNIT = 16  # columns that a warp takes at a time
-WARPS = 8
-BUSY = 200  # blocks that keep a large GPU busy
-# Groups of 16 outputs and tiles of 8 rows that a warp takes, the largest first; and
-# units under way, as many as let two blocks share a multiprocessor.
-SHAPES = {(2, 4): 3, (1, 4): 4, (1, 2): 6, (1, 1): 8}
+from inference.kernels.shapes import (
+    UNIT,
+    WARPS,
+    CodecMatrix,
+    CodecShape,
+    Program,
+    codec_program,
+    codec_shape,
+)
 
 # What becomes of a sum: itself, ELU or GELU of it, other + it, other + gain * it.
 SUM, ELU, GELU, ADD, SCALE = range(5)
@@ -94,30 +98,11 @@ def transposed(
     return out, tail
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Of a product: what a warp takes, and how many warps share the columns."""
-
-    groups: int
-    tiles: int
-    slices: int
-    parts: int
-
-    def grid(self, layer: Layer, rows: int) -> tuple[int, int]:
-        of_block = WARPS // self.slices * 8 * self.tiles
-        return -(-layer.width // (16 * self.groups)), -(-rows // of_block)
-
-
-def shape_of(layer: Layer, rows: int) -> Shape:
-    """For so many rows. How a sum is cut, in parts, depends on the layer alone."""
-    units = layer.weight.shape[1] // UNIT
-    parts = 8 if units >= 32 else 4 if units >= 12 else 2 if units >= 4 else 1
-    largest, *_ = shapes = [Shape(*shape, parts, parts) for shape in SHAPES]
-    for shape in (replace(largest, slices=1), *shapes):
-        blocks, of_rows = shape.grid(layer, rows)
-        if blocks * of_rows >= BUSY:
-            return shape
-    return shapes[-1]
+@functools.cache
+def _cut(matrix: CodecMatrix, rows: int, device: int) -> tuple[CodecShape, Program]:
+    card = this_card(device)
+    shape = codec_shape(matrix, rows, card)
+    return shape, codec_program(matrix, shape, card)
 
 
 def _launch(
@@ -130,23 +115,13 @@ def _launch(
 ) -> None:
     batch, ins, outs = frame
     rows, state = batch * outs, tensors[6]
-    shape = shape_of(layer, rows)
-    groups, tiles = shape.groups, shape.tiles
-    stages = SHAPES[groups, tiles]
-    staged = stages * 512 * (2 * groups + tiles)
-    shared = WARPS * max(staged, 4 * 8 * tiles * (16 * groups + 8))
-    definitions = {"R": groups, "NT": tiles, "STAGES": stages}
-    definitions |= {"PARTS": shape.parts, "SLICES": shape.slices}
-    definitions["WHOLE"] = int(layer.channels % UNIT == 0)
-    run = kernel(
-        "codec.cu",
-        "product",
-        tuple(definitions.items()),
-        shared,
-        torch.cuda.current_device(),
-    )
+    device = torch.cuda.current_device()
+    whole = layer.channels % UNIT == 0
+    matrix = CodecMatrix(layer.width, layer.weight.shape[1], whole)
+    shape, program = _cut(matrix, rows, device)
+    run = kernel(program, device)
     numbers = (rows, layer.width, layer.channels, layer.taps, ins, outs, layer.stride)
     row = 0 if state is None else state.stride(0)
     pointers = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
     values = (*pointers, *numbers, times, row, flags, out)
-    run.launch(shape.grid(layer, rows), 32 * WARPS, values, _TYPES)
+    run.launch(shape.grid(layer.width, rows), 32 * WARPS, values, _TYPES)

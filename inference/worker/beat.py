@@ -62,6 +62,7 @@ class Heartbeat:
     parked: int = 0  # of ``sessions``, those that wait for their socket to come back
     draining: bool = False  # ends soon, its sessions should be moved
     why_not: str = ""  # ready though its model is loaded, in words with the figure
+    stopping: bool = False  # this is its last word
     hardware: Hardware | None = None
     beat: int = BEAT_VERSION
 

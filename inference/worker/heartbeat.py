@@ -67,7 +67,8 @@ class HeartbeatSender:
                     pass
 
     async def say_goodbye(self) -> None:
-        """One last beat, which must say that the worker is not ready."""
+        """One last beat, which must say that the worker is stopping: the site does not
+        wait any longer until it counts as gone."""
         async with self._client(timeout=2.0) as client:
             await self._beat(client)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from inference.engine.api import EngineInfo, ModelThread
 from inference.version import VERSION
 from inference.worker.admission import Admission
-from inference.worker.beat import TEXT_LIMITS, Hardware, Heartbeat
+from inference.worker.beat import MOST_TEXT, TEXT_LIMITS, Hardware, Heartbeat
 from inference.worker.sessions import Sessions
 from inference.worker.voices import VoiceCache
 
@@ -43,7 +43,7 @@ def heartbeat_of(worker: Worker, hardware: Hardware | None) -> Heartbeat:
         model=info.model if info else "",
         fingerprint=info.fingerprint if info else "",
         trained=info.trained if info else False,
-        device=info.device if info else "",
+        device=device_in_words(info)[:MOST_TEXT] if info else "",
         context_frames=info.context_frames if info else 0,
         frames=stats.frames,
         late_frames=stats.late_frames,
@@ -53,7 +53,17 @@ def heartbeat_of(worker: Worker, hardware: Hardware | None) -> Heartbeat:
         parked=worker.sessions.parked,
         draining=worker.admission.draining,
         why_not=_why_not(worker),
+        stopping=worker.admission.stopping,
         hardware=hardware,
+    )
+
+
+def device_in_words(info: EngineInfo) -> str:
+    """With the engine, where it is not the one that a GPU should have."""
+    if not info.why_not_fast:
+        return info.device
+    return f"{info.device}, plain engine, as the fast one can't start: " + (
+        info.why_not_fast
     )
 
 
@@ -69,6 +79,9 @@ def statistics_of(worker: Worker) -> dict[str, object]:
     stats = worker.thread.stats()
     return {
         **dataclasses.asdict(heartbeat_of(worker, None)),
+        "device": worker.info.device if worker.info else "",
+        "engine": worker.info.engine if worker.info else "",
+        "why_not_fast": worker.info.why_not_fast if worker.info else "",
         "ticks": stats.ticks,
         "prompt_cache": dataclasses.asdict(stats.prompt_cache),
         "memory": dataclasses.asdict(stats.memory),

@@ -18,7 +18,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from inference.engine.api import EngineInfo
-from inference.engine.model_thread import ModelThread
+from inference.engine.model_thread import DeviceLost, ModelThread
 from inference.errors import ModelError, PersonaplexError, WorkerStopping
 from inference.timing import FRAME_MS
 from inference.worker import protocol
@@ -41,7 +41,7 @@ HANG_SECONDS = 30
 WATCH_SECONDS = 1.0
 STALL_SECONDS = 5  # a tick that takes longer: nobody is sent here meanwhile
 MEASURE_AGAIN_SECONDS = 30.0
-BROKEN, HUNG = 1, 70  # exit codes: the supervisor starts the process anew
+BROKEN, HUNG, GPU_LOST = 1, 70, 71  # exit codes: the supervisor starts the process anew
 PING_SECONDS = 5
 ANY_HOST = ("", "0.0.0.0", "::")
 CLOSE_SECONDS = 2
@@ -178,6 +178,13 @@ class WorkerServer:
             again = asyncio.wrap_future(self.thread.measure_again())
             tick = await asyncio.shield(again)
         self.admission.info = info
+        if info.why_not_fast:
+            log.warning(
+                "Served by the plain engine, %.1f ms per tick: the fast one can't "
+                "start on this GPU: %s",
+                tick,
+                info.why_not_fast,
+            )
         log.info(
             "Ready on %s: %s on %s, %d slots, %.1f ms per tick, %s",
             self.public_url,
@@ -203,7 +210,16 @@ class WorkerServer:
         self.sessions_changed()
 
     def _thread_ended(self, ended: asyncio.Future[None]) -> None:
-        if not ended.cancelled() and ended.exception() is not None:
+        error = None if ended.cancelled() else ended.exception()
+        if isinstance(error, DeviceLost):
+            log.critical(
+                "The GPU was lost or broke down (%s); the process ends with %d. Its "
+                "sessions move to another worker where there is one. Look at "
+                "nvidia-smi and dmesg (Xid) before it is started again.",
+                *(error, GPU_LOST),
+            )
+            self.stop(GPU_LOST)
+        elif error is not None:
             log.critical("The engine is broken; the process ends")
             self.stop(BROKEN)
 

@@ -21,6 +21,7 @@ from personaplex_site.front.bodies import Arriving
 from personaplex_site.front.client import Client, ClientGone
 from personaplex_site.front.counted import Counted
 from personaplex_site.front.gate import Gate, Place
+from personaplex_site.front.pace import Pace
 from personaplex_site.front.relay import Body, NoAnswer
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ class Pages(Protocol):
 class Front:
     def __init__(self, pages: Pages) -> None:
         self.gate, self.health = Gate(), health.Health()
+        # Whoever floods one of the two does not hold up the other.
+        self._pace, self._health_pace = Pace(), Pace()
         self._pages = pages
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -58,8 +61,11 @@ class Front:
         arriving = Arriving(receive)
         try:
             if scope["path"] == "/healthz":
+                await self._health_pace.turn()
                 await self._tell_health(client)
             else:
+                if not _is_machine(scope):
+                    await self._pace.turn()
                 await self._serve(scope, arriving, client)
         except Refusal as refusal:
             await self._refuse(refusal, arriving, client)

@@ -33,10 +33,12 @@ def main() -> int:
     try:
         check_port(options.host, options.port)
         folder.open()
+        problems = problems_of(site_environment(options, folder.secrets()))
     except CannotStart as error:
         print(f"Can't start: {error}", file=sys.stderr)
-        return 1
-    if problems := problems_of(site_environment(options, folder.secrets())):
+        folder.close()
+        return error.status
+    if problems:
         print("Can't start, nothing was started:", file=sys.stderr)
         print("".join(f"  {problem}\n" for problem in problems), file=sys.stderr)
         folder.close()

@@ -12,34 +12,45 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import os
+import re
 import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from personaplex_site import env
+from personaplex_site import env, exit_if_wrong
 
 CONNECT_SECONDS = 5
+OLDEST_POSTGRES = 14
 READERS = [name for name in dir(env) if name.startswith("env")]
+# What stands for a missing value without a default while the others are looked at.
+STAND_INS = {
+    "SECRET_KEY": "-" * 50,
+    "WORKER_SECRET": "-" * 50,
+    "DATABASE_URL": "postgres://127.0.0.1/none",
+    "REDIS_URL": "redis://none",
+}
 
 
 def main(servers: list[str]) -> int:
-    problems = [*problems_of_values(), *problems_of_worker()]
-    if not problems:
-        problems = [*problems_of_checks(), *problems_of_servers(servers)]
+    refused = problems_of_values()
+    problems = [*refused.values(), *problems_of_worker()]
+    with _defaults_of(refused):
+        problems += problems_of_checks()
+    problems += problems_of_servers([name for name in servers if name not in refused])
     for problem in problems:
-        sys.stdout.write(f"{problem}\n")
+        sys.stdout.write(" ".join(problem.split()) + "\n")
     return 2 if problems else 0
 
 
-def problems_of_values() -> list[str]:
-    """Every value that a reader of settings.py refuses, not only the first."""
-    problems: list[str] = []
+def problems_of_values() -> dict[str, str]:
+    """Every variable that a reader of settings.py refuses, not only the first, and what
+    is wrong with it."""
+    problems: dict[str, str] = {}
     settings = Path(env.__file__).with_name("settings.py")
     with _tolerant_readers(problems):
         runpy.run_path(str(settings))
@@ -47,7 +58,7 @@ def problems_of_values() -> list[str]:
 
 
 @contextlib.contextmanager
-def _tolerant_readers(problems: list[str]) -> Iterator[None]:
+def _tolerant_readers(problems: dict[str, str]) -> Iterator[None]:
     """A refused value is noted, and its default taken, so that reading goes on."""
 
     def tolerant(read: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,10 +66,9 @@ def _tolerant_readers(problems: list[str]) -> Iterator[None]:
             try:
                 return read(name, *default, **limits)
             except ImproperlyConfigured as error:
-                problems.append(str(error))
-            with _without(name), contextlib.suppress(ImproperlyConfigured):
+                problems[name] = str(error)
+            with _defaults_of([name]):
                 return read(name, *default, **limits)
-            return STAND_INS.get(name, "")
 
         return reading
 
@@ -72,45 +82,53 @@ def _tolerant_readers(problems: list[str]) -> Iterator[None]:
             setattr(env, name, read)
 
 
-# What stands for a missing value without a default while the others are looked at.
-STAND_INS = {"DATABASE_URL": "postgres://127.0.0.1/none", "REDIS_URL": "redis://none"}
-
-
 @contextlib.contextmanager
-def _without(name: str) -> Iterator[None]:
-    value = os.environ.pop(name, None)
+def _defaults_of(names: Iterable[str]) -> Iterator[None]:
+    """As if these were not set."""
+    before = {name: os.environ.pop(name, None) for name in names}
+    os.environ.update({n: text for n, text in STAND_INS.items() if n in before})
     try:
         yield
     finally:
-        if value is not None:
-            os.environ[name] = value
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def problems_of_worker() -> list[str]:
-    """What ``python -m inference serve`` would refuse of the environment."""
+    """What ``python -m inference serve`` would refuse of the environment. By itself it
+    names the first one only, by its option."""
     from inference.commands import serve
 
-    parser = argparse.ArgumentParser(prog="The inference worker")
+    parser = argparse.ArgumentParser()
     serve.add_arguments(parser)
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
-        parser.parse_args([])
-        return []
-    return [said.getvalue().strip().splitlines()[-1]]
+    problems = []
+    for action in parser._actions:
+        variable = re.search(r"\(([A-Z_]+); default", action.help or "")
+        if variable and callable(action.type) and isinstance(action.default, str):
+            try:
+                action.type(action.default)
+            except (argparse.ArgumentTypeError, ValueError, TypeError) as error:
+                problems.append(f"{variable[1]} can't be used: {error}.")
+    return problems
 
 
 def problems_of_checks() -> list[str]:
-    """The site's own checks (personaplex_site.checks) that need no server."""
+    """The checks of Django and the site (personaplex_site.checks) that need no server,
+    and that static files can be collected."""
     import django
-    from django.core.checks import run_checks
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personaplex_site.settings")
     django.setup()
-    return [
-        f"{message.msg} {message.hint or ''}".strip()
-        for message in run_checks()
-        if message.is_serious()
-    ]
+    from django.conf import settings
+    from django.core.checks import run_checks
+
+    from personaplex_site.checks import check_folder
+
+    static = check_folder("STATIC_ROOT", Path(settings.STATIC_ROOT))
+    return exit_if_wrong.sentences([*run_checks(), *static])
 
 
 def problems_of_servers(names: list[str]) -> list[str]:
@@ -122,14 +140,17 @@ def _ask_database(url: str) -> str:
     import psycopg
 
     try:
-        psycopg.connect(url, connect_timeout=CONNECT_SECONDS).close()
+        with psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
+            version = connection.info.server_version // 10_000
+            why = f"it is PostgreSQL {version}; {OLDEST_POSTGRES} or newer is needed"
+            if version >= OLDEST_POSTGRES:
+                return ""
     except (psycopg.Error, OSError) as error:
-        why = " ".join(str(error).split())
-        return (
-            f"The database of DATABASE_URL can't be used: {why}. Start PostgreSQL "
-            "there, mend the address, or leave DATABASE_URL out: then one is started."
-        )
-    return ""
+        why = str(error).strip().rstrip(".")
+    return (
+        f"The database of DATABASE_URL can't be used: {why}. Start PostgreSQL there, "
+        "mend the address, or leave DATABASE_URL out: then one is started."
+    )
 
 
 def _ask_redis(url: str) -> str:
@@ -141,8 +162,9 @@ def _ask_redis(url: str) -> str:
         ) as client:
             client.ping()
     except (redis.RedisError, OSError) as error:
+        why = str(error).rstrip(".")
         return (
-            f"Redis does not answer at REDIS_URL: {error}. Start Redis or Valkey "
+            f"Redis does not answer at REDIS_URL: {why}. Start Redis or Valkey "
             "there, mend the address, or leave REDIS_URL out: then one is started."
         )
     return ""

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from personaplex_site.lost_lines import CountsLostLines
+
 WAITING_LINES = 2000
 LOG_BYTES = 5 * 1024 * 1024
 LOG_FILES = 3
@@ -24,28 +26,14 @@ _COLOURS = (36, 33, 35, 32, 34, 96, 93)
 _WIDTH = 9
 
 
-class LogFile(logging.handlers.RotatingFileHandler):
-    """Says once that it can't be written, and later how many lines are missing."""
-
+class LogFile(CountsLostLines, logging.handlers.RotatingFileHandler):
     def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
         super().__init__(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, delay=True)
         self.setFormatter(logging.Formatter("%(message)s"))
-        self.lost = 0
         self._path, self._tell = path, tell
 
-    def emit(self, record: logging.LogRecord) -> None:
-        lost = self.lost
-        super().emit(record)
-        if lost and self.lost == lost:
-            self.lost = 0
-            text = f"{lost} lines are missing here: the file could not be written"
-            super().emit(logging.makeLogRecord({"msg": text}))
-            self._tell(f"{self._path} can be written again; {lost} lines are missing")
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        self.lost += 1
-        if self.lost == 1:
-            self._tell(f"{self._path} can't be written: {sys.exc_info()[1]}")
+    def tell(self, text: str) -> None:
+        self._tell(f"{self._path} {text}")
 
 
 class Console:

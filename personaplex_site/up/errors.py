@@ -3,3 +3,11 @@
 
 class CannotStart(Exception):
     """The message says what is wrong and what to do; nothing is left running."""
+
+    status = 1  # of the process
+
+
+class WrongSetting(CannotStart):
+    """Another start would end alike until somebody mends it."""
+
+    status = 2

@@ -15,7 +15,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from personaplex_site.up.errors import CannotStart
+from personaplex_site.up.errors import CannotStart, WrongSetting
 
 SERVER_ACCOUNT = "nobody"
 SECRET_NAMES = ("SECRET_KEY", "WORKER_SECRET", "POSTGRES_PASSWORD", "VALKEY_PASSWORD")
@@ -73,7 +73,7 @@ class DataFolder:
                 folder.mkdir(exist_ok=True, mode=0o700)
             self._take_lock()
         except OSError as error:
-            raise CannotStart(
+            raise WrongSetting(
                 f"The data folder {self.path} can't be used: {error.strerror}. "
                 "Choose another with --data."
             ) from error
@@ -126,13 +126,19 @@ class DataFolder:
         """Generated at the first start, the same ever after."""
         path = self.path / "secrets.env"
         known: dict[str, str] = {}
-        if path.exists():
-            lines = path.read_text().splitlines()
-            known = dict(line.split("=", 1) for line in lines if "=" in line)
-        missing = [name for name in SECRET_NAMES if not known.get(name)]
-        if missing:
-            known |= {name: secrets.token_urlsafe(40) for name in missing}
-            write_private(path, "".join(f"{k}={v}\n" for k, v in known.items()))
+        try:
+            if path.exists():
+                lines = path.read_text().splitlines()
+                known = dict(line.split("=", 1) for line in lines if "=" in line)
+            missing = [name for name in SECRET_NAMES if not known.get(name)]
+            if missing:
+                known |= {name: secrets.token_urlsafe(40) for name in missing}
+                write_private(path, "".join(f"{k}={v}\n" for k, v in known.items()))
+        except (OSError, ValueError) as error:  # ValueError: not text
+            raise WrongSetting(
+                f"{path} can't be read or written: {error}. It belongs to the data "
+                "beside it: put it back, or make it readable."
+            ) from error
         return known
 
     def write_environment(self, environment: dict[str, str]) -> Path:

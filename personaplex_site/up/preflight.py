@@ -26,11 +26,12 @@ def problems_of(site: dict[str, str]) -> list[str]:
     servers that are only started later.
     """
     given = [name for name in SERVERS if os.environ.get(name)]
+    later = {name: url for name, url in SERVERS.items() if name not in given}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "personaplex_site.up.check_settings", *given],
             cwd=BASE_DIR,
-            env={**SERVERS, **{k: v for k, v in os.environ.items() if v}, **site},
+            env={**os.environ, **site, **later},
             capture_output=True,
             text=True,
             timeout=SECONDS,

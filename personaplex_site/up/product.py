@@ -11,18 +11,20 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
+from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from pathlib import Path
 
 import psutil
 
 from personaplex_site.up.children import Command
-from personaplex_site.up.errors import CannotStart
+from personaplex_site.up.errors import CannotStart, WrongSetting
 from personaplex_site.up.folder import DataFolder
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 SERVERS = ("daphne", "uvicorn")
 WORKER_PORTS = 16  # free ones in a row: a worker on each GPU has its own
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+NOT_OURS = (EADDRNOTAVAIL, EAFNOSUPPORT)
 EVERY_ADDRESS = ("0.0.0.0", "::")
 
 
@@ -64,15 +66,21 @@ def free_ports(count: int) -> int:
 
 def check_port(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError as error:
-            raise CannotStart(
-                f"Port {port} on {host} can't be used: {error.strerror}. "
-                f"Choose another, for example --port {port + 1}."
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno in NOT_OURS:
+            raise WrongSetting(
+                f"{host} is no address of this machine: {error.strerror}. Choose "
+                "another --host: 127.0.0.1 for this machine only, 0.0.0.0 for all of "
+                "its addresses."
             ) from error
+        raise CannotStart(
+            f"Port {port} on {host} can't be used: {error.strerror}. "
+            f"Choose another, for example --port {port + 1}."
+        ) from error
 
 
 def site_environment(options: Options, secrets: dict[str, str]) -> dict[str, str]:

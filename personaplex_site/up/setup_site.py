@@ -8,18 +8,14 @@ longer holds.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
-import time
-from pathlib import Path
 
 import django
 from django.core.management import call_command
 from django.db import OperationalError
 
-STATIC_KEPT_DAYS = 7
+from personaplex_site.up import static_files
 
 
 def main() -> int:
@@ -34,7 +30,7 @@ def main() -> int:
         return 1
     if sys.argv[1:]:
         _forget_worker(sys.argv[1])
-    _collect_static()
+    static_files.collect()
     call_command("create_first_account")
     return 0
 
@@ -53,49 +49,6 @@ def _connections_suffice() -> bool:
     for problem in found:
         sys.stdout.write(f"{problem.msg} {problem.hint}\n")
     return not found
-
-
-def _collect_static() -> None:
-    """Collecting compresses every file: only when one of them has changed. Earlier
-    versions stay, under other names: pages of before a restart still ask for them."""
-    from django.conf import settings
-
-    stamp = Path(settings.STATIC_ROOT) / ".collected"
-    now = _static_fingerprint()
-    if stamp.exists() and stamp.read_text() == now:
-        return
-    call_command("collectstatic", interactive=False, verbosity=0)
-    _remove_old_static(Path(settings.STATIC_ROOT))
-    stamp.write_text(now)
-    sys.stdout.write(f"Static files collected in {settings.STATIC_ROOT}\n")
-
-
-def _remove_old_static(root: Path) -> None:
-    """What no version of the last STATIC_KEPT_DAYS has written."""
-    before = time.time() - STATIC_KEPT_DAYS * 86_400
-    names = _static_names(root)
-    for path in root.rglob("*"):
-        old = path.is_file() and path.stat().st_mtime < before
-        if old and path.relative_to(root).as_posix().removesuffix(".gz") not in names:
-            path.unlink()
-
-
-def _static_names(root: Path) -> set[str]:
-    """Of the files that this version serves."""
-    manifest = json.loads((root / "staticfiles.json").read_text())["paths"]
-    return {*manifest, *manifest.values(), "staticfiles.json"}
-
-
-def _static_fingerprint() -> str:
-    from django.contrib.staticfiles.finders import get_finders
-
-    digest = hashlib.sha256()
-    for finder in get_finders():
-        for path, storage in finder.list([]):
-            full = storage.path(path)
-            state = os.stat(full)
-            digest.update(f"{full}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

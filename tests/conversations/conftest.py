@@ -7,7 +7,7 @@ from asgiref.sync import SyncToAsync, sync_to_async
 from django.db import connections
 
 from conversations.models import Conversation
-from conversations.recorder import THREADS
+from conversations.threads import THREADS
 from tests.conversations.browser import Browser
 from tests.conversations.echo_worker import EchoWorker
 from tests.factories import PersonaFactory, UserFactory, WorkerFactory

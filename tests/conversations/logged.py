@@ -1,9 +1,9 @@
-"""Writes a frame log as a recorder would have, for tests of its readings."""
+"""Writes a frame log as its writer would have, for tests of what is read."""
 
 import numpy as np
 
-from conversations import frames
-from conversations.frames import UserPacket
+from conversations.frame_log import format as frames
+from conversations.frame_log.format import UserPacket
 from conversations.models import FrameChunk
 from conversations.opus import Encoder
 from tests.conversations.browser import tone

@@ -152,8 +152,10 @@ async def test_no_worker_says_so(browser):
     assert error["retry_after_s"] == 30
 
 
-async def test_a_worker_that_died_unnoticed_counts_as_none(browser, cast):
-    await in_database(lambda: WorkerFactory(url="ws://127.0.0.1:1"))
+async def test_a_worker_that_is_too_slow_counts_as_none(browser, cast):
+    await in_database(
+        lambda: WorkerFactory(url="ws://127.0.0.1:1", ready=False, why_not="too slow")
+    )
     await browser.open()
     await browser.send_json_to({"type": "start", "audio": "opus"})
     assert await browser.until_closed() == 4503

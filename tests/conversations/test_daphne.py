@@ -23,7 +23,7 @@ from django.test import Client
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from conversations.frames import unpack_timings
+from conversations.frame_log.format import unpack_timings
 from conversations.models import Conversation
 from conversations.opus import Encoder
 from tests.conversations.browser import HEADER, OPUS, tone

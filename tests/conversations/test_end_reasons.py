@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from conversations import shutdown
-from conversations.frames import unpack_user_packets
+from conversations.frame_log.format import unpack_user_packets
 from conversations.holding import ConversationGone
 from conversations.models import Conversation, EndReason
 from personaplex_site import signed_in

@@ -7,7 +7,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from conversations import shutdown
-from conversations.frames import DROPPED, unpack_timings, unpack_user_packets
+from conversations.frame_log.format import DROPPED, unpack_timings, unpack_user_packets
 from conversations.opus import Decoder
 from inference.models import Worker
 from tests.conversations.browser import tone

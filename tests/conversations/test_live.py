@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from conversations.frames import (
+from conversations.frame_log.format import (
     LATE,
     unpack_agent_packets,
     unpack_timings,

@@ -13,9 +13,16 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db.models import F
 
-from conversations import readings, shutdown
-from conversations.frames import GAP, RESENT, unpack_timings, unpack_user_packets
+from conversations import shutdown
+from conversations.frame_log.format import (
+    GAP,
+    RESENT,
+    unpack_timings,
+    unpack_user_packets,
+)
+from conversations.frame_log.reader import FrameLogReader
 from conversations.models import Conversation, EndReason
+from conversations.review.transcript import transcript
 from inference.worker.client import WorkerSession
 from tests.conversations.browser import PCM, Browser
 from tests.conversations.echo_worker import EchoWorker
@@ -122,9 +129,7 @@ async def test_a_socket_that_still_lives_is_taken_over(
     assert (timings["flags"] & RESENT > 0).nonzero()[0].tolist() == [*range(16, 20)]
     assert (conversation.missing_frames, conversation.unwritten_frames) == (0, 0)
     assert conversation.end_reason == "user_ended"
-    said = await in_database(
-        lambda: readings.transcript(conversation, readings.Timeline.of(conversation))
-    )
+    said = await in_database(lambda: transcript(FrameLogReader(conversation)))
     assert said[0]["text"].startswith("Hello are Hello are")
 
 
@@ -167,8 +172,8 @@ async def test_a_killed_web_process_costs_only_the_packets_that_it_alone_had(
     assert users == [*range(16), *range(23, 28)]
     assert (timings["flags"] & RESENT > 0).sum() == 4
     assert conversation.missing_frames == 3
-    timeline = await in_database(lambda: readings.Timeline.of(conversation))
-    assert (timeline.first_seq, timeline.slots) == (0, 28)
+    times = await in_database(lambda: FrameLogReader(conversation).times)
+    assert (times.first_seq, times.slots) == (0, 28)
 
 
 async def kill_the_process(monkeypatch):

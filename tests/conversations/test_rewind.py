@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from asgiref.sync import sync_to_async
 
-from conversations import readings
+from conversations.frame_log.reader import FrameLogReader
+from conversations.frame_log.segments import LogSegments
 from conversations.models import Conversation
-from conversations.past import Past
+from conversations.review.transcript import transcript
 from tests.conversations.test_failover import memory, until
 from tests.conversations.test_resume import whole
 
@@ -58,9 +59,7 @@ async def test_it_goes_on_from_where_it_was(browser, worker, the_conversation):
     assert conversation.timeline == [[24, None]]
     kinds = [(n["kind"], n["frame"], n["detail"]) for n in conversation.notes]
     assert kinds == [("rewound", 20, "0.96 s"), ("rewound", 24, "0.96 s")]
-    stretches = await sync_to_async(readings.transcript)(
-        conversation, await sync_to_async(readings.Timeline.of)(conversation)
-    )
+    stretches = await sync_to_async(transcript)(FrameLogReader(conversation))
     assert [s["start_s"] for s in stretches] == [0.0, 1.68, 1.92]
 
 
@@ -149,23 +148,23 @@ async def test_too_many_at_once_are_refused(browser, worker, monkeypatch):
 
 
 def test_the_two_counts_of_frames_meet():
-    past = Past()
-    assert past.model_frame(100) == 100
-    past = past.back_to(60, 100)
-    assert past.dump() == [[0, 60], [100, None]]
-    assert past.model_frame(100) == 60
-    assert past.model_frame(130) == 90
-    past = past.back_to(80, 130)
-    assert past.until(140) == ((0, 60), (100, 120), (130, 140))
-    assert past.back_to(30, 140).dump() == [[0, 30], [140, None]]
-    assert past.back_to(0, 140).dump() == [[140, None]]
-    assert Past.parse(past.dump()) == past
-    assert Past.parse([]) == Past()
+    segments = LogSegments()
+    assert segments.model_frame(100) == 100
+    segments = segments.rewound_to(60, 100)
+    assert segments.dump() == [[0, 60], [100, None]]
+    assert segments.model_frame(100) == 60
+    assert segments.model_frame(130) == 90
+    segments = segments.rewound_to(80, 130)
+    assert segments.until(140) == ((0, 60), (100, 120), (130, 140))
+    assert segments.rewound_to(30, 140).dump() == [[0, 30], [140, None]]
+    assert segments.rewound_to(0, 140).dump() == [[140, None]]
+    assert LogSegments.parse(segments.dump()) == segments
+    assert LogSegments.parse([]) == LogSegments()
 
 
 def test_a_hole_is_left_out_of_both_counts():
-    past = Past.of_frames([0, 1, 2, 5, 6], 7)
-    assert past.dump() == [[0, 3], [5, None]]
-    assert past.model_frame(7) == 5
-    assert Past.of_frames([0, 1], 4).dump() == [[0, 2], [4, None]]
-    assert Past.of_frames([], 4).dump() == [[4, None]]
+    segments = LogSegments.of_frames([0, 1, 2, 5, 6], 7)
+    assert segments.dump() == [[0, 3], [5, None]]
+    assert segments.model_frame(7) == 5
+    assert LogSegments.of_frames([0, 1], 4).dump() == [[0, 2], [4, None]]
+    assert LogSegments.of_frames([], 4).dump() == [[4, None]]

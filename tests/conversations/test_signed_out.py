@@ -73,7 +73,7 @@ WAYS = [sign_out, deactivate, change_password, delete]
 async def test_it_ends_the_conversation(
     signed_in_browser, client, cast, worker, way, monkeypatch
 ):
-    monkeypatch.setattr("conversations.recorder.HEARTBEAT_SECONDS", 60)
+    monkeypatch.setattr("conversations.frame_log.writer.HEARTBEAT_SECONDS", 60)
     browser = await signed_in_browser().start()
     await browser.converse(3)
     await signed_in.check()

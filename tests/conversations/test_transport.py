@@ -5,7 +5,12 @@ import time
 
 import numpy as np
 
-from conversations.frames import DROPPED, GAP, unpack_timings, unpack_user_packets
+from conversations.frame_log.format import (
+    DROPPED,
+    GAP,
+    unpack_timings,
+    unpack_user_packets,
+)
 from conversations.opus import Decoder
 from tests.conversations.browser import tone
 

@@ -32,6 +32,7 @@ def addresses(conversation):
     return [
         reverse("conversation_detail", args=key),
         reverse("conversation_data", args=key),
+        reverse("conversation_levels", args=key),
         *[
             reverse("conversation_recording", args=[*key, side])
             for side in ("user", "agent", "both")
@@ -64,7 +65,7 @@ def test_staff_with_the_permission_look_but_do_not_delete(client, conversation):
     staff.user_permissions.add(Permission.objects.get(codename="view_conversation"))
     client.force_login(staff)
     for address in addresses(conversation):
-        assert client.get(address).status_code == 200, address
+        assert client.get(address).status_code in (200, 202), address
     page = client.get(addresses(conversation)[0])
     assert page.context["delete_url"] is None
     client.post(reverse("conversation_delete", args=[conversation.pk]))
@@ -72,30 +73,43 @@ def test_staff_with_the_permission_look_but_do_not_delete(client, conversation):
 
 
 def test_the_data_is_what_the_page_was_promised(signed_in, conversation, alice):
-    analyse_conversation(str(conversation.pk))
     data = signed_in.get(reverse("conversation_data", args=[conversation.pk])).json()
     assert set(data) == {
         "conversation", "persona", "model", "started_at", "live", "duration_s",
-        "end", "counts", "recordings", "transcript", "envelope", "latency",
-        "notes", "page",
+        "end", "counts", "recordings", "transcript", "latency", "events",
+        "client_metrics",
     }  # fmt: skip
     assert data["duration_s"] == 4.0
     assert data["end"] == {"reason": "user_ended", "text": "You ended the conversation"}
     assert data["transcript"][0]["text"] == "Hello!"
-    assert data["envelope"]["rate"] == 25.0
-    assert len(data["envelope"]["user"]) == len(data["envelope"]["agent"]) == 100
-    assert max(data["envelope"]["user"]) > 60
     assert data["latency"]["p50_ms"] > 0
     json.dumps(data, allow_nan=False)
 
 
-def test_a_missing_analysis_is_asked_for_once(signed_in, conversation, no_broker):
-    address = reverse("conversation_data", args=[conversation.pk])
-    assert signed_in.get(address).json()["envelope"] is None
-    signed_in.get(address)
+def test_levels_are_asked_for_once_and_answered_when_they_are_there(
+    signed_in, conversation, no_broker
+):
+    address = reverse("conversation_levels", args=[conversation.pk])
+    for _ in range(3):
+        response = signed_in.get(address)
+        assert (response.status_code, response.json()) == (202, {"ready": False})
     assert no_broker == [
         ("conversations.tasks.analyse_conversation", [str(conversation.pk)])
     ]
+    analyse_conversation(str(conversation.pk))
+    levels = signed_in.get(address).json()
+    assert (levels["ready"], levels["rate"]) == (True, 25.0)
+    assert len(levels["user"]) == len(levels["agent"]) == 100
+    assert max(levels["user"]) > 60
+
+
+def test_no_levels_are_made_of_a_live_conversation(signed_in, persona, no_broker):
+    live = ConversationFactory(
+        persona_version=persona.current, ended_at=None, end_reason=""
+    )
+    address = reverse("conversation_levels", args=[live.pk])
+    assert signed_in.get(address).status_code == 202
+    assert no_broker == []
 
 
 def test_without_a_broker_the_page_still_answers(signed_in, conversation, monkeypatch):
@@ -105,8 +119,26 @@ def test_without_a_broker_the_page_still_answers(signed_in, conversation, monkey
         raise OperationalError("no broker")
 
     monkeypatch.setattr("celery.app.base.Celery.send_task", away)
-    address = reverse("conversation_data", args=[conversation.pk])
-    assert signed_in.get(address).json()["envelope"] is None
+    address = reverse("conversation_levels", args=[conversation.pk])
+    assert signed_in.get(address).json() == {"ready": False}
+
+
+@pytest.mark.parametrize("bound", ["MB", "frames"])
+def test_a_log_beyond_the_bound_is_explained(
+    signed_in, conversation, settings, monkeypatch, bound
+):
+    if bound == "MB":
+        settings.MAX_FRAME_LOG_MB = 0.001
+    else:
+        monkeypatch.setattr("conversations.frame_log.reader.MAX_FRAMES", 49)
+    _, data, _, *recordings = addresses(conversation)
+    answer = signed_in.get(data, headers={"Accept": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "frame_log_too_long"
+    for address in recordings:
+        answer = signed_in.get(address)
+        assert answer.status_code == 422
+        assert "too long to be shown or played" in answer.content.decode()
 
 
 def test_a_live_conversation_has_no_end_yet(signed_in, persona):
@@ -214,14 +246,6 @@ def test_the_list_takes_the_same_queries_however_long(
     with django_assert_max_num_queries(4):
         page = signed_in.get(reverse("conversation_list")).context["page"]
     assert len(page) == 25
-
-
-def test_the_data_takes_few_queries(
-    signed_in, conversation, django_assert_max_num_queries
-):
-    analyse_conversation(str(conversation.pk))
-    with django_assert_max_num_queries(9):
-        signed_in.get(reverse("conversation_data", args=[conversation.pk]))
 
 
 def test_the_talk_page_knows_the_worker(signed_in, persona):

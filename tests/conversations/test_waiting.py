@@ -1,6 +1,7 @@
 """The line: who is let in when, who keeps a place, and who loses it."""
 
 import asyncio
+import signal
 import uuid
 from datetime import timedelta
 
@@ -8,7 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from conversations import places, waiting
+from conversations import places, shutdown, waiting
 from conversations.places import AlreadyWaiting, Place
 from inference.errors import WorkerBusy
 from inference.models import Worker
@@ -120,6 +121,50 @@ async def test_a_place_outlives_its_web_process(full, people):
     await until_standing(again, 1, 2)
     for browser in (again, second):
         await browser.leave()
+
+
+async def test_who_waits_comes_back_when_the_product_was_stopped(
+    full, people, monkeypatch
+):
+    """Ctrl-C: conversations end, but a place in the line is none."""
+    monkeypatch.setattr(waiting, "ASK_ANYWAY_SECONDS", 0.05)
+    await ask(people[0])
+    await until_standing(people[0], 1, 1)
+    monkeypatch.setattr("conversations.shutdown._stopped_by", lambda: signal.SIGINT)
+    await shutdown.release_all()
+    assert await full.until_closed() == 1000
+    assert await people[0].until_closed() == 4412
+    monkeypatch.setattr("conversations.shutdown._stopped_by", lambda: None)
+    again = another(people[0])
+    await ask(again, ticket=people[0].event("waiting")["ticket"])
+    await again.until("ready")
+    await again.leave()
+
+
+async def test_a_worker_that_is_being_started_is_waited_for(
+    worker, browser, monkeypatch
+):
+    """It was killed a moment ago: its row still says that it is ready."""
+    monkeypatch.setattr(waiting, "ASK_ANYWAY_SECONDS", 0.05)
+    await in_database(lambda: Worker.objects.update(url="ws://127.0.0.1:1"))
+    await ask(browser)
+    await until_standing(browser, 1, 1)
+    await in_database(lambda: Worker.objects.update(ready=False))
+    assert browser.event("error") is None
+    await in_database(lambda: Worker.objects.update(url=worker.url, ready=True))
+    await browser.until("ready")
+    await browser.leave()
+
+
+async def test_a_worker_that_never_comes_is_given_up(worker, browser, monkeypatch):
+    monkeypatch.setattr(waiting, "ASK_ANYWAY_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "NO_WORKER_SECONDS", 0.1)
+    await in_database(lambda: Worker.objects.update(url="ws://127.0.0.1:1"))
+    await ask(browser)
+    assert await browser.until_closed() == 4503
+    assert browser.event("error")["code"] == "no_worker"
+    assert standings(browser)[0] == (1, 1)
+    assert await in_database(Place.objects.count) == 0
 
 
 async def test_a_second_window_is_told(full, people):

@@ -2,8 +2,8 @@
 
 For what Chromium can't do twice alike: the same packets in the same order, so that a
 greedy conversation gives the same tokens again. Never faster than real time, and never
-more than ``AHEAD`` frames before the answers, so that no frame is dropped. When its
-socket breaks it comes back, as a page does.
+more than ``AHEAD`` frames before the answers, so that no frame is dropped however slow
+the machine is. When its socket breaks it comes back, as a page does.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import asyncio
 import json
 import struct
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain, cycle, repeat
 from typing import Any, TypeVar
 
 import httpx
@@ -27,6 +28,9 @@ from inference.timing import FRAME_SECONDS
 HEADER = struct.Struct("<BBHI")
 OPUS = 1
 AHEAD = 2
+# Frames may be lost on the way to a worker that is replaced. Longer than the site waits
+# for an answer, shorter than its limit of inactivity.
+LOST_SECONDS = 15.0
 T = TypeVar("T")
 
 
@@ -103,7 +107,24 @@ JSON = {"Accept": "application/json"}
 
 
 FINAL = {1000, 4400, 4401, 4404, 4408, 4409, 4410, 4413, 4429, 4503}
-AGAIN_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)
+AGAIN_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)  # the last one for all later attempts
+
+
+class Microphone:
+    """The same packets over and over until ``stop``: for tests that wait for something
+    that takes longer on a slower machine."""
+
+    def __init__(self, packets: list[bytes]) -> None:
+        self._packets, self._stopped = packets, False
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        for packet in cycle(self._packets):
+            if self._stopped:
+                return
+            yield packet
 
 
 @dataclass
@@ -123,6 +144,7 @@ class Talk:
     live: asyncio.Event = field(default_factory=asyncio.Event)
     progress: asyncio.Event = field(default_factory=asyncio.Event)
     socket: ClientConnection | None = None  # the newest
+    next_seq: int = 0  # of the microphone
     sent_from: int = 0  # seqs from here on were sent to a session that is live
 
     def error(self) -> dict:
@@ -134,9 +156,10 @@ class Talk:
         return next(events, {})
 
     @property
-    def unanswered_from(self) -> int:
-        heard = self.seqs[-1] + 1 if self.seqs else 0
-        return max(heard, self.sent_from)
+    def unanswered(self) -> int:
+        """How many frames of a live session have no answer yet."""
+        answered = self.seqs[-1] + 1 if self.seqs else 0
+        return self.next_seq - max(answered, self.sent_from)
 
     def longest_pause(self) -> float:
         """Seconds between two answers, in the conversation's middle."""
@@ -147,7 +170,7 @@ class Talk:
 async def hold(
     site: Site,
     persona: str,
-    packets: list[bytes],
+    packets: Iterable[bytes],
     *,
     talk: Talk | None = None,
     **sampling: object,
@@ -160,7 +183,7 @@ async def hold(
     try:
         await _hold_socket(site, persona, start, speaker)
         lost_at = time.monotonic()
-        for pause in AGAIN_SECONDS * 4:
+        for pause in chain(AGAIN_SECONDS, repeat(AGAIN_SECONDS[-1])):
             limit = talk.ready().get("resume_seconds", 0)
             if talk.close_code in FINAL or time.monotonic() - lost_at > limit:
                 break
@@ -203,7 +226,7 @@ async def _hold_socket(
 class Speaker:
     """The microphone, which counts its frames whether anybody listens or not."""
 
-    def __init__(self, talk: Talk, packets: list[bytes]) -> None:
+    def __init__(self, talk: Talk, packets: Iterable[bytes]) -> None:
         self.talk = talk
         self.socket: ClientConnection | None = None
         self._packets = packets
@@ -213,25 +236,30 @@ class Speaker:
         await talk.live.wait()
         due = clock()
         for seq, packet in enumerate(self._packets):
-            while talk.live.is_set() and seq - talk.unanswered_from >= AHEAD:
-                await self._progress()
+            await self._answers(AHEAD)
             await asyncio.sleep(max(0.0, due - clock()))
             due = max(due, clock() - FRAME_SECONDS) + FRAME_SECONDS
+            talk.next_seq = seq + 1
             if not talk.live.is_set():
                 talk.sent_from = seq + 1
             elif self.socket is not None:
                 with suppress(ConnectionClosed):
                     await self.socket.send(HEADER.pack(OPUS, 0, 0, seq) + packet)
-        async with asyncio.timeout(60):
-            await talk.live.wait()
-            while talk.unanswered_from < len(self._packets):
-                await self._progress()
+        await talk.live.wait()
+        await self._answers(1)
+        await talk.live.wait()  # it may have been lost meanwhile
         if self.socket is not None:
             await self.socket.send(json.dumps({"type": "end"}))
 
-    async def _progress(self) -> None:
-        self.talk.progress.clear()
-        await self.talk.progress.wait()
+    async def _answers(self, ahead: int) -> None:
+        """Until fewer frames than that are unanswered, or they count as lost: a real
+        microphone does not wait either."""
+        talk = self.talk
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOST_SECONDS):
+                while talk.live.is_set() and talk.unanswered >= ahead:
+                    talk.progress.clear()
+                    await talk.progress.wait()
 
 
 async def _hear(socket: ClientConnection, talk: Talk) -> None:
@@ -255,8 +283,12 @@ def _note(event: dict, talk: Talk) -> None:
             talk.conversation = event["conversation"]
             talk.resumes += event["resumed"]
         case {"type": "state", "state": state}:
-            # Nobody is waited for that may have got lost before.
-            (talk.live.set if state == "live" else talk.live.clear)()
+            if state == "live":
+                # What was sent before may be lost: no answer to it is waited for.
+                talk.sent_from = talk.next_seq
+                talk.live.set()
+            else:
+                talk.live.clear()
             talk.progress.set()
         case {"type": "text"}:
             talk.pieces.append(event["piece"])

@@ -1,9 +1,11 @@
 """The whole story in Chromium: sign in, two personas, a minute of talk, the review."""
 
 import re
+import time
 
 import numpy as np
 
+from inference.timing import FRAME_SECONDS
 from tests.e2e import sounds
 from tests.up.product import wait_until
 
@@ -50,13 +52,25 @@ def create_persona(page, product, name, role_prompt, sample):
     return page.url
 
 
-def played(page, seconds):
-    """How far the recording came in that time, played by the page's own button."""
+def play(page, seconds):
+    """The recording's beginning, by the page's own button."""
     page.locator("#play").click()
-    page.wait_for_timeout(seconds * 1000)
-    at = page.evaluate("document.getElementById('recording').currentTime")
+    at = "document.getElementById('recording').currentTime"
+    wait_until(lambda: page.evaluate(at) > seconds, 60)
     page.locator("#play").click()
-    return at
+
+
+def watch_frames(page):
+    """The messages with sound that the page sends and gets from now on."""
+    sent, received = [], []
+
+    def watch(socket):
+        for name, frames in (("framesent", sent), ("framereceived", received)):
+            keep = frames.append
+            socket.on(name, lambda said, keep=keep: isinstance(said, bytes) and keep(1))
+
+    page.on("websocket", watch)
+    return sent, received
 
 
 def test_a_persona_is_made_and_talked_to_for_a_minute(
@@ -74,8 +88,9 @@ def test_a_persona_is_made_and_talked_to_for_a_minute(
     page.get_by_role("link", name="Talk", exact=True).click()
     page.wait_for_url("**/talk/**")
     page.wait_for_load_state("load")
+    frames_sent, _ = watch_frames(page)
     page.evaluate(END_AFTER, TALK_SECONDS)
-    page.locator("#kept").wait_for(timeout=20_000)
+    page.locator("#kept").wait_for(timeout=60_000)
     words = page.locator("#transcript").inner_text()
     page.locator("#kept-link").click()
 
@@ -84,9 +99,11 @@ def test_a_persona_is_made_and_talked_to_for_a_minute(
     agent = page.context.request.get(product.address + data["recordings"]["agent"])
     heard = page.evaluate(HEARD)
     agent_rms = sounds.rms(sounds.decoded(agent.body()))
-    at = played(page, 3)
+    play(page, 2)
+    frames = data["counts"]["frames"]
     figures = {
-        "frames": data["counts"]["frames"],
+        "sent": len(frames_sent),
+        "frames": frames,
         "late": data["counts"]["late"],
         "dropped": data["counts"]["dropped"],
         "missing": data["counts"]["missing"],
@@ -95,18 +112,20 @@ def test_a_persona_is_made_and_talked_to_for_a_minute(
         "page_agent_rms": round(heard["agent"], 4),
         "page_user_rms": round(heard["user"], 4),
         "recording_s": round(heard["seconds"], 2),
-        "played_s_in_3": round(at, 2),
         "characters": len(words),
         **{f"path_{p}_ms": data["latency"][f"{p}_ms"] for p in ("p50", "p95", "p99")},
     }
     report("a minute of talk", figures)
 
-    assert abs(figures["frames"] - TALK_SECONDS * 12.5) <= 3
+    # Those under way when "End" was clicked have no answer. On a busy machine the
+    # microphone is slower than the clock, and frames are dropped, which is counted.
+    sent, whole = len(frames_sent), TALK_SECONDS / FRAME_SECONDS
+    assert 0 <= sent - frames - figures["dropped"] <= 6
+    assert sent > 0.8 * whole and frames > 0.4 * whole
     assert figures["end"] == "user_ended"
     assert agent_rms > 0.001 and heard["agent"] > 0.001 and heard["user"] > 0.001
-    assert abs(heard["seconds"] - TALK_SECONDS) < 1
+    assert abs(heard["seconds"] - sent * FRAME_SECONDS) < 1
     assert words.strip() and page.locator("#words").inner_text().strip()
-    assert at > 2
     assert (
         0 < figures["path_p50_ms"] <= figures["path_p95_ms"] <= figures["path_p99_ms"]
     )
@@ -119,12 +138,16 @@ def test_a_page_closed_in_mid_word_is_kept_with_its_reason(signed_in, product, s
     page = signed_in
     persona = site.create_persona("Left alone", "You talk a lot.")
     page.goto(f"{product.address}/conversations/talk/{persona}/")
+    _, frames_received = watch_frames(page)
     page.locator("#start").click()
-    page.locator("#talk[data-phase=live]").wait_for(timeout=30_000)
-    page.wait_for_timeout(4_000)
+    page.locator("#talk[data-phase=live]").wait_for(timeout=90_000)
+    until = time.monotonic() + 60
+    while len(frames_received) < 30:
+        assert time.monotonic() < until
+        page.wait_for_timeout(100)
     page.close()
 
-    latest = wait_until(lambda: ended_lately(site), 30)
+    latest = wait_until(lambda: ended_lately(site), 60)
     data = site.data(latest)
     assert data["end"]["reason"] == "user_left"
     assert data["counts"]["frames"] >= 25

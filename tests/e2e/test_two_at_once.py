@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 
-from conversations.frames import unpack_tokens
+from conversations.frame_log.format import unpack_tokens
 from inference.timing import STREAMS
 from tests.e2e import sounds
 from tests.e2e.browser_protocol_client import hold, run

@@ -10,16 +10,16 @@ from inference.commands import _engine
 from inference.commands._engine import (
     NoFastEngine,
     TooLarge,
-    TooSlow,
-    check_format,
     check_memory,
     chosen_engine,
     engine_loader,
     fast_engine,
-    fitting,
 )
+from inference.commands._fitting import check_format, fitting
+from inference.commands._refusals import TooSlow
 from inference.engine import gpu_measure
 from inference.engine.gpu_fit import Card, Sizes
+from inference.errors import PersonaplexError
 from inference.network.config import PERSONAPLEX_7B, TINY
 
 
@@ -57,6 +57,21 @@ def test_a_gpu_that_is_too_small_is_told_with_the_figures(monkeypatch):
     assert "smaller --model" in refused.value.text
 
 
+def test_what_is_missing_is_said_to_the_megabyte(monkeypatch):
+    short = Card("Small GPU", 360e9, 7.3e9)
+    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: short)
+    with pytest.raises(TooLarge, match=r"7\.3 GB free, \d\d MB are missing"):
+        fitting(Sizes(PERSONAPLEX_7B), torch.device("cuda"), "bf16", 4)
+
+
+def test_a_small_card_does_without_kept_prompts(monkeypatch, caplog):
+    """8 GB: 7.4 for a conversation, and no 0.5 for prompts beside it."""
+    small = Card("RTX 4060", 272e9, 7.6e9)
+    words = ("--prompt-cache-mb", "512")
+    assert served(monkeypatch, small, *words) == 1
+    assert "No memory for prompts that were read before" in caplog.text
+
+
 SLOW = Card("Slow GPU", 300e9, 80e9)
 
 
@@ -92,6 +107,7 @@ def served(monkeypatch, card, *words):
 
     def fast_engine(arguments, weights, slots, **options):
         built.append(slots)
+        assert options["prompt_cache_mb"] <= 512
         raise Built
 
     monkeypatch.setattr(_engine, "fast_engine", fast_engine)
@@ -100,7 +116,7 @@ def served(monkeypatch, card, *words):
     return built[0] if built else None
 
 
-class Built(Exception):
+class Built(PersonaplexError):
     pass
 
 
@@ -153,7 +169,9 @@ def chosen(monkeypatch, device, *words, possible=True):
         ["talk", "--input", "a", "--output", "b", *words]
     )
     monkeypatch.setattr(_engine, "chosen_device", lambda _: torch.device(device))
-    return chosen_engine(arguments, lambda dtype: f"plain {dtype}", fast)
+    return chosen_engine(
+        arguments, lambda dtype: f"plain {dtype}", fast, lambda why: f"captured: {why}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,11 +189,11 @@ def test_a_gpu_is_served_by_the_fast_engine(monkeypatch, device, words, expected
     assert chosen(monkeypatch, device, *words) == expected
 
 
-def test_a_gpu_without_triton_is_served_slowly_unless_a_format_is_asked_for(
+def test_a_gpu_without_triton_is_served_plainly_unless_a_format_is_asked_for(
     monkeypatch, caplog
 ):
-    assert chosen(monkeypatch, "cuda", possible=False) == "plain None"
-    assert "no triton" in caplog.text
+    assert chosen(monkeypatch, "cuda", possible=False) == "captured: no triton"
+    assert "The fast engine can't start: no triton" in caplog.text
     for words in (["--weights", "bf16"], ["--kv", "int8"]):
         with pytest.raises(NoFastEngine):
             chosen(monkeypatch, "cuda", *words, possible=False)

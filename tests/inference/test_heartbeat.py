@@ -100,6 +100,23 @@ def test_a_worker_that_is_too_slow_says_the_figure(beat):
     assert Worker.objects.why_nobody() == ""
 
 
+def test_a_worker_that_says_goodbye_counts_as_gone_at_once(beat):
+    beat(BEAT)
+    assert Worker.objects.expected() and not Worker.objects.loading()
+    beat(dataclasses.replace(BEAT, ready=False, stopping=True))
+    assert not Worker.objects.get().alive
+    assert not Worker.objects.expected()
+    beat(dataclasses.replace(BEAT, ready=False))  # it is back, and loads its model
+    assert Worker.objects.get().alive
+    assert Worker.objects.expected() and Worker.objects.loading()
+
+
+def test_nobody_waits_for_a_worker_that_leaves_or_is_too_slow(beat):
+    for problem in ({"draining": True}, {"why_not": "one step takes 912 ms"}):
+        beat(dataclasses.replace(BEAT, ready=False, **problem))
+        assert not Worker.objects.expected()
+
+
 def test_samples_are_kept_only_every_few_seconds(beat, settings):
     for _ in range(3):
         beat(BEAT)

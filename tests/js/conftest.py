@@ -138,6 +138,14 @@ def visit_with(playwright, stand_in):
         browser.close()
 
 
+def until(page, condition, seconds=60):
+    """Wait for something that page or stand-in will do, however slow the machine."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        page.wait_for_timeout(50)
+
+
 def loudest(page, seconds, enough=0.1):
     """The loudest level at the loudspeaker; at once when it is more than enough."""
     until = time.monotonic() + seconds

@@ -13,7 +13,7 @@ from django.template.loader import render_to_string
 from conversations.models import Conversation
 from conversations.ogg import mux_pair
 from personas.models import Persona, PersonaVersion
-from tests.js.conftest import loudest
+from tests.js.conftest import loudest, until
 
 SECONDS = 8
 FRAMES = 100
@@ -37,11 +37,6 @@ DATA = {
             "words": [{"start_s": 5.0, "end_s": 5.4, "text": "Bye"}],
         },
     ],
-    "envelope": {
-        "rate": 25.0,
-        "user": [80] * 100 + [0] * 100,
-        "agent": [0] * 100 + [80] * 100,
-    },
     "latency": {
         "p50_ms": 31.2,
         "p95_ms": 44.0,
@@ -50,7 +45,7 @@ DATA = {
         "stages": {"queue_ms": 8.0, "tick_ms": 21.0},
         "series": {"t": [0.0, 4.0], "p50_ms": [30.1, 31.0], "max_ms": [44.0, 90.1]},
     },
-    "notes": [
+    "events": [
         {
             "at_s": 3.0,
             "kind": "resumed",
@@ -58,7 +53,7 @@ DATA = {
             "pause_s": 2.31,
         }
     ],
-    "page": {
+    "client_metrics": {
         "latency_p50_ms": 212.0,
         "latency_p95_ms": 240.5,
         "buffer_p50_ms": 52.0,
@@ -68,6 +63,12 @@ DATA = {
         "stretched_ms": 35.0,
         "series": {"t": [1.04], "latency_ms": [212.0]},
     },
+}
+LEVELS = {
+    "ready": True,
+    "rate": 25.0,
+    "user": [80] * 100 + [0] * 100,
+    "agent": [0] * 100 + [80] * 100,
 }
 
 
@@ -107,21 +108,36 @@ def pages():
         "persona": persona,
         "version": version,
         "data_url": "/data/",
+        "levels_url": "/levels/",
         "delete_url": "/delete/",
         "user_url": "/user.ogg",
         "agent_url": "/agent.ogg",
         "both_url": "/both.ogg",
+        "mine": True,
         "duration_s": SECONDS,
         "user": SimpleNamespace(is_authenticated=False),
     }
     return {"/": render_to_string("conversations/detail.html", context)}
 
 
+def asked(page, address):
+    """How often the page has fetched it."""
+    return page.evaluate(
+        """(address) => performance.getEntriesByType("resource")
+            .filter((entry) => entry.name.endsWith(address)).length""",
+        address,
+    )
+
+
+def as_json(answer):
+    return "application/json", json.dumps(answer).encode()
+
+
 @pytest.fixture
 def review(visit, stand_in, recording):
     def review(**data):
-        body = json.dumps(DATA | data).encode()
-        stand_in.files["/data/"] = ("application/json", body)
+        stand_in.files["/data/"] = as_json(DATA | data)
+        stand_in.files.setdefault("/levels/", as_json(LEVELS))
         stand_in.files["/both.ogg"] = ("audio/ogg", recording)
         page = visit()
         page.locator("#words p").first.wait_for()
@@ -186,9 +202,9 @@ def test_keys_move_and_play(review):
     assert position(page) == pytest.approx(3, abs=0.1)
     assert page.locator("#waveform").get_attribute("aria-valuetext") == "0:03 of 0:08"
     page.keyboard.press(" ")
-    page.wait_for_timeout(800)
+    until(page, lambda: position(page) > 3.2)
     page.keyboard.press(" ")
-    assert 3.2 < position(page) < 4.5
+    until(page, lambda: page.evaluate("document.getElementById('recording').paused"))
 
 
 def test_waveform_latency_and_facts_are_shown(review):
@@ -201,34 +217,52 @@ def test_waveform_latency_and_facts_are_shown(review):
 
 
 def test_levels_that_are_not_there_yet_are_asked_for_again(review, stand_in):
-    page = review(envelope=None)
+    stand_in.files["/levels/"] = as_json({"ready": False})
+    page = review()
     page.get_by_text("The levels are being worked out").wait_for()
     before = painted(page, "#waveform")
-    body = json.dumps(DATA).encode()
-    stand_in.files["/data/"] = ("application/json", body)
+    stand_in.files["/levels/"] = as_json(LEVELS)
     page.locator("#analysing").wait_for(state="hidden")
     assert painted(page, "#waveform") > before
+    assert asked(page, "/data/") == 1
+    assert asked(page, "/levels/") > 1
+
+
+def test_no_levels_are_asked_for_of_a_conversation_that_goes_on(
+    review, stand_in, pages
+):
+    stand_in.pages["/"] = pages["/"].replace('data-levels="/levels/"', "")
+    page = review()
+    page.get_by_text("The browser came back").wait_for()
+    assert asked(page, "/levels/") == 0
+    assert page.locator("#analysing").is_hidden()
+
+
+def test_levels_that_will_never_be_there_are_said_to_be_missing(visit, stand_in):
+    stand_in.files["/data/"] = as_json(DATA)
+    page = visit()  # which gets 404 for the levels
+    page.get_by_text("There are no levels yet").wait_for()
 
 
 def test_a_conversation_without_words_or_frames_says_so(review):
-    page = review(transcript=[], latency=None, notes=[], page=None)
+    page = review(transcript=[], latency=None, events=[], client_metrics=None)
     assert page.get_by_text("Ada said no words").is_visible()
-    for part in ("#latency", "#story", "#heard"):
+    for part in ("#latency", "#events", "#client"):
         assert page.locator(part).is_hidden()
 
 
-def test_what_befell_it_and_what_was_heard(review):
+def test_events_and_what_the_browser_measured(review):
     page = review()
     page.get_by_text("The browser came back, sound again after 2.3 s").wait_for()
-    page.locator("#notes button").click()
+    page.locator("#event-list button").click()
     assert position(page) == 3.0
-    assert page.locator("#page-figures dd").all_inner_texts() == [
+    assert page.locator("#client-metrics dd").all_inner_texts() == [
         "212 ms", "241 ms", "52 ms", "3", "0.0 ms", "35 ms",
     ]  # fmt: skip
 
 
 def test_a_recording_that_cannot_be_played_says_what_to_do(visit, stand_in):
-    stand_in.files["/data/"] = ("application/json", json.dumps(DATA).encode())
+    stand_in.files["/data/"] = as_json(DATA)
     stand_in.files["/both.ogg"] = ("audio/ogg", b"not a recording")
     page = visit()
     page.get_by_text("can't play the recording").wait_for()
@@ -237,3 +271,9 @@ def test_a_recording_that_cannot_be_played_says_what_to_do(visit, stand_in):
 
 def test_data_that_cannot_be_loaded_says_so(visit):
     visit().get_by_text("could not be loaded").wait_for()
+
+
+def test_data_that_is_refused_says_why(visit, page):
+    problem = {"code": "frame_log_too_long", "text": "Too long to be shown."}
+    page.route("**/data/", lambda route: route.fulfill(status=422, json=problem))
+    visit().get_by_text("Too long to be shown.").wait_for()

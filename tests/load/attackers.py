@@ -181,7 +181,8 @@ async def _flood(site: Site, number: int, piece: bytes, *, reads: bool = True) -
             await asyncio.sleep(0)
         code = gone.result() if gone.done() else "open at the end"
         site.answers[f"closed {code}"] += 1
-        socket.abort()
+        if not gone.done():
+            socket.abort()
         await asyncio.sleep(AGAIN_SECONDS)
 
 

@@ -40,7 +40,7 @@ MB = 1024 * 1024
 NAMES = {
     "daphne_server": "web",
     "uvicorn_server": "web",
-    "gunicorn": "pages",
+    "pages_server": "pages",
     "celery": "celery",
     "echo_worker": "worker",
 }
@@ -150,7 +150,7 @@ class Siege:
         try:
             async with asyncio.timeout(self._given.seconds + GRACE_SECONDS):
                 out, _ = await process.communicate(json.dumps(seats).encode())
-            return dict(json.loads(out.splitlines()[-1]))
+            return dict(json.loads((out.splitlines() or [b"{}"])[-1]))
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conversations.frames import (
+from conversations.frame_log.format import (
     unpack_agent_packets,
     unpack_timings,
     unpack_tokens,

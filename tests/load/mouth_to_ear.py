@@ -203,21 +203,12 @@ def logged(row: Any, rate: float) -> tuple[Samples, Samples]:
     """Both sides of the frame log as sound, each frame at its sequence number."""
     import soxr
 
-    from conversations.frames import (
-        unpack_agent_packets,
-        unpack_timings,
-        unpack_user_packets,
-    )
+    from conversations.frame_log.reader import FrameLogReader
     from conversations.opus import Decoder
     from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 
-    user, agent = {}, {}
-    for chunk in row.chunks.order_by("first_frame", "pk"):
-        for packet in unpack_user_packets(bytes(chunk.user_packets)):
-            user[packet.seq] = packet.packet
-        seqs = unpack_timings(bytes(chunk.timings))["seq"].tolist()
-        packets = unpack_agent_packets(bytes(chunk.agent_packets))
-        agent.update(zip(seqs, packets, strict=True))
+    reader = FrameLogReader(row)
+    user, agent = dict(reader.packets("user")), dict(reader.packets("agent"))
     first, last = min(agent), max(agent)
     sides = []
     for packets in (user, agent):
@@ -233,10 +224,10 @@ def logged(row: Any, rate: float) -> tuple[Samples, Samples]:
 
 def stages(listener: Listener, row: Any) -> dict[str, Any]:
     """Medians in ms: what the page saw of the way, and what the frame log says."""
-    from conversations.figures import timings_of
+    from conversations.frame_log.reader import FrameLogReader
 
     passed = np.array(listener.frames)[int(SETTLE_SECONDS / 0.08) :]
-    timings = timings_of(row.chunks.all())
+    timings = FrameLogReader(row).timings
     trip, site = passed[:, 2] - passed[:, 1], passed[:, 3]
 
     def middle(values: Any, unit: float = 1.0) -> float:

@@ -52,6 +52,11 @@ def settings_variables(monkeypatch):
         env, "envurl", lambda name, *schemes: asked.setdefault(name) or values[name]
     )
     readers = ("envstr", "envbool", "envint", "envlist", "envnetworks", "envpath")
+    monkeypatch.setattr(
+        env,
+        "envurl",
+        lambda name, *schemes: asked.setdefault(name) or values[name],
+    )
     for reader in readers:
         monkeypatch.setattr(env, reader, recording(getattr(env, reader)))
     for name in (ROOT / ".env.example").read_text().split():

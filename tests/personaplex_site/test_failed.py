@@ -25,10 +25,10 @@ def page(client, alice, monkeypatch):
 def test_a_database_without_a_free_connection_is_a_moment_to_wait(page):
     answer = page(OperationalError("couldn't get a connection after 3.00 sec"))
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
-    assert b"Just a moment" in answer.content
+    assert b"try again in a moment" in answer.content
     assert b"connection after" not in answer.content
     answer = page(OperationalError("gone"), "application/json")
-    assert json.loads(answer.content)["code"] == "unavailable"
+    assert json.loads(answer.content)["code"] == "database_away"
 
 
 def test_our_own_mistake_is_no_such_thing(page):

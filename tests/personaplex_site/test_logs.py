@@ -1,9 +1,13 @@
 import asyncio
 import io
 import logging
+from contextlib import suppress
+
+import redis
 
 from personaplex_site import logs
 from personaplex_site.logs import ConversationFilter, RepeatFilter, conversation_id
+from personaplex_site.lost_lines import StderrHandler
 
 
 def logged(write):
@@ -64,3 +68,72 @@ def test_a_line_that_repeats_is_counted_in_its_stead(monkeypatch):
         "cannot connect, attempt 5 (and 4 more like it)",
     ]
     assert stream.getvalue().count("working") == 5
+
+
+def test_a_server_that_is_away_is_told_in_one_line():
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(RepeatFilter(60))
+    log = logging.Logger("celery.beat")
+    log.addHandler(handler)
+
+    def fail(error):
+        try:
+            try:
+                raise OSError("in the middle of something")
+            except OSError:
+                raise error from None
+        except Exception as caught:
+            log.error("Not sent: %s\n%s", caught, ["a stack"], exc_info=True)
+
+    fail(redis.ConnectionError("Error 111 connecting to redis:6379."))
+    assert stream.getvalue().splitlines() == [
+        "Not sent: Error 111 connecting to redis:6379."
+    ]
+    try:
+        try:
+            raise ConnectionRefusedError("refused")
+        except OSError:
+            raise AttributeError("no hostname")  # noqa: B904 - as libraries do
+    except AttributeError as error:
+        log.critical("Unrecoverable error: %r", error, exc_info=True)
+    assert stream.getvalue().splitlines()[1:] == [
+        "Unrecoverable error: AttributeError('no hostname'): "
+        "ConnectionRefusedError: refused"
+    ]
+
+
+def test_another_error_keeps_its_traceback():
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(RepeatFilter(60))
+    log = logging.Logger("celery")
+    log.addHandler(handler)
+    try:
+        raise KeyError("ours")
+    except KeyError:
+        log.exception("failed")
+    assert "Traceback" in stream.getvalue()
+
+
+def test_a_full_disk_costs_lines_and_no_tracebacks(settings, capsys):
+    """/dev/full is one. What stderr is redirected to, without a supervisor."""
+    wanted = settings.LOGGING["formatters"]["line"]
+    handler = StderrHandler(io.StringIO())
+    handler.setFormatter(logging.Formatter(wanted["format"], style=wanted["style"]))
+    handler.addFilter(ConversationFilter())
+    log = logging.Logger("web")
+    log.addHandler(handler)
+    room = handler.stream
+    with open("/dev/full", "w", buffering=1) as full:
+        handler.setStream(full)
+        for number in range(1000):
+            log.info("lost %d", number)
+        handler.stream = room
+        log.info("after")
+        with suppress(OSError):
+            full.close()
+    after, missing = room.getvalue().splitlines()
+    assert after.endswith("after")
+    assert missing.endswith("1000 lines are missing here: they could not be written")
+    assert capsys.readouterr().err == ""

@@ -32,19 +32,27 @@ def test_what_is_right_is_no_problem(problems):
     assert problems(VOICE_MIN_SECONDS=4, WORKER_SLOTS=2) == []
 
 
-def test_every_wrong_value_is_named_at_once(problems, tmp_path):
+def test_everything_that_is_wrong_is_named_at_once(problems, tmp_path):
     (tmp_path / "media").touch()
     found = problems(
         VOICE_MIN_SECONDS="many",
+        VOICE_USED_SECONDS="",
         LOG_LEVEL="foo",
         DATABASE_URL="sqlite:///file",
         REDIS_URL="localhost",
         WORKER_SLOTS="abc",
+        HEARTBEAT_SECONDS="0",
+        ALLOWED_HOSTS="https://example.org",
+        WORKER_SECRET="short",
     )
-    wanted = ["VOICE_MIN_SECONDS", "LOG_LEVEL", "DATABASE_URL", "REDIS_URL", "slots"]
-    assert len(found) == len(wanted)
+    wanted = [
+        *("VOICE_MIN_SECONDS", "VOICE_USED_SECONDS", "LOG_LEVEL", "DATABASE_URL"),
+        *("REDIS_URL", "WORKER_SLOTS", "HEARTBEAT_SECONDS", "ALLOWED_HOSTS"),
+        *("WORKER_SECRET", "MEDIA_ROOT"),
+    ]
+    assert len(found) == len(wanted), found
     assert all(any(name in text for text in found) for name in wanted), found
-    assert not any("file" in text for text in found)
+    assert not any("sqlite" in text for text in found), "it may hold a password"
 
 
 def test_values_that_contradict_each_other_or_are_too_weak(problems, tmp_path):

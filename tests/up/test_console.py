@@ -68,7 +68,7 @@ def test_a_full_disk_is_said_once_and_what_is_missing_is_counted(tmp_path):
     assert (tmp_path / "web.log").read_text().splitlines() == [
         "before",
         "after",
-        "1000 lines are missing here: the file could not be written",
+        "1000 lines are missing here: they could not be written",
     ]
 
 

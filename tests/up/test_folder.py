@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from personaplex_site.up import folder as folder_module
-from personaplex_site.up.errors import CannotStart
+from personaplex_site.up.errors import CannotStart, WrongSetting
 from personaplex_site.up.folder import Account, DataFolder
 from personaplex_site.up.product import Options, check_port, free_port, site_environment
 
@@ -57,8 +57,20 @@ def test_a_closed_folder_can_be_opened_again(folder):
 def test_a_folder_that_can_not_be_made_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(CannotStart, match="Choose another with --data"):
+    with pytest.raises(WrongSetting, match="Choose another with --data"):
         DataFolder(tmp_path / "file" / "data").open()
+
+
+def test_secrets_that_are_no_text_are_explained(folder):
+    (folder.path / "secrets.env").write_bytes(b"SECRET_KEY=\xff\n")
+
+    with pytest.raises(WrongSetting, match=r"secrets\.env can't be read"):
+        folder.secrets()
+
+
+def test_an_address_of_another_machine_is_explained():
+    with pytest.raises(WrongSetting, match=r"192\.0\.2\.1 is no address of this"):
+        check_port("192.0.2.1", free_port())
 
 
 def test_existing_folders_keep_their_mode(tmp_path):

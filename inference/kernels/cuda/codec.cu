@@ -8,7 +8,8 @@
 // What one row gives is the same sum in the same order whatever M is.
 //
 // Defined when compiled: R, NT, PARTS, SLICES (PARTS or 1), WHOLE (whether channels come in
-// whole units), and STAGES, the units of 16 columns that a warp has under way.
+// whole units), STAGES, the units of 16 columns that a warp has under way, and BLOCKS, those
+// that are to share a multiprocessor: each has so many registers the fewer.
 
 #include "launch.cuh"
 
@@ -69,7 +70,7 @@ __device__ __forceinline__ float4 load4(const float* from, int c, int C) {
   return v;
 }
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS, R * NT > 8 ? 1 : 2)
+extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS)
 product(const float* x, const float* __restrict__ w, const float* __restrict__ bias,
         const float* other, const float* __restrict__ gain,
         const float* __restrict__ offset, const float* state, const long long* position,

@@ -6,7 +6,7 @@
 // is the same sum in the same order whatever M is.
 //
 // Defined when compiled: FORMAT (0 bf16, 1 int8, 2 fp8, 3 int4), NT (tiles of 8 rows of
-// x), R, SLICES, GATED, and either DEPTH, the column blocks that a thread has under way
+// x), R, SLICES, GATED, BLOCKS (that are to share a multiprocessor), and either DEPTH, the column blocks that a thread has under way
 // in registers, or STAGES, those that a warp has under way in shared memory, together
 // with their part of x. The second suits many rows: there x is the larger traffic, and
 // more matrix rows share what a warp reads of it.
@@ -41,7 +41,7 @@ __device__ __forceinline__ uint4 read16(u32 from) {
   return v;
 }
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS, STAGES ? 1 : 2)
+extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS)
 skinny(const uint4* __restrict__ w, const void* __restrict__ scales, const u16* x,
        u16* out, int M, int N, int K) {
   extern __shared__ float sums[];  // [WARPS][COLUMNS][PITCH]

@@ -2,14 +2,14 @@
 
 import { byId, make, setShown, setText } from "../shared/dom.js";
 import { clockTenths, milliseconds } from "../shared/format.js";
+import { clientRows } from "./client_metrics.js";
+import { showEvents } from "./events.js";
 import { LatencyChart } from "./latency_chart.js";
+import { askForLevels, waitForLevels } from "./levels.js";
 import { Player } from "./player.js";
-import { pageRows, showNotes } from "./story.js";
 import { TranscriptView } from "./transcript.js";
 import { Waveform } from "./waveform.js";
 
-const ENVELOPE_WAIT_MS = 2000;
-const ENVELOPE_TRIES = 10;
 const STAGES = {
   decode_ms: "Reading the user's sound",
   queue_ms: "Waiting for the tick",
@@ -17,6 +17,8 @@ const STAGES = {
   worker_ms: "Voice engine, there and back",
   encode_ms: "Writing the agent's sound",
 };
+
+const NOT_LOADED = "The conversation could not be loaded. Reload the page to try again.";
 
 const page = byId("review").dataset;
 let transcript = null;
@@ -59,27 +61,30 @@ function recordingFailed() {
   setShown(byId("player-problem"), true);
 }
 
+/** The site says why. */
+class Refused extends Error {}
+
 async function load() {
   const response = await fetch(page.data, { headers: { Accept: "application/json" } });
-  if (!response.ok) throw new Error(`status ${response.status}`);
-  return response.json();
+  const answer = await response.json();
+  if (!response.ok) throw new Refused(answer.text ?? NOT_LOADED);
+  return answer;
 }
 
 async function begin() {
   let data;
   try {
     data = await load();
-  } catch {
-    setText(byId("words"), "The conversation could not be loaded. Reload the page to try again.");
+  } catch (error) {
+    setText(byId("words"), error instanceof Refused ? error.message : NOT_LOADED);
     return;
   }
   showWords(data.transcript);
   if (data.latency) showLatency(data.latency, data.duration_s);
-  showNotes(byId("notes"), data.notes, seek);
-  setShown(byId("story"), data.notes.length > 0);
-  if (data.page) showFacts(byId("page-figures"), pageRows(data.page));
-  setShown(byId("heard"), Boolean(data.page));
-  await showEnvelope(data);
+  showEvents(byId("event-list"), data.events, seek);
+  setShown(byId("events"), data.events.length > 0);
+  if (data.client_metrics) showFacts(byId("client-metrics"), clientRows(data.client_metrics));
+  setShown(byId("client"), Boolean(data.client_metrics));
 }
 
 function showWords(stretches) {
@@ -91,15 +96,13 @@ function showWords(stretches) {
   show();
 }
 
-async function showEnvelope(first) {
-  let data = first;
-  for (let tries = 0; !data.envelope && tries < ENVELOPE_TRIES; tries += 1) {
-    setShown(byId("analysing"), true);
-    await new Promise((resolve) => setTimeout(resolve, ENVELOPE_WAIT_MS));
-    data = await load().catch(() => data);
-  }
-  setShown(byId("analysing"), false);
-  if (data.envelope) waveform.setEnvelope(data.envelope);
+async function showLevels() {
+  const waiting = () => setShown(byId("analysing"), true);
+  const ask = () => askForLevels(page.levels);
+  const levels = await waitForLevels(ask, { waiting }).catch(() => null);
+  if (levels) waveform.setLevels(levels);
+  else setText(byId("analysing"), "There are no levels yet. Reload the page to try again.");
+  setShown(byId("analysing"), !levels);
 }
 
 function showLatency(latency, duration) {
@@ -136,3 +139,4 @@ document.addEventListener("keydown", (event) => {
 show();
 requestAnimationFrame(follow);
 begin();
+if (page.levels) showLevels(); // of a live conversation none are made

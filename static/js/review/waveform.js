@@ -12,7 +12,7 @@ export class Waveform {
   constructor(canvas, duration, seek) {
     this.canvas = canvas;
     this.duration = Math.max(duration, 0.08);
-    this.envelope = null;
+    this.levels = null;
     this.position = 0;
     this.seek = seek;
     canvas.addEventListener("pointerdown", (event) => this.#drag(event));
@@ -36,8 +36,8 @@ export class Waveform {
     this.seek(Math.max(0, Math.min(this.duration, to)));
   }
 
-  setEnvelope(envelope) {
-    this.envelope = envelope;
+  setLevels(levels) {
+    this.levels = levels;
     this.draw();
   }
 
@@ -53,8 +53,8 @@ export class Waveform {
     if (!fitted) return;
     const { context, width, height } = fitted;
     const lane = (height - AXIS) / 2;
-    this.#lane(context, width, lane / 2, lane, this.envelope?.user, "--user");
-    this.#lane(context, width, lane * 1.5, lane, this.envelope?.agent, "--agent");
+    this.#lane(context, width, lane / 2, lane, this.levels?.user, "--user");
+    this.#lane(context, width, lane * 1.5, lane, this.levels?.agent, "--agent");
     this.#axis(context, width, height);
     const x = (this.position / this.duration) * width;
     context.fillStyle = cssColour("--ink");
@@ -63,7 +63,7 @@ export class Waveform {
 
   #lane(context, width, middle, lane, levels, colour) {
     // The file may be a little longer than its levels or the other way round.
-    const seconds = levels ? levels.length / this.envelope.rate : this.duration;
+    const seconds = levels ? levels.length / this.levels.rate : this.duration;
     const columns = Math.max(1, Math.floor((width * seconds) / this.duration / BAR));
     const heights = columnLevels(levels ?? [], columns);
     const played = (this.position / this.duration) * width;

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from inference.engine.api import FrameLog, SessionConfig
-from inference.engine.model_thread import ModelThread
+from inference.engine.model_thread import DeviceLost, ModelThread, is_device_error
 from inference.engine.schedule import MAX_VOICE_JOBS
 from inference.errors import (
     ModelError,
@@ -370,10 +370,19 @@ def test_a_device_error_fails_every_session_and_ends_the_thread(started):
     ear.wait(lambda e: e.error)
     other.wait(lambda e: e.error)
     assert isinstance(other.error, ModelError)
+    assert isinstance(thread.ended.exception(PATIENCE), DeviceLost)
     assert "CUDA error" in str(thread.ended.exception(PATIENCE))
     assert isinstance(job.exception(PATIENCE), ModelError)
     with pytest.raises(WorkerStopping):
         thread.open(config(), Ear())
+
+
+@pytest.mark.parametrize(
+    ("said", "device"),
+    [("Triton Error [CUDA]: an illegal memory access", True), ("a shape", False)],
+)
+def test_an_error_of_the_device_is_told_from_one_of_ours(said, device):
+    assert is_device_error(RuntimeError(said)) is device
 
 
 def test_an_engine_that_fails_every_tick_is_given_up(started):

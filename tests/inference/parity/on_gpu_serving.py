@@ -121,14 +121,18 @@ def serve(arguments, formats, device):
             told |= {"ready_s": ready, "exit": process.wait(15)}
             return tokens, told | {"measured": measured(log)}
         except Exception as error:
-            raise RuntimeError(log.read_text()[-3000:]) from error
+            said = f"{error!r}\n{log.read_text()[-2500:]}"
+            raise RuntimeError(said) from error
         finally:
             process.kill()
             process.wait(10)
 
 
 def measured(log):
-    return [line for line in log.read_text().splitlines() if "ms a tick" in line][-1:]
+    """The formats that were chosen, and the tick."""
+    lines = log.read_text().splitlines()
+    chosen = [line for line in lines if "GB free" in line]
+    return chosen[-1:] + [line for line in lines if "ms a tick" in line][-1:]
 
 
 def voice_bytes(arguments):

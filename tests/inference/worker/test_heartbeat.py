@@ -77,8 +77,10 @@ async def test_the_site_is_told_when_the_worker_is_ready_and_when_sessions_chang
         await rig.until(lambda: site.beats[-1].sessions == 0)
         last = site.beats[-1]
         assert last.frames == 1 and last.hardware.ram_total_mb > 0
+        assert not any(beat.stopping for beat in site.beats)
         await rig.stop()
         assert site.beats[-1].ready is False
+        assert site.beats[-1].stopping
 
 
 async def test_changes_within_half_a_second_are_one_beat():

@@ -23,6 +23,7 @@ from inference.timing import FRAME_SECONDS
 from inference.worker import blobs, outbox, protocol, session
 from inference.worker.client import WorkerSession
 from inference.worker.protocol import End, Open, UserFrame
+from inference.worker.server import GPU_LOST
 from tests.inference.echo_engine import (
     BAD_VOICE,
     BREAKS_THE_DEVICE,
@@ -230,14 +231,15 @@ async def test_a_failing_step_ends_the_session_with_its_error(rig):
     await rig.until_free()
 
 
-async def test_a_broken_device_fails_all_sessions_and_the_process(rig):
+async def test_a_broken_device_fails_all_sessions_and_the_process(rig, caplog):
     one, two = await talk(rig, "1"), await talk(rig, "2")
     one.push(0, frame_of(BREAKS_THE_DEVICE))
     for talking in (one, two):
         with pytest.raises(ModelError):
             await collect(talking, 1)
     async with asyncio.timeout(10):
-        assert await rig.task == 1
+        assert await rig.task == GPU_LOST
+    assert "ends with 71" in caplog.text and "nvidia-smi" in caplog.text
 
 
 async def test_a_worker_that_dies_is_lost():

@@ -29,7 +29,7 @@ def environment(**more):
     user = f"{database['USER']}:{database['PASSWORD']}".rstrip(":")
     return {
         **os.environ,
-        "DJANGO_SETTINGS_MODULE": "personaplex_site.settings",
+        "DJANGO_SETTINGS_MODULE": "tests.processes",
         "DATABASE_URL": f"postgres://{user}@{host}/{database['NAME']}",
         **more,
     }

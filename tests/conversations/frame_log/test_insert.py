@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(params=["at once", "plainly"])
 def way(request, monkeypatch):
     if request.param == "plainly":
-        monkeypatch.setattr(models, "append_at_once", lambda *given: False)
+        monkeypatch.setattr(models, "insert_chunk", lambda *given: False)
     return request.param
 
 

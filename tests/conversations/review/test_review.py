@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from conversations import readings
-from conversations.figures import summarise
-from conversations.frames import FrameLogError
-from conversations.loudness import envelope, levels_of, measure
+from conversations.frame_log.format import FrameLogError
+from conversations.frame_log.metrics import summarise
+from conversations.frame_log.reader import FrameLogReader
 from conversations.models import FrameChunk, Levels
-from conversations.opus import Encoder, silence
-from conversations.readings import Timeline
-from tests.conversations.browser import tone
+from conversations.review.latency import latency
+from conversations.review.levels import envelope, levels_of, measure
+from conversations.review.recording import recording
+from conversations.review.transcript import transcript
 from tests.conversations.logged import write_log
 from tests.factories import ConversationFactory
 
@@ -26,7 +26,9 @@ def conversation():
 
 
 def heard(conversation, side):
-    sound, rate = soundfile.read(io.BytesIO(readings.recording(conversation, side)))
+    sound, rate = soundfile.read(
+        io.BytesIO(recording(FrameLogReader(conversation), side))
+    )
     assert rate == 48_000
     return sound
 
@@ -39,7 +41,7 @@ def loud(sound):
 
 def test_both_sides_last_as_long_as_the_conversation(conversation):
     write_log(conversation, range(50))
-    assert Timeline.of(conversation).seconds == 4.0
+    assert FrameLogReader(conversation).times.seconds == 4.0
     assert len(heard(conversation, "user")) == pytest.approx(4 * 48_000, abs=320)
     assert len(heard(conversation, "agent")) == pytest.approx(4 * 48_000, abs=320)
     both = heard(conversation, "both")
@@ -62,17 +64,17 @@ def test_lost_frames_keep_their_time(conversation):
 
 def test_the_first_user_frame_is_second_zero_whatever_its_number(conversation):
     write_log(conversation, range(1_000, 1_025), pieces=[(10, " Hi")])
-    timeline = Timeline.of(conversation)
-    assert timeline.slots == 25
-    assert readings.transcript(conversation, timeline)[0]["start_s"] == 0.8
+    reader = FrameLogReader(conversation)
+    assert reader.times.slots == 25
+    assert transcript(reader)[0]["start_s"] == 0.8
 
 
 def test_an_empty_log_reads_as_nothing(conversation):
-    timeline = Timeline.of(conversation)
-    assert timeline.seconds == 0
-    assert readings.transcript(conversation, timeline) == []
-    assert readings.latency(conversation, timeline) is None
-    assert readings.recording(conversation, "both").startswith(b"OggS")
+    reader = FrameLogReader(conversation)
+    assert reader.times.seconds == 0
+    assert transcript(reader) == []
+    assert latency(reader) is None
+    assert recording(reader, "both").startswith(b"OggS")
     assert measure(conversation).user == b""
 
 
@@ -91,7 +93,7 @@ def test_a_damaged_log_is_refused(conversation):
     chunk.user_packets = bytes(chunk.user_packets)[:-3]
     chunk.save()
     with pytest.raises(FrameLogError):
-        readings.recording(conversation, "user")
+        recording(FrameLogReader(conversation), "user")
 
 
 def test_pieces_become_words_with_times(conversation):
@@ -99,7 +101,7 @@ def test_pieces_become_words_with_times(conversation):
         (2, " Hel"), (3, "lo"), (4, ","), (6, " you"), (30, " Well"), (31, "."),
     ]  # fmt: skip
     write_log(conversation, range(40), pieces=pieces)
-    first, second = readings.transcript(conversation, Timeline.of(conversation))
+    first, second = transcript(FrameLogReader(conversation))
     assert first == {
         "start_s": 0.16,
         "end_s": 0.56,
@@ -114,40 +116,40 @@ def test_pieces_become_words_with_times(conversation):
 
 def test_words_stand_where_their_frame_stands_after_a_gap(conversation):
     write_log(conversation, [*range(5), *range(25, 40)], pieces=[(5, " late")])
-    (stretch,) = readings.transcript(conversation, Timeline.of(conversation))
+    (stretch,) = transcript(FrameLogReader(conversation))
     assert stretch["start_s"] == 2.0
 
 
 def test_latency_has_percentiles_stages_and_a_bounded_series(conversation):
     write_log(conversation, range(700))
-    latency = readings.latency(conversation, Timeline.of(conversation))
-    assert latency["p50_ms"] == pytest.approx(30.35, abs=0.01)
-    assert latency["p99_ms"] <= latency["max_ms"] == 30.7
-    assert latency["stages"] == {
+    shown = latency(FrameLogReader(conversation))
+    assert shown["p50_ms"] == pytest.approx(30.35, abs=0.01)
+    assert shown["p99_ms"] <= shown["max_ms"] == 30.7
+    assert shown["stages"] == {
         "decode_ms": 0.2,
         "queue_ms": 0.9,
         "tick_ms": 9.0,
         "worker_ms": 10.0,
         "encode_ms": 0.4,
     }
-    assert len(latency["series"]["t"]) == len(latency["series"]["max_ms"]) == 300
-    assert latency["series"]["t"][0] == 0
+    assert len(shown["series"]["t"]) == len(shown["series"]["max_ms"]) == 300
+    assert shown["series"]["t"][0] == 0
 
 
 def test_the_summary_counts_what_the_row_keeps(conversation):
     write_log(conversation, [0, 1, 2, 10, 11])
-    figures = summarise(conversation.chunks.all())
+    figures = summarise(FrameLogReader(conversation).timings)
     assert figures["frames"] == 5
     assert figures["missing_frames"] == 7
     assert figures["path_p50_ms"] == 30.0
 
 
-def test_levels_are_loud_where_it_is_loud():
-    encoder = Encoder(32_000)
-    loud_packets = [encoder.encode(frame) for frame in tone(10)]
-    levels = np.frombuffer(levels_of([*[silence()] * 10, *loud_packets]), np.uint8)
+def test_levels_are_loud_where_it_is_loud(conversation):
+    """Nothing came between frames 2 and 10; what came then is a tone."""
+    write_log(conversation, [0, 1, *range(10, 20)])
+    levels = np.frombuffer(levels_of(FrameLogReader(conversation), "user"), np.uint8)
     assert len(levels) == 40
-    assert levels[:18].max() < 5
+    assert levels[4:20].max() < 5
     assert levels[24:].min() > 70  # 8,000 of 32,768, RMS: −15 dBFS
 
 

@@ -1,9 +1,13 @@
-"""What the model has behind it, in frames of the log.
+"""Where the counts of frames meet: the log's, the model's and the browser's.
 
-The log only grows: it is the record of what was heard. The model may be taken back to
-an earlier frame (rewind) or lack some (the log had a hole when it was rebuilt), so what
-it has behind it is a list of ranges of log frames, the last of them open. The model
-counts its own frames without holes; this is where the two counts meet.
+The log only grows: it is the record of what was said. The model may be taken back to an
+earlier frame (rewind) or lack some (the log had a hole when it was rebuilt), so what it
+has behind it is a list of ranges of log frames, the last of them open, while it counts
+its own frames without holes: ``LogSegments`` is where those two meet.
+
+The browser numbers the frames of its microphone. A frame of the log stands in time
+where the user frame stands that it answers, so frames that were lost keep their time:
+``FrameTimes`` turns such a number into seconds.
 """
 
 from __future__ import annotations
@@ -11,16 +15,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from inference.timing import FRAME_SECONDS
+
 Ranges = tuple[tuple[int, int], ...]  # [start, end) of log frames
 
 
 @dataclass(frozen=True)
-class Past:
+class LogSegments:
+    """What the model has behind it, in frames of the log."""
+
     closed: Ranges = ()
     start: int = 0  # of the open range
 
     @classmethod
-    def parse(cls, stored: Sequence[Sequence[int | None]]) -> Past:
+    def parse(cls, stored: Sequence[Sequence[int | None]]) -> LogSegments:
         """Of ``Conversation.timeline``; an empty list is one that was never rewound."""
         if not stored:
             return cls()
@@ -45,7 +53,7 @@ class Past:
         """All of it, with the log ending before frame ``end``."""
         return (*self.closed, (self.start, end)) if end > self.start else self.closed
 
-    def back_to(self, model_frame: int, end: int) -> Past:
+    def rewound_to(self, model_frame: int, end: int) -> LogSegments:
         """Rewound: the model keeps its first frames, the log goes on at ``end``."""
         kept, left = [], model_frame
         for start, stop in self.until(end):
@@ -53,10 +61,10 @@ class Past:
             if taken > 0:
                 kept.append((start, start + taken))
             left -= taken
-        return Past(tuple(kept), end)
+        return LogSegments(tuple(kept), end)
 
     @classmethod
-    def of_frames(cls, frames: Iterable[int], end: int) -> Past:
+    def of_frames(cls, frames: Iterable[int], end: int) -> LogSegments:
         """Of exactly these log frames, ascending; the log goes on at ``end``."""
         ranges: list[tuple[int, int]] = []
         for frame in frames:
@@ -67,3 +75,24 @@ class Past:
         if ranges and ranges[-1][1] == end:
             return cls(tuple(ranges[:-1]), ranges[-1][0])
         return cls(tuple(ranges), end)
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """Which user frame comes first, and how many there is time for until the last."""
+
+    first_seq: int = 0
+    slots: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return round(self.slots * FRAME_SECONDS, 2)
+
+    def at(self, seq: int) -> float:
+        """Where a user frame begins, in seconds."""
+        return round((seq - self.first_seq) * FRAME_SECONDS, 2)
+
+    def slot(self, seq: int) -> int | None:
+        """None outside of the conversation: only a damaged log has such a number."""
+        slot = seq - self.first_seq
+        return slot if 0 <= slot < self.slots else None

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from conversations import frames
-from conversations.frames import FrameLogError, UserPacket
+from conversations.frame_log import format as frames
+from conversations.frame_log.format import FrameLogError, UserPacket
 
 
 def test_tokens_come_back():

@@ -1,9 +1,10 @@
-"""What the review is told of a conversation's accidents, and of its page."""
+"""What the review says happened in a conversation, and what its page measured."""
 
 import pytest
 
-from conversations import story
-from conversations.readings import Timeline
+from conversations.frame_log.reader import FrameLogReader
+from conversations.review.client_metrics import client_metrics
+from conversations.review.events import events
 from tests.conversations.logged import write_log
 from tests.factories import ConversationFactory
 
@@ -25,7 +26,7 @@ def test_notes_stand_where_they_happened():
     ]
     # The microphone ran on for 25 frames while nobody listened.
     log = write_log(ConversationFactory(notes=happened), [*range(10), *range(35, 45)])
-    told = story.notes(log, story.Places(log, Timeline.of(log)))
+    told = events(FrameLogReader(log))
     assert [(n["at_s"], n["text"], n["pause_s"]) for n in told] == [
         (0.0, "Another voice engine took over", 0.12),
         (2.8, "The connection to the browser was lost", None),
@@ -43,7 +44,7 @@ def test_the_pages_counters_add_up_over_a_reload():
     chunks[1].page = [[25, {"latency_ms": 300, "underruns": 2, "echo": 0.5}]]
     for chunk in chunks:
         chunk.save()
-    figures = story.page_figures(log, story.Places(log, Timeline.of(log)))
+    figures = client_metrics(FrameLogReader(log))
     assert figures["underruns"] == 5
     assert (figures["latency_p50_ms"], figures["echo_p95"]) == (250, 0.5)
     assert figures["series"] == {"t": [0.08, 2.0], "latency_ms": [200, 300]}
@@ -52,4 +53,4 @@ def test_the_pages_counters_add_up_over_a_reload():
 
 def test_a_page_that_said_nothing_is_no_page():
     log = write_log(ConversationFactory(), range(3))
-    assert story.page_figures(log, story.Places(log, Timeline.of(log))) is None
+    assert client_metrics(FrameLogReader(log)) is None

@@ -1,17 +1,18 @@
-"""The columns of a FrameChunk, packed and unpacked.
+"""The stored format of the frame log: the columns of a FrameChunk, packed and unpacked.
 
-Owns the stored format of the frame log. Knows no database and no sockets.
-
-Every column of ``n`` frames is little-endian:
+Nothing but bytes and arrays: no database and no sockets. Every column of ``n`` frames
+is little-endian:
 
 ==============  ===================================================================
 tokens          uint16 [n, 17]
 user_packets    every user packet *received*, answered or not: u32 seq, u8 flags,
                 u16 length, Opus. A chunk holds those up to its last frame; those that
-                were not answered when a holder let go are in a chunk of no frames.
+                were not answered when a process let go of the conversation are in a
+                chunk of no frames.
 agent_packets   one per frame: u16 length, Opus
 timings         TIMING [n]
 pieces          [[frame, piece], …] (JSON, only the frames that spoke text)
+page            [[frame, {name: value}], …] (JSON, what the browser measured)
 ==============  ===================================================================
 """
 
@@ -45,7 +46,7 @@ MUTED = 1  # the browser said that this user frame is silence
 LATE = 2  # the worker took longer than one frame
 DROPPED = 4  # the worker dropped user frames just before this one
 GAP = 8  # microphone frames are missing just before this one
-# The user frame was pushed by an earlier holder of the conversation: its way was not
+# The user frame was pushed by an earlier process of the conversation: its way was not
 # measured, and if that process was killed its packet is not in the log.
 RESENT = 16
 
@@ -55,6 +56,10 @@ _LENGTH = struct.Struct("<H")
 
 class FrameLogError(ValueError):
     """A stored column that can't be what was written."""
+
+
+class FrameLogTooLong(FrameLogError):
+    """Beyond what is read at once: see conversations.frame_log.reader."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,16 @@ from asgiref.sync import sync_to_async
 from django.db import DataError, IntegrityError, OperationalError
 from django.utils import timezone
 
-from conversations import recorder as recorder_module
-from conversations.frames import TIMING, UserPacket, unpack_timings, unpack_user_packets
+from conversations.frame_log import writer as writer_module
+from conversations.frame_log.format import (
+    TIMING,
+    UserPacket,
+    unpack_timings,
+    unpack_user_packets,
+)
+from conversations.frame_log.writer import FrameLogWriter
 from conversations.holding import ConversationGone, Superseded
 from conversations.models import Conversation, FrameChunk
-from conversations.recorder import Recorder
 from tests.factories import ConversationFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +34,7 @@ def conversation(transactional_db):
 @pytest.fixture
 def recorder(conversation, settings):
     settings.CHUNK_FRAMES = 5
-    return Recorder(conversation)
+    return FrameLogWriter(conversation)
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def database(monkeypatch):
         writes = 0
 
     state = Database()
-    write = Recorder._write
+    write = FrameLogWriter._write
 
     def slow_or_broken(self, chunk, changes):
         state.writes += 1
@@ -51,8 +56,8 @@ def database(monkeypatch):
             raise state.error
         write(self, chunk, changes)
 
-    monkeypatch.setattr(Recorder, "_write", slow_or_broken)
-    monkeypatch.setattr(recorder_module, "RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(FrameLogWriter, "_write", slow_or_broken)
+    monkeypatch.setattr(writer_module, "RETRY_SECONDS", (0.01,))
     return state
 
 
@@ -144,7 +149,7 @@ async def test_a_database_that_comes_back_has_everything(recorder, database):
 async def test_beyond_the_backlog_the_oldest_chunks_go_and_are_counted(
     recorder, database, monkeypatch
 ):
-    monkeypatch.setattr(recorder_module, "BACKLOG_CHUNKS", 3)
+    monkeypatch.setattr(writer_module, "BACKLOG_CHUNKS", 3)
     database.error = OperationalError("the server is away")
     feed(recorder, range(40))
     assert recorder.unwritten == 25
@@ -156,7 +161,7 @@ async def test_beyond_the_backlog_the_oldest_chunks_go_and_are_counted(
 async def test_an_absent_database_is_not_waited_for_forever(
     recorder, database, monkeypatch
 ):
-    monkeypatch.setattr(recorder_module, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(writer_module, "CLOSE_SECONDS", 0.1)
     database.error = OperationalError("the server is away")
     feed(recorder, range(7))
     await recorder.close()
@@ -164,7 +169,7 @@ async def test_an_absent_database_is_not_waited_for_forever(
 
 
 async def test_a_write_whose_answer_got_lost_is_no_conflict(recorder, monkeypatch):
-    monkeypatch.setattr(recorder_module, "RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(writer_module, "RETRY_SECONDS", (0.01,))
     append = Conversation.append
     answers = [OperationalError("connection reset")]
 
@@ -194,7 +199,7 @@ async def test_a_write_that_was_under_way_when_all_was_cancelled_is_no_conflict(
 async def test_two_chunks_of_the_same_frames_are_never_passed_over(
     recorder, conversation
 ):
-    other = Recorder(conversation)
+    other = FrameLogWriter(conversation)
     feed(other, range(3))
     await other.close()
     feed(recorder, range(5))
@@ -220,7 +225,7 @@ async def test_a_deleted_conversation_stops_the_recorder(recorder, conversation)
 async def test_it_says_that_it_is_alive_while_nothing_is_written(
     recorder, conversation, monkeypatch
 ):
-    monkeypatch.setattr(recorder_module, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(writer_module, "HEARTBEAT_SECONDS", 0.05)
     long_ago = timezone.now() - timedelta(minutes=1)
     await sync_to_async(Conversation.objects.all().update)(alive_at=long_ago)
     await run_for(recorder, 0.3)
@@ -272,7 +277,7 @@ async def test_the_next_holder_goes_on_where_the_log_ends(recorder, conversation
     feed(recorder, range(5))
     feed(recorder, range(5, 8), answered=False)
     await recorder.close()
-    after = Recorder(conversation, first_frame=5)
+    after = FrameLogWriter(conversation, first_frame=5)
     feed(after, range(5, 11))
     await after.close()
     assert logged(await chunks()) == list(range(11))

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from conversations import readings
-from conversations.readings import Timeline
+from conversations.frame_log.reader import FrameLogReader
+from conversations.review.transcript import transcript
 from inference.checkpoints import BUILT_IN
 from inference.engine.api import Sampling, SessionConfig
 from inference.engine.engine import Engine
@@ -32,10 +32,9 @@ def words(said):
         range(len(said)),
         pieces=[(frame, piece) for frame, piece in enumerate(said) if piece],
     )
-    transcript = readings.transcript(conversation, Timeline.of(conversation))
     return [
         (word["text"], round(word["start_s"] / 0.08), round(word["end_s"] / 0.08) - 1)
-        for stretch in transcript
+        for stretch in transcript(FrameLogReader(conversation))
         for word in stretch["words"]
     ]
 

@@ -1,18 +1,18 @@
 """The frame log of one live conversation, on its way to the database.
 
-Owns the chunk being filled, the chunks that wait to be written, and the heartbeat.
-Nothing here waits on the audio path: ``add_user`` and ``add_frame`` only append, and
-``run`` writes one chunk at a time in a thread. A chunk is CHUNK_FRAMES frames, and so
-that is what a ``kill -9`` can cost.
+Frames fill a chunk, full chunks wait to be written, and while there are none a
+heartbeat says that the conversation is alive. Nothing here waits on the audio path:
+``add_user`` and ``add_frame`` only append, and ``run`` writes one chunk at a time in a
+thread. A chunk is CHUNK_FRAMES frames, and so that is what a ``kill -9`` can cost.
 
-While the database is away chunks wait, BACKLOG_CHUNKS at most (about 1 MB); beyond
-that the oldest goes, counted in ``unwritten``: the log then has a hole there, and
+While the database is away chunks wait, BACKLOG_CHUNKS at most (about 1 MB); beyond that
+the oldest goes, counted in ``unwritten``: the log then has a hole there, and
 ``Conversation.unwritten_frames`` says so.
 
-Once somebody else holds the conversation, Superseded comes from ``run``, ``flush`` and
-``close``, and no frame of ours is written any more: the worker sends the new holder
-every frame that was not in the log by then. The user's packets it does not have, so
-``hand_over`` adds those.
+Once another process has taken the conversation over, Superseded comes from ``run``,
+``flush`` and ``close``, and no frame of ours is written any more: the worker sends the
+other process every frame that was not in the log by then. The user's packets it does
+not have, so ``hand_over`` adds those.
 """
 
 from __future__ import annotations
@@ -22,43 +22,34 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import DataError, IntegrityError
 from django.db.utils import Error as DatabaseProblem
 from numpy.typing import NDArray
 
-from conversations import frames
-from conversations.frames import UserPacket
+from conversations.chunks import FrameChunk
+from conversations.frame_log import format as frames
+from conversations.frame_log.format import UserPacket
 from conversations.holding import ConversationGone
-from conversations.models import Conversation, FrameChunk
+from conversations.threads import in_thread
+
+if TYPE_CHECKING:
+    from conversations.models import Conversation
 
 log = logging.getLogger(__name__)
 
 BACKLOG_CHUNKS = 60
-MOST_PAGE = 20  # a page's figures come once a second: these cover any chunk
+MAX_PAGE_STATS = 20  # a page's figures come once a second: these cover any chunk
 HEARTBEAT_SECONDS = 3.0
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 CLOSE_SECONDS = 20.0
 
-# Not Channels' one process-wide thread: there a slow query of one conversation would
-# hold up all others.
-THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="frame-log")
-T = TypeVar("T")
 
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Database work of a live conversation, off the loop and off Channels' thread."""
-    run = database_sync_to_async(work, thread_sensitive=False, executor=THREADS)
-    return await run()
-
-
-class Recorder:
-    """``first_frame``: where the log ends that is gone on with."""
+class FrameLogWriter:
+    """``first_frame``: where the log ends that is continued."""
 
     def __init__(self, conversation: Conversation, first_frame: int = 0) -> None:
         self.unwritten = 0
@@ -104,11 +95,11 @@ class Recorder:
             self._cut_chunk(answered_seq=timing[0])
 
     def add_page(self, figures: dict[str, float | bool]) -> None:
-        """What the page measured; MOST_PAGE of a chunk, then the oldest goes."""
-        self._page = [*self._page, (self._frames, figures)][-MOST_PAGE:]
+        """What the page measured; MAX_PAGE_STATS of a chunk, then the oldest goes."""
+        self._page = [*self._page, (self._frames, figures)][-MAX_PAGE_STATS:]
 
     def skip(self, frames: int) -> None:
-        """The log lacks these; it goes on after them."""
+        """The log will not have these frames: it continues after them."""
         if self._tokens:
             self._cut_chunk(answered_seq=self._answered)
         self._frames += frames
@@ -193,8 +184,8 @@ class Recorder:
             self._backlog.clear()
 
     async def hand_over(self) -> None:
-        """Somebody else has the conversation: leave them the user's packets that only
-        we have. Whether it works is not waited for."""
+        """Another process has the conversation: leave it the user's packets that only
+        this one has. A failure is logged, and no more."""
         packets = b"".join(bytes(chunk.user_packets) for chunk in self._backlog)
         packets += frames.pack_user_packets(self._user)
         if not packets:

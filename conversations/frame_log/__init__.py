@@ -1,0 +1,1 @@
+"""The frame log: its stored format, its writer and its one reader."""

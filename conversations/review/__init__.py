@@ -1,0 +1,1 @@
+"""What the review of a conversation shows, made from its frame log."""

@@ -1,0 +1,54 @@
+"""What the browser measured of itself, once a second: a person's own word of what they
+heard. Kept for people to look at; nothing is decided by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from conversations.frame_log.metrics import percentile
+from conversations.frame_log.reader import FrameLogReader, PageStats
+
+MAX_POINTS = 300
+Readings = list[tuple[int, PageStats]]
+
+
+def client_metrics(reader: FrameLogReader) -> dict[str, Any] | None:
+    """None if the page never said anything."""
+    readings = reader.page
+    if not readings:
+        return None
+    heard = [(f, r["latency_ms"]) for f, r in readings if "latency_ms" in r]
+    every = max(1, -(-len(heard) // MAX_POINTS))
+    return {
+        "latency_p50_ms": _percentile(readings, "latency_ms", 50),
+        "latency_p95_ms": _percentile(readings, "latency_ms", 95),
+        "buffer_p50_ms": _percentile(readings, "buffer_ms", 50),
+        "echo_p95": _percentile(readings, "echo", 95),
+        # Counters of the page since it was loaded: a reload starts them at 0.
+        "underruns": _total(readings, "underruns"),
+        "skipped_ms": _total(readings, "skipped_ms"),
+        "stretched_ms": _total(readings, "stretched_ms"),
+        "series": {
+            "t": reader.seconds_at([frame for frame, _ in heard[::every]]),
+            "latency_ms": [ms for _, ms in heard[::every]],
+        },
+    }
+
+
+def _values(readings: Readings, name: str) -> list[float]:
+    return [stats[name] for _, stats in readings if name in stats]
+
+
+def _percentile(readings: Readings, name: str, percent: int) -> float | None:
+    values = _values(readings, name)
+    return percentile(values, percent) if values else None
+
+
+def _total(readings: Readings, name: str) -> float | None:
+    values = _values(readings, name)
+    if not values:
+        return None
+    steps = np.diff(values, prepend=0.0)
+    return round(float(np.where(steps < 0, values, steps).sum()), 2)

@@ -1,0 +1,100 @@
+"""How often one signed-in browser may open a WebSocket.
+
+Opening one costs far more than a message does: a session is looked up, a conversation
+begun, a slot asked for. A client that is cut off for sending too much and comes back at
+once would have all of that for nothing, so being cut off counts as many openings.
+
+Told apart by the session cookie; who sends none is refused by the consumers anyway.
+Knows no consumer. Lives in one process: with several, each has its own count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from typing import Any
+
+from channels.security.websocket import WebsocketDenier
+from django.conf import settings
+from django.http import parse_cookie
+
+from personaplex_site.socket_limits import TOO_FAST
+
+log = logging.getLogger(__name__)
+
+MAX_BROWSERS = 10_000  # remembered at once; the one longest ago is forgotten
+
+
+class Openings:
+    """A bucket of openings for each browser; it fills with the clock."""
+
+    def __init__(self) -> None:
+        # Digest of a session → openings left, and when that was reckoned.
+        self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+        self.refused = 0
+
+    def spend(self, key: bytes, count: float = 1.0) -> bool:
+        """False, and nothing is taken, where fewer than ``count`` are left."""
+        left = self._left(key)
+        if left < count:
+            self.refused += 1
+            return False
+        self._keep(key, left - count)
+        return True
+
+    def punish(self, key: bytes) -> None:
+        """The next SOCKET_COOLDOWN_SECONDS nothing is opened."""
+        owed = settings.SOCKET_COOLDOWN_SECONDS * _a_second()
+        self._keep(key, min(self._left(key), 1.0) - owed)
+
+    def _left(self, key: bytes) -> float:
+        now, most = time.monotonic(), float(settings.SOCKET_OPENINGS_BURST)
+        left, at = self._buckets.get(key, (most, now))
+        return min(most, left + (now - at) * _a_second())
+
+    def _keep(self, key: bytes, left: float) -> None:
+        self._buckets[key] = (left, time.monotonic())
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > MAX_BROWSERS:
+            self._buckets.popitem(last=False)
+
+
+def _a_second() -> float:
+    return settings.SOCKET_OPENINGS_PER_MINUTE / 60
+
+
+class SocketCooldown:
+    """Refuses a WebSocket before the handshake, with 403."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._openings = Openings()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        key = session_of(scope)
+        if key is None:
+            await self._application(scope, receive, send)
+            return
+        if not self._openings.spend(key):
+            if self._openings.refused & (self._openings.refused - 1) == 0:
+                log.warning("%d sockets refused: too many", self._openings.refused)
+            await WebsocketDenier()(scope, receive, send)
+            return
+
+        async def watch() -> Any:
+            message = await receive()
+            if message.get("code") == TOO_FAST:
+                self._openings.punish(key)
+            return message
+
+        await self._application(scope, watch, send)
+
+
+def session_of(scope: Any) -> bytes | None:
+    """A digest, so that no session lies in memory for longer than its socket."""
+    headers = dict(scope["headers"])
+    cookies = parse_cookie(headers.get(b"cookie", b"").decode("latin-1"))
+    session = cookies.get(settings.SESSION_COOKIE_NAME)
+    return hashlib.sha256(session.encode()).digest() if session else None
