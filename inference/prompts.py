@@ -20,12 +20,15 @@ from inference.network.timeline import (
     rows_after,
     rows_of_frames,
 )
+from inference.prompt_text import (
+    SPACER_FRAMES,
+    prompt_frames,
+    room_for_prompts,
+    wrapped,
+)
 from inference.text import Tokenizer
 from inference.timing import FRAME_SECONDS
 from inference.voice_files import VoicePrompt
-
-SPACER_FRAMES = 6  # 0.48 s of silence after the voice, and again after the role prompt
-MARK = "<system>"
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,9 @@ class PersonaPrompt:
         return PersonaPrompt("", self.embeddings, fed[:-1], fed[-1], carry)
 
 
-def wrapped(role_prompt: str) -> str:
-    """The role prompt between marks, unless its author put them there (spec 9.2)."""
-    text = role_prompt.strip()
-    if not text or (text.startswith(MARK) and text.endswith(MARK)):
-        return text
-    return f"{MARK} {text} {MARK}"
-
-
 def prompt_limit(config: ModelConfig) -> int:
-    """The persona prompt may fill half of the context, the rest is to talk in."""
-    return config.temporal.context // 2
+    """Frames that a persona prompt may have."""
+    return prompt_frames(config.temporal.context)
 
 
 def persona_prompt(
@@ -126,7 +121,7 @@ def _rows_after_voice(
 
 
 def _check_length(config: ModelConfig, voiced: int, ids: int) -> None:
-    room = prompt_limit(config) - 2 * SPACER_FRAMES
+    room = room_for_prompts(config.temporal.context)
     if voiced > room:
         raise VoicePromptError(
             f"voice prompt of {voiced} frames, at most {room} fit",

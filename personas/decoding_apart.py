@@ -23,7 +23,8 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from inference.timing import SAMPLE_RATE
-from personas.decoding import Sound, decode
+from personas.channels import AUTO, OneChannel
+from personas.decoding import decode
 from personas.errors import NotAudio, TooDemanding, VoiceError
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {"PATH": os.defpath, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def decode_apart(file: BinaryIO, limit: int, megabytes: int) -> Sound:
+def decode_apart(
+    file: BinaryIO, limit: int, megabytes: int, channel: str = AUTO
+) -> OneChannel:
     """As ``decode``, with at most so much memory for the file. Raises as it does, and
     TooDemanding where the bounds are met."""
     with (
@@ -48,7 +51,7 @@ def decode_apart(file: BinaryIO, limit: int, megabytes: int) -> Sound:
         command = [sys.executable, "-m", "personas.decoding_apart"]
         try:
             done = subprocess.run(
-                [*command, str(limit), str(megabytes)],
+                [*command, str(limit), str(megabytes), channel],
                 stdin=_with_descriptor(file, copy),
                 stdout=answer,
                 stderr=said,
@@ -60,7 +63,9 @@ def decode_apart(file: BinaryIO, limit: int, megabytes: int) -> Sound:
             raise TooDemanding(f"more than {WALL_SECONDS} s") from error
         answer.seek(0)
         if done.returncode == 0:
-            return np.frombuffer(answer.read(), "<f4").astype(np.float32)
+            note = json.loads(answer.readline())
+            sound = np.frombuffer(answer.read(), "<f4").astype(np.float32)
+            return OneChannel(sound, note)
         said.seek(0)
         raise _refusal(done.returncode, answer.read(), said.read(MOST_SAID))
 
@@ -92,17 +97,18 @@ def _refusal(status: int, answer: bytes, said: bytes) -> VoiceError:
 
 
 def main() -> int:
-    limit, megabytes = int(sys.argv[1]), int(sys.argv[2])
+    limit, megabytes, channel = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     _bound(megabytes * 2**20, (limit + 2) * SAMPLE_RATE * OUTPUT_BYTES)
     try:
         with open(0, "rb", buffering=0) as file:
-            sound = decode(file, limit)
+            one = decode(file, limit, channel)
     except MemoryError:
         error: VoiceError = TooDemanding(f"more than {megabytes} MB")
     except VoiceError as refused:
         error = refused
     else:
-        sys.stdout.buffer.write(sound.astype("<f4", copy=False).tobytes())
+        sys.stdout.buffer.write(json.dumps(one.note).encode() + b"\n")
+        sys.stdout.buffer.write(one.sound.astype("<f4", copy=False).tobytes())
         return 0
     told = {"code": error.code, "text": error.text, "detail": str(error)}
     sys.stdout.write(json.dumps(told))

@@ -19,15 +19,26 @@ class NotAudio(VoiceError):
     code = "not_audio"
     text = (
         "This file is not a sound recording that can be read. "
-        "Send a WAV, FLAC, MP3, Ogg, M4A or WebM file."
+        "Send a WAV, FLAC, MP3, M4A, AAC, Ogg, AIFF, CAF, AMR or WebM file."
     )
+
+
+class UnknownFormat(NotAudio):
+    """Known by its name, but not taken. ``name``: as in "This is a MIDI file"."""
+
+    def __init__(self, name: str, detail: str = "") -> None:
+        super().__init__(
+            f"{name}: {detail}",
+            text=f"This is {name}, which can’t be read here. Save the recording as "
+            "WAV, FLAC, MP3, M4A or Ogg and send that.",
+        )
 
 
 class TooDemanding(VoiceError):
     code = "too_demanding"
     text = (
         "Reading this file takes far more memory or time than a recording does. "
-        "Save it anew as WAV or FLAC and send that."
+        "Save it again as WAV or FLAC and send that."
     )
 
 

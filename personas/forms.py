@@ -10,9 +10,11 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files.base import File
 
-from personas.decoding import container_format
+from personas.channels import AUTO, LEFT, MIXED, RIGHT
 from personas.errors import NotAudio, TooLarge
+from personas.formats import container_format
 from personas.models import Voice
+from personas.prompt_room import room_of
 from personas.voice_choices import PRESETS, voice_choices
 from personas.voices import VoiceQuerySet
 
@@ -34,6 +36,10 @@ EXAMPLES = [
         "of people.",
     ),
 ]
+
+
+# Browsers and phones don't know all of these as sound.
+SUFFIXES = ".m4a,.flac,.ogg,.opus,.aac,.aif,.aiff,.aifc,.caf,.amr,.3gp,.mov,.au,.mka"
 
 
 class RolePromptField(forms.CharField):
@@ -87,8 +93,18 @@ class VoiceForm(forms.Form):
             "empty": "This file is empty. Choose a recording of 8 to 12 s.",
         },
         widget=forms.FileInput(
-            attrs={"accept": "audio/*,video/webm,video/mp4,.m4a,.flac,.ogg,.opus"}
+            attrs={"accept": f"audio/*,video/webm,video/mp4,video/quicktime,{SUFFIXES}"}
         ),
+    )
+    channel = forms.ChoiceField(
+        required=False,
+        label="Channel of a stereo file",
+        choices=[
+            (AUTO, "Choose for me"),
+            (MIXED, "All channels mixed"),
+            (LEFT, "Left"),
+            (RIGHT, "Right"),
+        ],
     )
 
     form_id = FormIdField()
@@ -162,16 +178,37 @@ class PersonaForm(forms.Form):
         field = self.fields["role_prompt"]
         field.validators.append(_at_most(most))
         field.widget.attrs["data-most"] = most
+        self._voice = voice
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        if {"role_prompt", "voice_choice"} <= self.cleaned_data.keys():
+            room = room_of(self.cleaned_data["role_prompt"], self._voice_seconds())
+            if room and room.problem:
+                self.add_error("role_prompt", room.problem)
+        return self.cleaned_data
+
+    def _voice_seconds(self) -> float:
+        voice = self._voice
+        if "voice_choice" in self.changed_data:
+            voice = self.cleaned_data["voice_choice"]
+        return voice.seconds if voice else 0.0
 
 
 class NewPersonaForm(PersonaForm, VoiceForm):
     """With a recording for its voice from the start, if wanted."""
 
-    field_order = ["name", "role_prompt", "voice_choice", "voice"]
+    field_order = ["name", "role_prompt", "voice_choice", "voice", "channel"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["voice"].required = False
+
+    def _voice_seconds(self) -> float:
+        """Of a recording no more than this is used."""
+        if self.cleaned_data.get("voice"):
+            return float(settings.VOICE_USED_SECONDS)
+        return super()._voice_seconds()
 
 
 def _at_most(most: int) -> Any:

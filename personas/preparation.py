@@ -21,16 +21,19 @@ from numpy.typing import NDArray
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 from personas.decoding import LENGTH_TOLERANCE
 from personas.errors import Silent, TooLittleSpeech, TooShort
+from personas.levels import LEVEL_SAMPLES, levels_db
 
 LOUDNESS = -24.0  # LUFS, spec 9.3
 CEILING = 10 ** (-1 / 20)  # −1 dBFS
-LEVEL_SAMPLES = 480  # 20 ms
 SILENT_DB = -55.0  # a recording whose loudest parts stay below has no voice in it
 ACTIVE_BELOW_LOUD_DB = 24.0  # quieter than the loud parts by more: a pause, room noise
 ACTIVE_LEAST_DB = -60.0
 MARGIN = 5  # level steps (100 ms) kept before and after the first and last sound
 CLIPPED_AT = 0.985
 CLIPPED_SHARE = 0.002
+# Resampling and lossy codecs overshoot a little where a file was cut off; where much is
+# above, nothing was cut off at full scale: floating point has no ceiling there.
+OVERSHOOT, OVERSHOOT_SHARE = 1.2, 0.15  # of what is above the limit
 CLIPPED_WARNING = (
     "This recording is overdriven: {share:.1%} of it is cut off at full level, and "
     "the voice will sound harsh. Speak a little farther from the microphone."
@@ -72,13 +75,6 @@ def prepare(sound: Sound, least: int, used: int) -> Sample:
     chosen = sound[start * LEVEL_SAMPLES : stop * LEVEL_SAMPLES]
     chosen = chosen[: used * SAMPLE_RATE // FRAME_SAMPLES * FRAME_SAMPLES]
     return Sample(_as_16_bit(normalise(_faded(chosen))), _warning(chosen))
-
-
-def levels_db(sound: Sound) -> NDArray[np.float64]:
-    """RMS of every whole 20 ms, in dB of full scale."""
-    whole = len(sound) // LEVEL_SAMPLES * LEVEL_SAMPLES
-    power = np.square(sound[:whole], dtype=np.float64).reshape(-1, LEVEL_SAMPLES)
-    return 10 * np.log10(power.mean(axis=1) + 1e-13)
 
 
 def normalise(sound: Sound) -> Sound:
@@ -155,10 +151,15 @@ def _faded(sound: Sound) -> Sound:
 
 def _warning(sound: Sound) -> str:
     """Flat tops: neighbouring samples both at the level where this file is cut."""
-    top = float(np.abs(sound).max())
+    size = np.abs(sound)
+    top = float(size.max())
     if top < 0.5:
         return ""
-    at_top = np.abs(sound) > min(CLIPPED_AT, top * CLIPPED_AT)
+    limit = min(CLIPPED_AT, top * CLIPPED_AT)
+    above = float((size > OVERSHOOT).mean())
+    if above > OVERSHOOT_SHARE * float((size > limit).mean()):
+        limit = top * CLIPPED_AT
+    at_top = size > limit
     share = float((at_top[1:] & at_top[:-1]).mean())
     return CLIPPED_WARNING.format(share=share) if share > CLIPPED_SHARE else ""
 

@@ -1,4 +1,4 @@
-"""Fetching the voices that a model brings along from a worker that runs it.
+"""Fetching what a model brings along, voices and tokenizer, from its worker.
 
 Owns the HTTP exchange and its bounds: what comes is believed by its digest, its size
 and its shape only. A ``.pt`` is kept as opaque bytes and never opened here; the worker
@@ -30,6 +30,7 @@ CONNECT_SECONDS, SILENT_SECONDS = 5.0, 15.0
 MOST_VOICES = 256
 MOST_LIST_BYTES = 128 * 1024
 MOST_BYTES = 256 * 1024 * 1024  # of all voices of one listing; 18 of 7B have 25 MB
+MAX_TOKENIZER_BYTES = 8 * 1024 * 1024  # that of 7B has 0.6 MB
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 LABEL = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,120}")
@@ -68,6 +69,12 @@ def fetch_from(worker: Worker) -> int:
             )
             taken += 1
     return taken
+
+
+def tokenizer_from(worker: Worker) -> bytes:
+    """The SentencePiece file of the worker's model; as opaque as a ``.pt``."""
+    with _client(worker) as client:
+        return _get(client, worker, "/tokenizer", MAX_TOKENIZER_BYTES)
 
 
 @contextmanager

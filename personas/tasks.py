@@ -18,15 +18,16 @@ from django.utils import timezone
 
 from inference.errors import PersonaplexError
 from inference.models import Worker, WorkerQuerySet
-from personas.decoding import Sound
+from personas.channels import AUTO, OneChannel
 from personas.decoding_apart import decode_apart
 from personas.encoding import encode, forget_abandoned
 from personas.errors import NotPrepared, VoiceError
 from personas.models import PresetList, Voice
 from personas.preparation import prepare, to_flac
-from personas.presets import fetch_from
+from personas.presets import fetch_from, tokenizer_from
 from personas.progress import publish
 from personas.strays import delete_strays
+from personas.tokenizers import forget_all_but, is_kept, keep
 from personas.uploads import LEASE, MOST_ATTEMPTS, VoiceUpload
 
 log = logging.getLogger(__name__)
@@ -72,9 +73,9 @@ def prepare_voice(upload_id: str) -> None:
 
 def _prepare(upload: VoiceUpload) -> None:
     with upload.original.open("rb") as file:
-        sound = _decoded(cast(BinaryIO, file))
+        one = _decoded(cast(BinaryIO, file), upload.channel)
     _report(upload, VoiceUpload.State.DECODING, 15)
-    sample = prepare(sound, settings.VOICE_MIN_SECONDS, settings.VOICE_USED_SECONDS)
+    sample = prepare(one.sound, settings.VOICE_MIN_SECONDS, settings.VOICE_USED_SECONDS)
     _report(upload, VoiceUpload.State.ENCODING, ENCODING_FROM)
     encoded = encode(sample.pcm, _Follower(upload))
     done = upload.succeed(
@@ -82,15 +83,15 @@ def _prepare(upload: VoiceUpload) -> None:
         encoded.prompt,
         fingerprint=encoded.fingerprint,
         seconds=sample.seconds,
-        warning=sample.warning,
+        warning=" ".join(filter(None, (one.note, sample.warning))),
     )
     if not done:
         raise LeaseLost
 
 
-def _decoded(file: BinaryIO) -> Sound:
+def _decoded(file: BinaryIO, channel: str = AUTO) -> OneChannel:
     most = settings.VOICE_MAX_SECONDS
-    return decode_apart(file, most, settings.VOICE_DECODE_MB)
+    return decode_apart(file, most, settings.VOICE_DECODE_MB, channel)
 
 
 def _report(upload: VoiceUpload, state: str, percent: int) -> None:
@@ -151,7 +152,7 @@ def encode_voice_again(voice_id: str, fingerprint: str) -> None:
         return
     try:
         with voice.sample.open("rb") as file:
-            pcm = _decoded(cast(BinaryIO, file))
+            pcm = _decoded(cast(BinaryIO, file)).sound
         encoded = encode(pcm, lambda done: None, fingerprint)
     except PersonaplexError:
         log.exception("voice %s not encoded again", voice_id)
@@ -175,6 +176,8 @@ def look_for_presets() -> None:
     running = _with_a_model().values_list("fingerprint", flat=True)
     for fingerprint in PresetList.objects.due(list(running)):
         fetch_presets.delay(fingerprint)
+        if not is_kept(fingerprint):
+            fetch_tokenizer.delay(fingerprint)
 
 
 @shared_task(soft_time_limit=PRESETS_TIME_LIMIT, time_limit=PRESETS_TIME_LIMIT + 10)
@@ -193,6 +196,18 @@ def fetch_presets(fingerprint: str) -> None:
         return
 
 
+@shared_task(soft_time_limit=PRESETS_TIME_LIMIT, time_limit=PRESETS_TIME_LIMIT + 10)
+def fetch_tokenizer(fingerprint: str) -> None:
+    """With it the site counts a role prompt as the model will."""
+    for worker in _with_a_model().filter(fingerprint=fingerprint):
+        try:
+            keep(fingerprint, tokenizer_from(worker))
+        except (PersonaplexError, ValueError) as error:
+            log.warning("tokenizer of %s not fetched: %s", worker.name, error)
+            continue
+        return
+
+
 def _with_a_model() -> WorkerQuerySet:
     """Also those that don't serve, being too slow at the moment."""
     return Worker.objects.alive().exclude(fingerprint="").order_by("-ready")
@@ -206,6 +221,7 @@ def clean_up_voices() -> None:
     running = Worker.objects.values_list("fingerprint", flat=True)
     if forgotten := Voice.objects.forget_presets(list(running)):
         log.info("%d voices of models that are gone deleted", forgotten)
+    forget_all_but(running)
     if strays := delete_strays():
         log.warning("%d voice files that no row names deleted", strays)
     if abandoned := forget_abandoned(2 * TIME_LIMIT):

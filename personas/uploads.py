@@ -15,6 +15,7 @@ from django.core.files.base import ContentFile, File
 from django.db import models, transaction
 from django.utils import timezone
 
+from personas.channels import AUTO
 from personas.errors import PersonaGone, Superseded, VoiceError
 from personas.models import Persona, Voice
 
@@ -82,7 +83,9 @@ class VoiceUpload(models.Model):
     size = models.PositiveBigIntegerField()
     state = models.CharField(max_length=10, choices=State, default=State.RECEIVED)
     percent = models.PositiveSmallIntegerField(default=0)
-    warning = models.CharField(max_length=300, blank=True)
+    # Of a file with several: "mixed", "left", "right", or "" for what sounds best.
+    channel = models.CharField(max_length=5, blank=True)
+    warning = models.CharField(max_length=600, blank=True)
     error_code = models.CharField(max_length=40, blank=True)
     error_text = models.CharField(max_length=400, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -110,7 +113,11 @@ class VoiceUpload(models.Model):
     @classmethod
     @transaction.atomic
     def receive(
-        cls, persona: Persona, file: File[bytes], key: uuid.UUID | None = None
+        cls,
+        persona: Persona,
+        file: File[bytes],
+        channel: str = AUTO,
+        key: uuid.UUID | None = None,
     ) -> VoiceUpload:
         """Keep the file under a name of ours and enqueue its preparation. An older
         upload of the same persona that is not finished is put aside. Where there is one
@@ -122,7 +129,9 @@ class VoiceUpload(models.Model):
         key = None if earlier else key
         for older in persona.voice_uploads.unfinished():
             older._finish_as(Superseded(), whoever_holds_it=True)
-        upload = cls(id=key or uuid.uuid4(), persona=persona, size=file.size)
+        upload = cls(
+            id=key or uuid.uuid4(), persona=persona, size=file.size, channel=channel
+        )
         upload.original.save(str(upload.pk), file, save=False)
         try:
             upload.save()

@@ -2,11 +2,14 @@
 
 from django.urls import path
 
-from personas import views, voice_views
+from personas import prompt_views, views, voice_views
 
 urlpatterns = [
     path("", views.persona_list, name="persona_list"),
     path("personas/new/", views.persona_create, name="persona_create"),
+    path(
+        "personas/role-prompt/", prompt_views.role_prompt_room, name="role_prompt_room"
+    ),
     path("personas/<uuid:persona_id>/", views.persona_edit, name="persona_edit"),
     path(
         "personas/<uuid:persona_id>/delete/",

@@ -22,6 +22,7 @@ from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm, VoiceForm
 from personas.models import Persona, PersonaVersion, Voice
 from personas.once import key_for
 from personas.progress import addresses
+from personas.prompt_room import room_of
 from personas.voice_choices import (
     default_voice,
     presets_on_offer,
@@ -84,7 +85,9 @@ def _create_once(user: User, cleaned: dict[str, Any]) -> Persona:
     name, prompt, voice = (
         cleaned[field] for field in ("name", "role_prompt", "voice_choice")
     )
-    content = [name, prompt, voice and voice.pk, file and (file.name, file.size)]
+    channel = cleaned["channel"]
+    sent = file and (file.name, file.size, channel)
+    content = [name, prompt, voice and voice.pk, sent]
     key = key_for(user.pk, cleaned["form_id"], *content)
     before = Persona.objects.filter(pk=key)
     if before.exclude(deleted_at=None).exists():
@@ -95,7 +98,7 @@ def _create_once(user: User, cleaned: dict[str, Any]) -> Persona:
         with transaction.atomic():  # no persona if its file can't be kept
             persona = Persona.begin(user, name, prompt, voice, key)
             if file:
-                receive_voice(persona, file)
+                receive_voice(persona, file, channel)
     except IntegrityError:
         if earlier := before.first():  # made at the same moment
             return earlier
@@ -133,6 +136,7 @@ def persona_edit(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
         "current": current,
         "form": form,
         "voice_problem": problem_of(current.voice),
+        "prompt_problem": _prompt_problem(current, voice),
         "voice_form": VoiceForm(),
         "has_recordings": _has_recordings(request),
         "upload": upload,
@@ -142,6 +146,12 @@ def persona_edit(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
     }
     status = 400 if form.is_bound else 200
     return render(request, "personas/persona_edit.html", context, status=status)
+
+
+def _prompt_problem(current: PersonaVersion, voice: Voice | None) -> str:
+    """What was kept may no longer fit: a longer voice came, or another model."""
+    room = room_of(current.role_prompt, voice.seconds if voice else 0.0)
+    return room.problem if room else ""
 
 
 def persona_delete(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:

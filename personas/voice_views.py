@@ -24,6 +24,7 @@ from personaplex_site.answers import Problem, json_answer, wants_json
 from personaplex_site.audit import record_look
 from personaplex_site.lists import page_of, searched
 from personaplex_site.ranges import bytes_response
+from personas.channels import AUTO
 from personas.forms import VoiceForm
 from personas.models import Persona, Voice
 from personas.once import key_for
@@ -47,8 +48,10 @@ def voice_upload(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
     form = VoiceForm(post, files, too_large=too_large)
     if form.is_valid():
         file, form_id = form.cleaned_data["voice"], form.cleaned_data["form_id"]
-        key = key_for(request.user.pk, form_id, persona.pk, file.name, file.size)
-        upload = receive_voice(persona, file, key)
+        channel = form.cleaned_data["channel"]
+        content = (persona.pk, file.name, file.size, channel)
+        key = key_for(request.user.pk, form_id, *content)
+        upload = receive_voice(persona, file, channel, key)
         if wants_json(request):
             return JsonResponse(addresses(upload), status=201)
     else:
@@ -60,10 +63,13 @@ def voice_upload(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
 
 
 def receive_voice(
-    persona: Persona, file: UploadedFile, key: uuid.UUID | None = None
+    persona: Persona,
+    file: UploadedFile,
+    channel: str = AUTO,
+    key: uuid.UUID | None = None,
 ) -> VoiceUpload:
     """Keep the file and enqueue its preparation."""
-    upload = VoiceUpload.receive(persona, file, key)
+    upload = VoiceUpload.receive(persona, file, channel, key)
     transaction.on_commit(lambda: _enqueue(upload))
     return upload
 

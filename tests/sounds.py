@@ -27,6 +27,23 @@ MORE_FORMATS = {
     "opus in MP4": ("mp4", "libopus", 48_000),
     "opus at 8 kHz": ("ogg", "libopus", 8_000),
     "flac in Ogg": ("ogg", "flac", 44_100),
+    "raw AAC": ("adts", "aac", 44_100),
+}
+# All that can be made here of what is taken.
+ALL_FORMATS = {
+    **MORE_FORMATS,
+    "Vorbis": ("ogg", "vorbis", 44_100),
+    "AIFF": ("aiff", "pcm_s16be", 44_100),
+    "CAF": ("caf", "pcm_s16le", 44_100),
+    "AU": ("au", "pcm_s16be", 44_100),
+    "MP2": ("mp2", "mp2", 44_100),
+    "µ-law": ("wav", "pcm_mulaw", 8_000),
+    "A-law": ("wav", "pcm_alaw", 8_000),
+    "IMA ADPCM": ("wav", "adpcm_ima_wav", 22_050),
+    "Microsoft ADPCM": ("wav", "adpcm_ms", 22_050),
+    "floating point": ("wav", "pcm_f32le", 48_000),
+    "AAC in QuickTime": ("mov", "aac", 44_100),
+    "Vorbis in Matroska": ("matroska", "vorbis", 44_100),
 }
 
 
@@ -51,14 +68,18 @@ def silence(seconds, rate=24_000):
 
 
 def encode(pcm, kind="wav", source_rate=24_000, layout="mono"):
-    """The bytes of a file of one of MORE_FORMATS."""
-    container_name, codec, rate = MORE_FORMATS[kind]
+    """The bytes of a file of one of ALL_FORMATS; ``pcm``: [n], or [2, n]."""
+    container_name, codec, rate = ALL_FORMATS[kind]
+    if codec == "vorbis":
+        layout = "stereo"  # all that FFmpeg's encoder can do
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container_name) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
+        stream.codec_context.options = {"strict": "experimental"}  # FFmpeg's Vorbis
         resampler = av.AudioResampler(stream.codec_context.format, layout, rate)
         channels = 2 if layout == "stereo" else 1
-        samples = np.tile(np.asarray(pcm, np.float32), (channels, 1))
+        samples = np.atleast_2d(np.asarray(pcm, np.float32))  # one for all, or each
+        samples = np.tile(samples, (channels // len(samples), 1))
         frame = av.AudioFrame.from_ndarray(samples, "fltp", layout)
         frame.sample_rate = source_rate
         fifo = av.AudioFifo()

@@ -19,6 +19,7 @@ CONTRACTS = (
     "inference.errors",
     "inference.timing",
     "inference.models",
+    "inference.prompt_text",
     "inference.engine.api",
     "inference.worker.client",
     "inference.worker.protocol",

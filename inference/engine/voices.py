@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from inference.checkpoints import Model
 from inference.errors import VoicePromptError
 from inference.network.timeline import ring_of_frames, rows_of_frames
-from inference.prompts import SPACER_FRAMES, prompt_limit
+from inference.prompt_text import room_for_prompts
 from inference.timing import FRAME_SAMPLES, FRAME_SECONDS
 from inference.voice_files import VoicePrompt, write_voice
 
@@ -27,7 +27,7 @@ class VoiceEncoder:
 
     def __init__(self, model: Model, pcm: NDArray[np.float32]) -> None:
         frames = -(-len(pcm) // FRAME_SAMPLES)
-        room = prompt_limit(model.config) - 2 * SPACER_FRAMES
+        room = room_for_prompts(model.config.temporal.context)
         if pcm.ndim != 1 or not MIN_FRAMES <= frames <= room:
             raise VoicePromptError(
                 f"recording of {pcm.shape} samples",

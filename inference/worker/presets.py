@@ -1,4 +1,4 @@
-"""The voices that the running model brings along, for whoever asks over HTTP.
+"""What the running model brings along, voices and tokenizer, for the site over HTTP.
 
 Owns what is said of each, and that only those are offered which the model can speak
 with. Which there are is :mod:`inference.voices`' business.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from inference.checkpoints import read_config
 from inference.errors import PersonaplexError, VoicePromptError
+from inference.tensor_files import CheckpointError
 from inference.voices import PresetVoice, preset_voice, preset_voices, seconds_of
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,16 @@ class Presets:
         if self._model is None:
             raise VoicePromptError("this worker's model has no directory")
         return preset_voice(self._model, name).read()
+
+    def tokenizer(self) -> bytes:
+        """The SentencePiece file; CheckpointError where there is none."""
+        if self._model is None:
+            raise CheckpointError("this worker's model has no directory")
+        path = self._model / read_config(self._model).tokenizer
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{path}: {error.strerror}") from error
 
     def _look(self, voice: PresetVoice) -> Listed | None:
         """None for what is no voice of this model, which is said once."""

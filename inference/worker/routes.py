@@ -15,6 +15,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from inference.errors import VoicePromptError
+from inference.tensor_files import CheckpointError
 from inference.worker.admission import Admission
 from inference.worker.options import WorkerOptions
 from inference.worker.presets import Presets
@@ -54,6 +55,8 @@ class Routes:
         if path == "/presets":
             listing = await asyncio.to_thread(self._presets.listing)
             return self._of_this_model(_json(connection, listing))
+        if path == "/tokenizer":
+            return self._of_this_model(await self._tokenizer(connection))
         if path.startswith("/presets/"):
             name = path.removeprefix("/presets/")
             return self._of_this_model(self._preset(connection, name))
@@ -67,6 +70,13 @@ class Routes:
         try:
             content = self._presets.content(name)
         except VoicePromptError as error:
+            return connection.respond(HTTPStatus.NOT_FOUND, f"{error}\n")
+        return _as(connection, content, "application/octet-stream")
+
+    async def _tokenizer(self, connection: ServerConnection) -> Response:
+        try:
+            content = await asyncio.to_thread(self._presets.tokenizer)
+        except CheckpointError as error:
             return connection.respond(HTTPStatus.NOT_FOUND, f"{error}\n")
         return _as(connection, content, "application/octet-stream")
 

@@ -7,7 +7,8 @@ from inference.engine.voices import voice_of_codes
 from inference.errors import RolePromptError, VoicePromptError
 from inference.network.config import FREE, PAD
 from inference.network.timeline import rows_of_frames
-from inference.prompts import prompt_limit, wrapped
+from inference.prompt_text import wrapped
+from inference.prompts import prompt_limit
 from inference.voice_files import read_voice, write_voice
 from tests.inference.toys import seeded, toy_model
 

@@ -71,11 +71,16 @@ def tones(tmp_path_factory):
 # Not for the session: while a synchronous playwright lives, its event loop runs in this
 # thread, and asynchronous tests that come later could not run theirs.
 @pytest.fixture(scope="package")
-def chromium(tones):
+def playwright():
     with sync_playwright() as playwright:
-        browser = launch(playwright, tones, AUTOPLAY)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="package")
+def chromium(playwright, tones):
+    browser = launch(playwright, tones, AUTOPLAY)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
@@ -114,6 +119,23 @@ def visit(page, stand_in):
 
     yield visit
     assert not problems
+
+
+@pytest.fixture
+def visit_with(playwright, stand_in):
+    """Opens the page in a Chromium that has this file as its microphone."""
+    browsers = []
+
+    def visit(microphone):
+        browsers.append(launch(playwright, microphone, AUTOPLAY))
+        context = browsers[-1].new_context(permissions=["microphone"])
+        page = context.new_page()
+        page.goto(stand_in.url)
+        return page
+
+    yield visit
+    for browser in browsers:
+        browser.close()
 
 
 def until(page, condition, seconds=60):

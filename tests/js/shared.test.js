@@ -1,4 +1,4 @@
-import { clock, clockTenths, count, milliseconds, tenthsAbove, tenthsBelow, wait } from "../../static/js/shared/format.js";
+import { clock, clockTenths, count, initial, milliseconds, tenthsAbove, tenthsBelow, wait } from "../../static/js/shared/format.js";
 import { RollingWindow, percentile } from "../../static/js/shared/stats.js";
 import { equal, test } from "./harness.js";
 
@@ -33,4 +33,9 @@ test("a window keeps the newest values", () => {
   for (const value of [9, 1, 2, 3]) window.add(value);
   equal(window.values, [1, 2, 3]);
   equal(window.percentile(50), 2);
+});
+
+test("an initial is a whole character, however many code points it has", () => {
+  const names = ["ada", "😀 Bob", "e\u0301mile", "👩‍🚀 Eve", "🇫🇷 Luc", "ß", "", "食べ物"];
+  equal(names.map(initial), ["A", "😀", "E\u0301", "👩‍🚀", "🇫🇷", "SS", "", "食"]);
 });

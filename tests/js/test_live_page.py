@@ -1,15 +1,18 @@
 """The live page in Chromium against a stand-in for the site that echoes frames."""
 
 import re
+import wave
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soxr
 from django.template.loader import render_to_string
 from playwright.sync_api import expect
 
 from conversations.opus import Decoder
 from personas.models import Persona, PersonaVersion
+from tests import sounds
 from tests.js.conftest import loudest, until
 
 WORKER = {
@@ -31,8 +34,8 @@ CHOICES = {
 }
 
 
-def talk_page(**worker):
-    persona = Persona(name="Ada")
+def talk_page(name="Ada", **worker):
+    persona = Persona(name=name)
     context = {
         "persona": persona,
         "version": PersonaVersion(persona=persona, number=2),
@@ -452,3 +455,199 @@ def test_talking_again_starts_from_nothing(visit, stand_in):
     talk_on(page, stand_in, 5)
     end(page)
     assert stand_in.frames[0].seq == 0
+
+
+def write_microphone(path, samples):
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 48_000, len(samples), "NONE", ""))
+        file.writeframes((32767 * np.clip(samples, -1, 1)).astype("<i2").tobytes())
+
+
+HEARD = {
+    "quiet": (1 / 250, "Almost nothing is heard from", "hardly heard"),
+    "overdriven": (30.0, "hard to understand", "too loud"),
+}
+
+
+@pytest.mark.parametrize("problem", HEARD)
+def test_a_microphone_that_is_no_use_is_told_within_seconds(
+    visit_with, stand_in, tmp_path, problem
+):
+    gain, notice, status = HEARD[problem]
+    speech = soxr.resample(sounds.speech(8).astype(np.float32), 24_000, 48_000)
+    write_microphone(tmp_path / "voice.wav", gain * speech)
+    page = visit_with(tmp_path / "voice.wav")
+    start(page)
+    page.get_by_text(notice).wait_for(timeout=60_000)
+    expect(page.locator("#status")).to_contain_text(status)
+    page.get_by_role("button", name="Choose a microphone").click()
+    expect(page.get_by_label("Microphone", exact=True)).to_be_focused()
+    end(page)
+
+
+def test_a_microphone_that_gets_better_is_no_longer_complained_about(visit, stand_in):
+    page = visit(
+        """
+        const add = MediaStreamAudioSourceNode.prototype.connect;
+        MediaStreamAudioSourceNode.prototype.connect = function (target) {
+          window.gain = new GainNode(this.context, { gain: 0 });
+          return add.call(this, gain).connect(target);
+        };
+        """
+    )
+    start(page)
+    page.get_by_text("Nothing at all comes from").wait_for(timeout=60_000)
+    page.evaluate("gain.gain.value = 1")
+    page.get_by_text("Nothing at all comes from").wait_for(
+        state="detached", timeout=60_000
+    )
+    expect(page.locator("#status")).to_have_text("Live")
+    end(page)
+
+
+INTERRUPTED = """
+window.contexts = [];
+window.AudioContext = class extends AudioContext {
+  constructor(...options) {
+    super(...options);
+    contexts.push(this);
+  }
+  resume() {
+    if (window.interrupted) return Promise.reject(new DOMException(""));
+    return super.resume();
+  }
+};
+"""
+
+
+def test_an_interrupted_sound_device_pauses_and_goes_on_by_itself(visit, stand_in):
+    """As a phone call does: the site gets flagged silence meanwhile."""
+    page = visit(INTERRUPTED)
+    start(page)
+    talk_on(page, stand_in, 5)
+    page.evaluate("window.interrupted = true; contexts.at(-1).suspend()")
+    page.locator("#talk[data-phase=paused]").wait_for()
+    assert page.get_by_text("as it does for a phone call").is_visible()
+    assert page.get_by_role("button", name="Go on").is_visible()
+    before = len(stand_in.frames)
+    talk_on(page, stand_in, 25)
+    meanwhile = stand_in.frames[before + 15 : before + 25]
+    assert all(frame.flags & 1 for frame in meanwhile)
+    page.evaluate("window.interrupted = false")
+    page.locator("#talk[data-phase=live]").wait_for()
+    expect(page.locator(".notice[data-code=paused]")).to_have_count(0)
+    talk_on(page, stand_in, 10)
+    assert not stand_in.frames[-1].flags & 1
+    assert loudest(page, 10) > 0.1
+    end(page)
+    seqs = [frame.seq for frame in stand_in.frames]
+    assert seqs == sorted(set(seqs))
+
+
+def test_a_call_that_takes_the_microphone_gives_it_back(visit, stand_in):
+    page = visit(
+        INTERRUPTED
+        + """
+        const ask = MediaDevices.prototype.getUserMedia;
+        MediaDevices.prototype.getUserMedia = async function (wanted) {
+          if (window.interrupted) throw new DOMException("", "NotReadableError");
+          const stream = await ask.call(this, wanted);
+          window.track = stream.getAudioTracks()[0];
+          return stream;
+        };
+        """
+    )
+    start(page)
+    page.evaluate(
+        """window.interrupted = true;
+        contexts.at(-1).suspend();
+        track.stop();
+        track.dispatchEvent(new Event("ended"));"""
+    )
+    page.locator("#talk[data-phase=paused]").wait_for()
+    page.evaluate("window.interrupted = false")
+    page.get_by_text("Now using").wait_for()
+    page.locator("#talk[data-phase=live]").wait_for()
+    assert page.evaluate("track.readyState") == "live"
+    end(page)
+
+
+def test_a_microphone_that_the_system_muted_sends_flagged_silence(visit, stand_in):
+    page = visit(
+        """
+        const make = AudioContext.prototype.createMediaStreamSource;
+        AudioContext.prototype.createMediaStreamSource = function (stream) {
+          window.track = stream.getAudioTracks()[0];
+          return make.call(this, stream);
+        };
+        """
+    )
+    start(page)
+    page.evaluate("track.dispatchEvent(new Event('mute'))")
+    page.get_by_text("Your system muted the microphone").wait_for()
+    before = len(stand_in.frames)
+    talk_on(page, stand_in, 25)
+    assert all(frame.flags & 1 for frame in stand_in.frames[before + 15 :])
+    page.evaluate("track.dispatchEvent(new Event('unmute'))")
+    expect(page.locator(".notice[data-code=silenced]")).to_have_count(0)
+    end(page)
+
+
+def announcements(page):
+    """Every change of a live region, as screen readers are told."""
+    page.evaluate(
+        """
+        window.told = [];
+        const live = "[aria-live=polite], [aria-live=assertive], [role=status]";
+        new MutationObserver((changes) => {
+          for (const { target, addedNodes } of changes) {
+            const element = target.nodeType === 1 ? target : target.parentElement;
+            const region = element?.closest("[aria-live], [role=status]");
+            if (!region?.matches(live)) continue;
+            for (const node of addedNodes) told.push(node.textContent);
+          }
+        }).observe(document.body, { childList: true, subtree: true });
+        """
+    )
+
+
+def test_screen_readers_are_told_whole_sentences(visit, stand_in):
+    stand_in.pieces = (" Ho", "w", " can", " I", " help", "?")
+    page = visit()
+    announcements(page)
+    start(page)
+    until(page, lambda: sum("help" in text for text in page.evaluate("told")) > 1)
+    told = page.evaluate("told")
+    assert "How can I help?" in told
+    assert not [
+        text for text in told if text.strip() in ("Ho", "w", "can", "help", "?")
+    ]
+    assert "How can I help" in page.locator("#transcript").inner_text()
+    end(page)
+
+
+def test_screen_readers_are_told_nothing_of_it_by_choice(visit, stand_in):
+    page = visit()
+    page.get_by_text("Keyboard and behaviour").click()
+    page.get_by_label("to screen readers").uncheck()
+    page.reload()
+    announcements(page)
+    start(page)
+    expect(page.locator("#transcript")).to_contain_text("Hello there. Hello there.")
+    assert not [text for text in page.evaluate("told") if "Hello" in text]
+    end(page)
+
+
+def test_a_long_name_fits_a_small_phone_and_begins_with_a_whole_character(
+    visit, stand_in
+):
+    stand_in.pages["/"] = talk_page(name="😀" + "W" * 79)
+    page = visit()
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.locator("#start").click()
+    page.locator("#talk[data-phase=live]").wait_for()
+    assert page.locator("#orb-initial").inner_text() == "😀"
+    for details in page.locator("details:visible").all():
+        details.evaluate("element => { element.open = true }")
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    end(page)

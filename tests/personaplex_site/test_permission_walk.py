@@ -48,6 +48,7 @@ POST /account/password/                 sign-in   200     200      200     200  
 GET  /                                  sign-in   200     200      200     200     200
 GET  /personas/new/                     sign-in   200     200      200     200     200
 POST /personas/new/                     sign-in   302     302      302     302     302
+POST /personas/role-prompt/             sign-in   200     200      200     200     200
 GET  /personas/{persona}/               sign-in   200     404      404     404     404
 POST /personas/{persona}/               sign-in   302     404      404     404     404
 GET  /personas/{persona}/delete/        sign-in   200     404      404     404     404

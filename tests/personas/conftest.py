@@ -34,7 +34,8 @@ def media(settings, tmp_path):
 def decoding_here(monkeypatch):
     """Without a process for each file; test_decoding_apart.py has the real way."""
     monkeypatch.setattr(
-        "personas.tasks.decode_apart", lambda file, most, megabytes: decode(file, most)
+        "personas.tasks.decode_apart",
+        lambda file, most, megabytes, channel: decode(file, most, channel),
     )
 
 

@@ -4,13 +4,14 @@ import struct
 import numpy as np
 import pytest
 
-from personas.decoding import LENGTH_TOLERANCE, container_format, decode
+from personas.decoding import LENGTH_TOLERANCE, decode
 from personas.errors import NoSoundTrack, NotAudio, TooLittleSpeech, TooLong, TooShort
+from personas.formats import container_format
 from tests import sounds
 
 
 def decoded(data, limit=60):
-    return decode(io.BytesIO(data), limit)
+    return decode(io.BytesIO(data), limit).sound
 
 
 @pytest.mark.parametrize("kind", sounds.FORMATS)

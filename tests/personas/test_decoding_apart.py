@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import wave
 
+import numpy as np
 import pytest
 
 from personas import decoding_apart
@@ -21,7 +23,26 @@ def test_it_says_what_decoding_here_says():
         file.write(data)
         file.flush()
         apart = decode_apart(file, 60, 256)
-    assert (apart == decode(io.BytesIO(data), 60)).all()
+    here = decode(io.BytesIO(data), 60)
+    assert (apart.sound == here.sound).all()
+    assert apart.note == here.note == ""
+
+
+def test_what_was_noticed_comes_along():
+    speech = sounds.speech(4)
+    data = sounds.encode(np.stack([speech, -speech]), "flac", layout="stereo")
+    apart = decode_apart(io.BytesIO(data), 60, 256)
+    assert "opposite polarity" in apart.note
+    assert decode_apart(io.BytesIO(data), 60, 256, "left").note == ""
+
+
+def test_many_channels_fit_into_the_memory_that_is_given():
+    noise = np.random.default_rng(1).integers(-9999, 9999, (59 * 24_000, 8), "<i2")
+    minute = io.BytesIO()
+    with wave.open(minute, "wb") as file:
+        file.setparams((8, 2, 24_000, len(noise), "NONE", ""))
+        file.writeframes(noise.tobytes())
+    assert len(decode_apart(minute, 60, 256).sound) == len(noise)
 
 
 def test_a_refusal_keeps_its_code_and_its_words():

@@ -3,6 +3,7 @@
 The live server has no sockets, so this is also the test of the polling behind them.
 """
 
+import re
 import threading
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 from django.db import connection
 from playwright.sync_api import expect, sync_playwright
 
+from inference.checkpoints import BUILT_IN
+from inference.models import Worker
+from personas import tokenizers
 from personas.tasks import prepare_voice
 from personas.uploads import VoiceUpload
 from tests import sounds
@@ -88,6 +92,33 @@ def test_a_persona_is_made_with_a_voice_from_a_file(page, live_server, recording
     page.click("[data-submit]")
     page.wait_for_url("**/personas/*-*/")
     assert sample_seconds(page) == pytest.approx(12, abs=0.6)
+
+
+def test_tokens_are_counted_while_one_writes(page, live_server, persona):
+    """And what costs many is replaced when asked for, so that undo brings it back."""
+    Worker.objects.update(context_frames=1000)
+    tokenizers.keep("model-1", (BUILT_IN / "tiny" / "tokenizer.model").read_bytes())
+    page.goto(f"{live_server.url}/personas/{persona.pk}/")
+    page.fill("#id_role_prompt", "You bake bread. " * 100)
+    expect(page.locator("[data-tokens]")).to_have_text(
+        re.compile(r"^\d+ of 488 tokens")
+    )
+    expect(page.locator("[data-tokens]")).to_have_class(re.compile("over"))
+    expect(page.locator("[data-room-status]")).to_contain_text("too long")
+    page.click("text=Save")
+    expect(page.locator("#id_role_prompt_error")).to_contain_text("takes 488")
+    page.fill("#id_role_prompt", "You “bake” — **bread**")
+    expect(page.locator("[data-plain-hint]")).to_contain_text("for markdown, curly")
+    expect(page.locator("[data-room-status]")).to_be_empty()
+    page.click("[data-use-plain]")
+    assert page.input_value("#id_role_prompt") == 'You "bake", bread'
+    expect(page.locator("[data-use-plain]")).to_be_hidden()
+    page.keyboard.press("Control+z")
+    assert page.input_value("#id_role_prompt") == "You “bake” — **bread**"
+    page.fill("#id_role_prompt", "You bake bread.")
+    expect(page.locator("[data-tokens]")).not_to_have_class(re.compile("over"))
+    page.click("text=Save")
+    page.wait_for_selector(".notice.success")
 
 
 def test_a_recording_is_made_heard_and_becomes_the_voice(page, live_server, persona):

@@ -100,4 +100,35 @@ def test_a_constant_offset_is_no_sound():
 
 def test_the_kept_flac_is_exactly_what_was_encoded():
     sample = prepared(sounds.speech())
-    assert np.array_equal(decode(io.BytesIO(to_flac(sample.pcm)), 60), sample.pcm)
+    assert np.array_equal(decode(io.BytesIO(to_flac(sample.pcm)), 60).sound, sample.pcm)
+
+
+@pytest.mark.parametrize("peak", [1.2, 2.0, 4.0, 32_768.0])
+def test_floating_point_above_full_scale_is_no_clipping(peak):
+    speech = sounds.speech(6)
+    sample = prepared(peak / np.abs(speech).max() * speech)
+    assert sample.warning == ""
+    assert loudness(sample.pcm) == pytest.approx(-24, abs=0.1)
+
+
+def test_floating_point_that_was_cut_off_above_full_scale_is_clipping():
+    clipped = 4 * np.clip(30 * sounds.speech(6), -1, 1)
+    assert "overdriven" in prepared(clipped).warning
+
+
+@pytest.mark.parametrize("kind", ["mp3", "m4a", "ogg", "flac"])
+def test_clipping_is_told_through_every_codec(kind):
+    """They overshoot full scale where the sound was cut off."""
+    clipped = np.clip(30 * sounds.speech(6), -1, 1)
+    sound = decode(io.BytesIO(sounds.encode(clipped, kind)), 60).sound
+    assert "overdriven" in prepared(sound).warning
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_floating_point_that_is_no_number_is_no_voice(value):
+    sound = sounds.speech(6)
+    sound[1000:1100] = value
+    data = sounds.encode(sound, "floating point", source_rate=48_000)
+    decoded = decode(io.BytesIO(data), 60).sound
+    assert np.isfinite(decoded).all()
+    assert np.abs(decoded).max() <= 1e9

@@ -5,6 +5,7 @@ import io
 import uuid
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from django.core.files.base import ContentFile
 from django.utils import timezone
@@ -55,7 +56,7 @@ def test_the_persona_gets_a_new_version_with_the_voice(
     assert 11 < voice.seconds <= 12
     [(url, secret, pcm, fingerprint)] = encoder.calls
     assert (url, secret, fingerprint) == ("ws://worker", "the secret", "model-1")
-    assert (decode(io.BytesIO(voice.sample.read()), 60) == pcm).all()
+    assert (decode(io.BytesIO(voice.sample.read()), 60).sound == pcm).all()
     assert files_left() == ["prompts", "samples"]
 
 
@@ -64,6 +65,27 @@ def test_every_format_becomes_a_voice(receive, encoder, kind):
     upload = receive(sounds.encode(sounds.speech(6), kind))
     run(upload)
     assert upload.state == State.READY, upload.error_text
+
+
+def interview():
+    speech = sounds.speech(8)
+    left = np.arange(len(speech)) // 48_000 % 2 == 0
+    return sounds.encode(np.where([left, ~left], speech, 0), "flac", layout="stereo")
+
+
+def test_what_was_noticed_about_channels_is_said_with_the_voice(receive, encoder):
+    upload = receive(interview())
+    run(upload)
+    assert upload.state == State.READY
+    assert "Each channel of this recording holds another speaker" in upload.warning
+
+
+def test_the_channel_that_was_chosen_becomes_the_voice(persona, encoder):
+    upload = VoiceUpload.receive(persona, ContentFile(interview(), "file"), "right")
+    run(upload)
+    assert (upload.state, upload.warning) == (State.READY, "")
+    [(_, _, pcm, _)] = encoder.calls
+    assert len(pcm) / 24_000 < 6.5  # the left one speaks first
 
 
 def long_tone():

@@ -95,6 +95,7 @@ def asked(monkeypatch):
     """Fingerprints whose presets were to be fetched."""
     asked = []
     monkeypatch.setattr("personas.tasks.fetch_presets.delay", asked.append)
+    monkeypatch.setattr("personas.tasks.fetch_tokenizer.delay", lambda print: None)
     return asked
 
 

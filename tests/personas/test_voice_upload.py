@@ -13,10 +13,12 @@ JSON = {"headers": {"accept": "application/json"}}
 def send(client, alice, persona, django_capture_on_commit_callbacks):
     client.force_login(alice)
 
-    def send(file, **kwargs):
+    def send(file, channel=None, **kwargs):
+        fields = {} if channel is None else {"channel": channel}
+        fields |= {"voice": file} if file else {}
         with django_capture_on_commit_callbacks(execute=True):
             url = f"/personas/{persona.pk}/voice/"
-            return client.post(url, {"voice": file} if file else {}, **kwargs)
+            return client.post(url, fields, **kwargs)
 
     return send
 
@@ -104,3 +106,19 @@ def test_a_newer_sample_puts_the_waiting_one_aside(
 def test_get_is_no_way_to_send(client, alice, persona):
     client.force_login(alice)
     assert client.get(f"/personas/{persona.pk}/voice/").status_code == 405
+
+
+def test_the_channel_that_was_chosen_is_kept_with_the_file(
+    send, client, recording, enqueued
+):
+    for channel, kept in (("left", "left"), ("", "")):
+        file = SimpleUploadedFile("a.ogg", recording)
+        assert send(file, channel=channel).status_code == 302
+        assert VoiceUpload.objects.first().channel == kept
+
+
+def test_a_channel_that_does_not_exist_is_refused(send, recording, enqueued):
+    file = SimpleUploadedFile("a.ogg", recording)
+    response = send(file, channel="5.1", **JSON)
+    assert response.status_code == 400
+    assert enqueued == []

@@ -22,7 +22,8 @@ from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
 from inference.network.sampling import Sampler
 from inference.network.timeline import rows_of_frames
-from inference.prompts import SPACER_FRAMES, QuietCodes
+from inference.prompt_text import SPACER_FRAMES
+from inference.prompts import QuietCodes
 from inference.quiet import quiet_codes
 from inference.text import SPACE
 from inference.timing import CODEBOOKS, FRAME_SAMPLES, FRAME_SECONDS, STREAMS

@@ -4,6 +4,7 @@
 import { AUDIO_KINDS } from "./audio_kinds.js";
 import { EchoMeter } from "./echo.js";
 import { Envelope } from "./envelope.js";
+import { Hearing } from "./hearing.js";
 import { LatencyMeter } from "./latency.js";
 import { Level } from "./level.js";
 import { Link } from "./link.js";
@@ -11,37 +12,39 @@ import { Mended } from "./mended.js";
 import { Microphone, openMicrophone, stopTracks } from "./microphone.js";
 import { pageStats } from "./page_stats.js";
 import { AUDIO_FAILED, microphoneProblem } from "./problems.js";
-import { CONTEXT_RATE } from "./protocol.js";
+import { CONTEXT_RATE, CONTEXT_SAMPLES } from "./protocol.js";
 import { Speaker } from "./speaker.js";
+import { Substitute } from "./substitute.js";
+import { Uplink } from "./uplink.js";
 import { UserInput } from "./user_input.js";
 
 const END_ANSWER_MS = 4000; // how long we wait for `ended` after asking for it
 const SECOND_MS = 1000;
 const STARTED_MS = 3000; // by then the browser should have begun to play
-const FORGET_AFTER = 50; // frames; an encoder gives a frame back long before, or never
 
 export class LiveConversation {
   /**
    * `sampling`: what `start` asks for. `devices`: { microphone, loudspeaker } ids, "" for
    * the default. `withoutMicrophone`: go on when none can be had. `listener`: { state(event),
    * waiting(event), microphone(label or null, problem or null, reason), silenced(bool),
-   * ready(event), text(frame, piece), rewound(event), notice(event), lost(untilMs), echo(),
-   * paused(bool), ended(event), problem(problem) }; exactly one of the last two is called,
-   * once, at the end.
+   * hearing(problem of hearing.js or null), ready(event), text(frame, piece),
+   * rewound(event), notice(event), lost(untilMs), echo(), paused(bool, whether it has
+   * played before), ended(event), problem(problem) }; exactly one of the last two is
+   * called, once, at the end.
    */
-  constructor({ url, worklets, audio, sampling, devices, withoutMicrophone, listener }) {
+  constructor({ url, worklets, clock, audio, sampling, devices, withoutMicrophone, listener }) {
     this.audio = AUDIO_KINDS[audio];
     this.start = { audio: this.audio.wire };
     if (Object.keys(sampling).length) this.start.sampling = sampling;
     Object.assign(this, { url, worklets, devices, withoutMicrophone, listener });
     this.muted = false;
-    this.seq = 0; // of the next microphone frame
     this.lastPlayed = -1;
     this.flow = { sent: 0, received: 0, late: 0, dropped: 0 };
     this.playback = { depthMs: 0, jitterMs: 0, underruns: 0, stretchedMs: 0, skippedMs: 0 };
-    this.mutedFrames = new Set(); // seqs inside the encoder that were muted
     this.latency = new LatencyMeter(CONTEXT_RATE);
     this.echo = new EchoMeter();
+    this.hearing = new Hearing((problem) => this.listener.hearing(problem));
+    this.substitute = new Substitute(clock, (sent, leftOut) => this.#substitute(sent, leftOut));
     this.heardLevels = new Envelope(CONTEXT_RATE, (bin, power) => this.echo.addHeard(bin, power));
   }
 
@@ -49,7 +52,7 @@ export class LiveConversation {
   async begin() {
     this.context = new AudioContext({ sampleRate: CONTEXT_RATE, latencyHint: "interactive" });
     this.context.onstatechange = () => this.#contextChanged();
-    this.context.resume();
+    this.wake();
     // The persona is primed while the browser asks for the microphone.
     this.link = new Link({
       url: this.url,
@@ -62,6 +65,9 @@ export class LiveConversation {
         over: (problem) => this.#finish("problem", problem),
       },
     });
+    const giveUp = () => this.#finish("problem", AUDIO_FAILED);
+    const makeEncoder = (send) => new Mended((failed) => new this.audio.Encoder(send, failed), giveUp);
+    this.uplink = new Uplink({ link: this.link, flow: this.flow, makeEncoder });
     this.link.open();
     setTimeout(() => this.#contextChanged(), STARTED_MS);
     const stream = openMicrophone(this.devices.microphone);
@@ -89,9 +95,6 @@ export class LiveConversation {
   }
 
   #openInput() {
-    const send = (payload, seq) => this.#send(payload, seq);
-    const giveUp = () => this.#finish("problem", AUDIO_FAILED);
-    this.encoder = new Mended((failed) => new this.audio.Encoder(send, failed), giveUp);
     this.input = new UserInput(this.context, (samples, end) => this.#captured(samples, end));
     this.userLevel = new Level(this.input.meter);
   }
@@ -104,9 +107,11 @@ export class LiveConversation {
       if (this.closed) return stopTracks(stream);
       const listener = {
         lost: () => this.findMicrophone("lost"),
-        silenced: (silenced) => this.listener.silenced(silenced),
+        silenced: (silenced) => this.#silenced(silenced),
       };
       this.input.set(new Microphone(this.context, stream, listener));
+      this.hearing.reset();
+      this.#silenced(false);
       this.microphoneAsked = true;
       this.listener.microphone(this.input.microphone, null, reason);
     } catch (error) {
@@ -131,6 +136,7 @@ export class LiveConversation {
   /** The default microphone in place of one that went away, or of none. */
   findMicrophone(reason) {
     this.input.set(null);
+    this.hearing.reset();
     return this.#takeMicrophone(openMicrophone(""), reason);
   }
 
@@ -144,27 +150,24 @@ export class LiveConversation {
     // What was said before `ready` is dropped, never burst; nor does the clock begin
     // while the browser still asks for the microphone.
     if (!this.ready || !this.microphoneAsked) return;
-    const seq = this.seq;
-    this.seq += 1;
+    const playing = this.input.samplePlaying;
+    const muted = (this.muted || this.silenced) && !playing;
     this.heardLevels.add(samples, end - samples.length);
-    if (!this.link.live) {
-      this.flow.dropped += 1; // while it reconnects; never sent later
-      return;
-    }
-    if (this.muted && !this.input.samplePlaying) {
-      samples.fill(0);
-      this.mutedFrames.add(seq);
-    }
-    this.mutedFrames.delete(seq - FORGET_AFTER);
-    this.latency.sent(seq, end, performance.now());
-    if (!this.encoder.run("encode", samples, seq)) this.flow.dropped += 1;
+    if (!muted && !playing && this.input.microphone) this.hearing.add(samples);
+    const seq = this.uplink.push(samples, muted);
+    if (this.link.live) this.latency.sent(seq, end, performance.now());
   }
 
-  #send(payload, seq) {
-    const muted = this.mutedFrames.delete(seq);
-    if (this.closed) return;
-    if (this.link.sendFrame(this.encoder.kind, seq, payload, muted)) this.flow.sent += 1;
-    else this.flow.dropped += 1;
+  // Silence in place of the frames that a stopped audio context does not give.
+  #substitute(sent, leftOut) {
+    if (!this.ready || !this.microphoneAsked) return;
+    this.uplink.leaveOut(leftOut);
+    for (let n = 0; n < sent; n += 1) this.uplink.push(new Float32Array(CONTEXT_SAMPLES), true);
+  }
+
+  #silenced(silenced) {
+    this.silenced = silenced;
+    this.listener.silenced(silenced);
   }
 
   #frame(frame) {
@@ -172,7 +175,8 @@ export class LiveConversation {
     if (frame.late) this.flow.late += 1;
     if (frame.droppedBefore) this.flow.dropped += 1;
     this.latency.received(frame.seq, frame.pathMs, performance.now());
-    this.decoder?.run("decode", frame.payload, frame.seq);
+    // What a stopped loudspeaker can't play is not kept for later.
+    if (!this.substitute.running) this.decoder?.run("decode", frame.payload, frame.seq);
   }
 
   #played(report) {
@@ -212,8 +216,7 @@ export class LiveConversation {
   }
 
   #ready(event) {
-    // Seqs go on over a resume; a site that has seen more than we know of says so.
-    this.seq = Math.max(this.seq, event.next_seq ?? 0);
+    this.uplink.from(event.next_seq ?? 0);
     if (this.ready) this.speaker?.reset();
     this.second ??= setInterval(() => this.#everySecond(), SECOND_MS);
     this.ready = event;
@@ -221,6 +224,7 @@ export class LiveConversation {
   }
 
   #everySecond() {
+    if (this.substitute.running) this.wake();
     if (!this.link.live) return;
     if (this.echo.measure() && this.input?.microphone && !this.muted) this.listener.echo();
     this.link.send({ type: "stats", ...pageStats(this, document.hidden) });
@@ -228,12 +232,20 @@ export class LiveConversation {
 
   #contextChanged() {
     if (this.closed) return;
-    this.listener.paused(this.context.state !== "running");
+    const paused = this.context.state !== "running";
+    if (paused) this.substitute.start();
+    else if (this.substitute.running) {
+      this.substitute.stop();
+      this.speaker?.reset();
+    }
+    this.listener.paused(paused, Boolean(this.played));
+    this.played ||= !paused;
   }
 
   /** Lets the sound go on where the browser paused it; best from a click. */
   wake() {
-    if (this.context?.state !== "running") this.context?.resume();
+    if (this.closed || this.context?.state === "running") return;
+    this.context?.resume().catch(() => {}); // not yet: the device is still taken
   }
 
   setMuted(muted) {
@@ -290,10 +302,11 @@ export class LiveConversation {
     this.closed = true;
     clearTimeout(this.endAsked);
     clearInterval(this.second);
+    this.substitute.stop();
     this.link?.close();
     this.input?.close();
     this.speaker?.close();
-    this.encoder?.close();
+    this.uplink?.close();
     this.decoder?.close();
     this.context?.close();
   }

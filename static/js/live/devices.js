@@ -27,6 +27,16 @@ export class Devices {
     this.current()?.findMicrophone("again");
   }
 
+  /** When a device may be there again: a phone call is over. */
+  retry() {
+    if (this.missing) this.findMicrophone();
+  }
+
+  /** Shows the choice. */
+  choose() {
+    this.panel.open();
+  }
+
   async #choose(kind, id) {
     const conversation = this.current();
     if (!conversation) return;

@@ -6,7 +6,7 @@ import { Title, ring } from "./chime.js";
 import { LiveConversation } from "./conversation.js";
 import { Devices } from "./devices.js";
 import { showFacts } from "./facts.js";
-import { microphoneNotice, siteNotice, words } from "./notes.js";
+import { hearingNotice, microphoneNotice, siteNotice, words } from "./notes.js";
 import { Notices } from "./notices.js";
 import { SPEAKING, phaseOf } from "./phases.js";
 import { browserProblem } from "./problems.js";
@@ -66,6 +66,7 @@ async function begin(wanted = sampling.asked()) {
   conversation = new LiveConversation({
     url: socketUrl(page.socket, location),
     worklets: [page.capture, page.playback],
+    clock: page.clock,
     sampling: wanted,
     devices: devices.chosen,
     withoutMicrophone: samples.available,
@@ -76,10 +77,10 @@ async function begin(wanted = sampling.asked()) {
 }
 
 function refresh() {
-  const { place, until, expected, silent, muted, rewinding } = progress;
+  const { place, until, expected, silent, muted, rewinding, hearing } = progress;
   const phase = phaseOf(progress);
   const seconds = phase === "resuming" ? Math.max(0, (until - Date.now()) / 1000) : expected;
-  view.phase(phase, { place, seconds, silent, muted, rewinding });
+  view.phase(phase, { place, seconds, silent, muted, rewinding, hearing });
   const speaking = phase === "live" || phase === "muted";
   view.again(SPEAKING.has(phase) && Boolean(conversation?.ready?.rewinds), !speaking);
   samples.enable(speaking);
@@ -118,6 +119,13 @@ const listener = {
     if (silenced) notices.show({ code: "silenced", text: say.silenced });
     else notices.hide("silenced");
   },
+  hearing(problem) {
+    progress.hearing = problem;
+    const note = hearingNotice(say, problem, conversation?.input?.microphone, () => devices.choose());
+    notices.hide("hearing");
+    if (note) notices.show(note);
+    refresh();
+  },
   ready(event) {
     const first = !factsTimer;
     clearTimeout(progress.askingTimer);
@@ -155,14 +163,17 @@ const listener = {
     progress.echoTold = true;
     notices.show({ code: "echo", text: say.echo });
   },
-  paused(paused) {
+  paused(paused, played) {
     notices.hide("paused");
     clearTimeout(progress.pausedTimer);
-    if (!paused) return;
-    const action = { label: "Go on", run: () => conversation?.wake() };
-    const tell = () => notices.show({ code: "paused", text: say.paused, action });
-    progress.pausedTimer = setTimeout(tell, PAUSED_MS);
-    conversation?.wake();
+    if (paused) {
+      progress.pausedTimer = setTimeout(() => tellPaused(played), PAUSED_MS);
+      conversation?.wake();
+    } else if (progress.paused) {
+      progress.paused = false;
+      devices.retry(); // a call takes the microphone, too
+      refresh();
+    }
   },
   ended({ text, url }) {
     const kept = url ?? keptUrl();
@@ -182,6 +193,13 @@ const listener = {
 function called() {
   ring(conversation.context);
   title.call(say.yourTurn);
+}
+
+function tellPaused(played) {
+  progress.paused = true;
+  const action = { label: "Go on", run: () => conversation?.wake() };
+  notices.show({ code: "paused", text: played ? say.interrupted : say.paused, action });
+  refresh();
 }
 
 function over() {
@@ -212,7 +230,7 @@ function tellContext(seconds) {
 }
 
 function showLevels() {
-  if (!conversation) return;
+  if (!conversation || progress.paused) return view.levels(0, 0);
   const heard = !progress.muted || conversation.input?.samplePlaying;
   const user = heard ? (conversation.userLevel?.read() ?? 0) : 0;
   view.levels(user, conversation.agentLevel?.read() ?? 0);

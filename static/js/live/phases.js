@@ -4,17 +4,24 @@
 //                     └────────────┴───────────┴──────────┴──────> problem ──> connecting
 // `permission` stands instead of priming and live while the browser still asks for the
 // microphone. From live: `resuming` while the connection is lost, `recovering` while the
-// site replaces the voice engine or goes back, then live again.
+// site replaces the voice engine or goes back, `paused` while the browser has stopped the
+// sound, then live again.
 
 import { count, wait } from "../shared/format.js";
 
 export const BUSY = new Set([
   ...["connecting", "waiting", "permission", "priming"],
-  ...["live", "muted", "resuming", "recovering", "ending"],
+  ...["live", "muted", "paused", "resuming", "recovering", "ending"],
 ]);
-export const SPEAKING = new Set(["live", "muted", "resuming", "recovering", "ending"]);
+export const SPEAKING = new Set(["live", "muted", "paused", "resuming", "recovering", "ending"]);
 
-/** `detail`: { place: the `waiting` event, seconds: left or expected, silent, rewinding }. */
+const HEARING = {
+  silent: { status: "Live, but nothing is heard", hint: "Your microphone sends silence." },
+  quiet: { status: "Live, but you are hardly heard", hint: "Speak up, or check the microphone." },
+  overdriven: { status: "Live, but you are too loud", hint: "Your microphone is overdriven." },
+};
+
+/** `detail`: { place: the `waiting` event, seconds: left or expected, silent, hearing, rewinding }. */
 export function describe(phase, name, detail = {}) {
   return {
     idle: { status: "Ready when you are", hint: "Headphones give the best sound." },
@@ -27,7 +34,8 @@ export function describe(phase, name, detail = {}) {
     priming: { status: "Getting ready…", hint: `${name} takes on the role and the voice.` },
     live: detail.silent
       ? { status: "Live, without a microphone", hint: `${name} hears the sample questions only.` }
-      : { status: "Live", hint: "Just speak. You can interrupt at any time." },
+      : HEARING[detail.hearing] ?? { status: "Live", hint: "Just speak. You can interrupt at any time." },
+    paused: { status: "Paused", hint: `It goes on by itself when the sound is back. ${name} hears silence.` },
     muted: { status: "Live, you are muted", hint: `${name} hears silence.` },
     resuming: {
       status: "Reconnecting…",
@@ -59,13 +67,14 @@ function left(seconds) {
 }
 
 /** The phase while a conversation is under way. `site`: the last state it told. */
-export function phaseOf({ site, microphoneAsked, muted, ending, lost }) {
+export function phaseOf({ site, microphoneAsked, muted, paused, ending, lost }) {
   if (ending) return "ending";
   if (site === "recovering" && lost) return site;
   if (lost || site === "resuming") return "resuming";
   if (site === "connecting" || site === "waiting") return site;
   if (!microphoneAsked) return "permission";
   if (site === "priming" || site === "recovering") return site;
+  if (paused) return "paused";
   return muted ? "muted" : "live";
 }
 

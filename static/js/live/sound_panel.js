@@ -32,6 +32,11 @@ export class SoundPanel {
     return { microphone: there("microphone"), loudspeaker: there("loudspeaker") };
   }
 
+  open() {
+    byId("sound-panel").open = true;
+    this.selects.microphone.focus();
+  }
+
   choose(kind, id) {
     this.chosen[kind] = id;
     remember("devices", this.chosen);

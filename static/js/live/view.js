@@ -2,7 +2,8 @@
 // sockets and sound: it is told.
 
 import { byId, make, setShown, setText } from "../shared/dom.js";
-import { clock, count, wait } from "../shared/format.js";
+import { clock, count, initial, wait } from "../shared/format.js";
+import { Announcer } from "./announcer.js";
 import { BUSY, SPEAKING, describe } from "./phases.js";
 import { Timeline, Transcript } from "./transcript.js";
 
@@ -19,6 +20,7 @@ export class LiveView {
     const meters = (who) => [...this.talk.querySelectorAll(`.ring.${who}, .meter.${who} .meter-bar span`)];
     this.meters = { user: meters("user"), agent: meters("agent") };
     this.transcript = new Transcript();
+    this.announcer = new Announcer();
   }
 
   phase(phase, detail = {}) {
@@ -41,7 +43,7 @@ export class LiveView {
   }
 
   #face(phase, { place }) {
-    return phase === "waiting" && place ? String(place.position) : this.name.slice(0, 1).toUpperCase();
+    return phase === "waiting" && place ? String(place.position) : initial(this.name);
   }
 
   #muted(muted) {
@@ -60,6 +62,7 @@ export class LiveView {
     this.transcript = new Transcript();
     this.timeline = new Timeline();
     this.log.replaceChildren();
+    this.announcer.clear();
     for (const id of ["problem", "kept", "facts", "transcript-card", "same-seed"]) {
       setShown(byId(id), false);
     }
@@ -72,6 +75,7 @@ export class LiveView {
   }
 
   text(frame, piece) {
+    this.announcer.add(piece);
     const atBottom = this.#atBottom();
     if (this.transcript.add(frame, piece)) {
       const at = make("time", { textContent: clock(frame * FRAME_S), className: "numbers" });
@@ -96,6 +100,7 @@ export class LiveView {
     const back = `Back ${count(Math.max(1, Math.round(seconds)), "second")}`;
     this.log.append(make("p", { className: "mark muted small", textContent: back }));
     this.transcript.break();
+    this.announcer.finish();
     if (atBottom) this.log.scrollTop = this.log.scrollHeight;
   }
 
@@ -111,6 +116,7 @@ export class LiveView {
 
   ended(text, url, seed) {
     this.phase("ended");
+    this.announcer.finish();
     setText(byId("status-hint"), text);
     this.kept(url, seed);
     this.start.focus();

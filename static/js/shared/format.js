@@ -43,3 +43,11 @@ export function tenthsBelow(seconds) {
 export function tenthsAbove(seconds) {
   return (Math.ceil(seconds * 10 - 1e-9) / 10).toFixed(1);
 }
+
+/** The first character of a name as its reader sees it: "é" of two code points, or a
+    picture of several, is one. */
+export function initial(name) {
+  const segments = globalThis.Intl?.Segmenter && new Intl.Segmenter(undefined, { granularity: "grapheme" }).segment(name);
+  const first = segments ? segments[Symbol.iterator]().next().value?.segment : [...name][0];
+  return (first ?? "").toUpperCase();
+}

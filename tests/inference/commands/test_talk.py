@@ -12,7 +12,7 @@ from safetensors.torch import load
 
 from inference.__main__ import main
 from inference.checkpoints import load_model
-from inference.prompts import wrapped
+from inference.prompt_text import wrapped
 from tests.inference.models import LM, archive, toy_files, voice, write_files
 from tests.inference.network.reference import Reference
 from tests.inference.toys import seeded

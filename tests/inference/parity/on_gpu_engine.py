@@ -11,7 +11,7 @@ from inference.checkpoints import Model
 from inference.engine.api import FrameLog, Sampling, SessionConfig
 from inference.engine.engine import Engine
 from inference.engine.gpu import GpuEngine, without_weights
-from inference.prompts import SPACER_FRAMES
+from inference.prompt_text import SPACER_FRAMES
 from inference.quiet import quiet_codes
 from tests.inference.engine.sessions import opened, speech
 from tests.inference.parity.side_by_side import OWN, Plain, plain_lm

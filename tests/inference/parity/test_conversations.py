@@ -16,7 +16,7 @@ from inference.network.depth import DepthLayer
 from inference.network.layers import gated_ffn, rms_norm
 from inference.network.sampling import Sampler
 from inference.network.timeline import rows_of_frames, start_row
-from inference.prompts import SPACER_FRAMES, wrapped
+from inference.prompt_text import SPACER_FRAMES, wrapped
 from inference.voice_files import read_voice, write_voice
 from tests.inference.engine.sessions import speech, voice_of
 from tests.inference.network.test_lm import prompt_frames, reference

@@ -1,0 +1,53 @@
+"""What the page of a persona asks while its role prompt is being written."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_POST
+
+from personas.models import Voice
+from personas.plain_text import costly, plain
+from personas.prompt_room import Room, room_of
+
+MAX_HINTS = 3
+
+
+@require_POST
+def role_prompt_room(request: HttpRequest) -> JsonResponse:
+    """``tokens`` and ``fits`` are null while no model is known, or where there is so
+    much text that its characters alone say enough."""
+    text = request.POST.get("role_prompt", "").replace("\r\n", "\n")
+    if len(text) > 2 * settings.ROLE_PROMPT_MAX_CHARACTERS:
+        return _answer(None)
+    seconds = voice_seconds(request)
+    room = room_of(text, seconds)
+    if room is None:
+        return _answer(None)
+    plainer = plain(text)
+    cheaper = room_of(plainer, seconds) if plainer != text else None
+    if cheaper is None or cheaper.tokens >= room.tokens:
+        return _answer(room)
+    kinds = ", ".join(costly(text)[:MAX_HINTS])
+    hint = f"{room.tokens - cheaper.tokens} of them are for {kinds}."
+    return _answer(room, hint=hint, plain=plainer)
+
+
+def voice_seconds(request: HttpRequest) -> float:
+    """Of the recording that is sent along, or of the voice that is chosen."""
+    if request.POST.get("recording"):
+        return float(settings.VOICE_USED_SECONDS)
+    usable = Voice.objects.usable_by(request.user)
+    try:
+        voice = usable.filter(pk=request.POST.get("voice_choice") or None).first()
+    except ValidationError:
+        voice = None
+    return voice.seconds if voice else 0.0
+
+
+def _answer(room: Room | None, **more: str) -> JsonResponse:
+    figures = {"tokens": room and room.tokens, "fits": room and room.fits}
+    response = JsonResponse({**figures, "hint": "", "plain": "", **more})
+    response["Cache-Control"] = "no-store"
+    return response
