@@ -78,7 +78,8 @@ def _without_accents(text: str) -> str:
     """Of Latin letters only: in other scripts marks are letters."""
     made = []
     for character in text.translate(LETTERS):
-        base, *marks = unicodedata.normalize("NFD", character)
+        decomposed = unicodedata.normalize("NFD", character)
+        base, marks = decomposed[0], decomposed[1:]
         latin = base.isascii() and all(unicodedata.combining(m) for m in marks)
         made.append(base if latin else character)
     return re.sub(r"(?<=[A-Za-z])[\u0300-\u036f]+", "", "".join(made))

@@ -38,12 +38,12 @@ def voice_seconds(request: HttpRequest) -> float:
     """Of the recording that is sent along, or of the voice that is chosen."""
     if request.POST.get("recording"):
         return float(settings.VOICE_USED_SECONDS)
-    usable = Voice.objects.usable_by(request.user)
+    chosen = request.POST.get("voice_choice", "")
     try:
-        voice = usable.filter(pk=request.POST.get("voice_choice") or None).first()
-    except ValidationError:
-        voice = None
-    return voice.seconds if voice else 0.0
+        voice = Voice.objects.usable_by(request.user).get(pk=chosen)
+    except (Voice.DoesNotExist, ValidationError):
+        return 0.0
+    return voice.seconds
 
 
 def _answer(room: Room | None, **more: str) -> JsonResponse:

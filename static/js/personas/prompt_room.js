@@ -29,7 +29,7 @@ export class PromptRoom {
     const question = fields.toString();
     if (this.asking || question === this.asked) return; // the answer to come asks again
     this.asking = true;
-    const room = await answer(this.url, fields);
+    const room = this.text.value ? await answer(this.url, fields) : {};
     this.asking = false;
     this.asked = question;
     this.#show(room);
