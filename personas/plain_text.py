@@ -96,7 +96,7 @@ def _without_emoji(text: str) -> str:
 STEPS = {
     "markdown": _without_markdown,
     "curly quotes": _plain_quotes,
-    "dashes and dots": _plain_dashes,
+    "long dashes": _plain_dashes,
     "special spaces": _plain_spaces,
     "accents": _without_accents,
     "emoji": _without_emoji,

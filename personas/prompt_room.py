@@ -34,7 +34,7 @@ class Room:
         return (
             f"This role prompt is {self.tokens:,} tokens long, and with this voice the "
             f"model that is running takes {self.fits:,}. Please shorten it by about "
-            f"{self.excess_percent} %, or choose a shorter voice."
+            f"{self.excess_percent} %."
         )
 
     @property

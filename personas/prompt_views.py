@@ -29,9 +29,15 @@ def role_prompt_room(request: HttpRequest) -> JsonResponse:
     cheaper = room_of(plainer, seconds) if plainer != text else None
     if cheaper is None or cheaper.tokens >= room.tokens:
         return _answer(room)
-    kinds = ", ".join(costly(text)[:MAX_HINTS])
-    hint = f"{room.tokens - cheaper.tokens} of them are for {kinds}."
+    hint = _hint(costly(text)[:MAX_HINTS], room.tokens - cheaper.tokens)
     return _answer(room, hint=hint, plain=plainer)
+
+
+def _hint(kinds: list[str], saved: int) -> str:
+    """As in "Accents and emoji take 7 tokens more than plain characters"."""
+    named = " and ".join(filter(None, [", ".join(kinds[:-1]), *kinds[-1:]]))
+    tokens = "1 token" if saved == 1 else f"{saved} tokens"
+    return f"{named.capitalize()} take {tokens} more than plain characters."
 
 
 def voice_seconds(request: HttpRequest) -> float:

@@ -108,7 +108,7 @@ def test_tokens_are_counted_while_one_writes(page, live_server, persona):
     page.click("text=Save")
     expect(page.locator("#id_role_prompt_error")).to_contain_text("takes 488")
     page.fill("#id_role_prompt", "You “bake” — **bread**")
-    expect(page.locator("[data-plain-hint]")).to_contain_text("for markdown, curly")
+    expect(page.locator("[data-plain-hint]")).to_contain_text("Markdown, curly")
     expect(page.locator("[data-room-status]")).to_be_empty()
     page.click("[data-use-plain]")
     assert page.input_value("#id_role_prompt") == 'You "bake", bread'

@@ -11,7 +11,7 @@ from personas.plain_text import costly, plain
             "\"Hello\", she said: 'it's me'",
             "curly quotes",
         ),
-        ("Open 9–17 h — every day…", "Open 9-17 h, every day...", "dashes and dots"),
+        ("Open 9–17 h — every day…", "Open 9-17 h, every day...", "long dashes"),
         ("Café crème, naïve façade", "Cafe creme, naive facade", "accents"),
         ("cafe\u0301", "cafe", "accents"),
         ("Straße, Ærø, Łódź", "Strasse, AEro, Lodz", "accents"),

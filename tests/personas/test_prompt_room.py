@@ -95,10 +95,8 @@ def test_plain_characters_are_offered_with_what_they_save(model, ask):
     told = ask("“Café” – **you** bake…")
     assert told["plain"] == '"Cafe" - you bake...'
     saved = told["tokens"] - room_of(told["plain"], 0).tokens
-    assert (
-        told["hint"]
-        == f"{saved} of them are for markdown, curly quotes, dashes and dots."
-    )
+    kinds = "Markdown, curly quotes and long dashes"
+    assert told["hint"] == f"{kinds} take {saved} tokens more than plain characters."
     assert saved > 5
 
 
