@@ -65,13 +65,13 @@ class Headroom:
         ranked = sorted(late for at, late in list(self._looks) if at >= since)
         if not ranked:
             return False
-        return 1000 * ranked[int(SHARE * (len(ranked) - 1))] > settings.WEB_MOST_LATE_MS
+        return 1000 * ranked[int(SHARE * (len(ranked) - 1))] > settings.MAX_LOOP_LAG_MS
 
     def check(self) -> None:
         """Whoever asks is let in; raises WorkerBusy otherwise."""
         late, busy, now = self.late_ms(), self.busy_percent(), time.monotonic()
         full = max(
-            late / settings.WEB_MOST_LATE_MS, busy / settings.WEB_MOST_BUSY_PERCENT
+            late / settings.MAX_LOOP_LAG_MS, busy / settings.MAX_LOOP_CPU_PERCENT
         )
         if full > 1 or (full > CROWDED and now - self._let_in_at < APART_SECONDS):
             raise WorkerBusy(

@@ -15,7 +15,7 @@ from conversations.frame_log.writer import FrameLogWriter
 from conversations.models import Conversation
 from conversations.page_figures import PageFigures
 
-MOST_NOTES = 200
+MAX_NOTES = 200
 
 
 class Say(Protocol):
@@ -37,7 +37,7 @@ class Held:
 
     def note(self, kind: str, ms: int = 0, detail: str = "") -> None:
         note = {"frame": self.path.frame, "kind": kind, "ms": ms, "detail": detail}
-        self.row.notes = [*self.row.notes, note][-MOST_NOTES:]
+        self.row.notes = [*self.row.notes, note][-MAX_NOTES:]
         self.recorder.change(notes=self.row.notes)
 
     def keep_page_figures(self, fields: dict[str, Any]) -> None:

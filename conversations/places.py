@@ -26,7 +26,7 @@ PLACE_SILENT = timedelta(seconds=10)
 PLACE_KEPT = timedelta(seconds=60)
 RECENT = 20  # ended conversations that the guess is made from
 ASSUMED_SECONDS = 120.0  # of a conversation, until some have ended
-LEAST_SECONDS = 5.0  # nobody is promised less
+MIN_SECONDS = 5.0  # nobody is promised less
 
 
 class AlreadyWaiting(PersonaplexError):
@@ -151,14 +151,14 @@ def seconds_until_free(ahead: int) -> float:
         for start, end in recent.values_list("started_at", "ended_at")
         if end
     ]
-    typical = max(median(lengths) if lengths else ASSUMED_SECONDS, LEAST_SECONDS)
+    typical = max(median(lengths) if lengths else ASSUMED_SECONDS, MIN_SECONDS)
     now = timezone.now()
     left = sorted(
-        max(typical - (now - start).total_seconds(), LEAST_SECONDS)
+        max(typical - (now - start).total_seconds(), MIN_SECONDS)
         for start in Conversation.objects.live().values_list("started_at", flat=True)
     )
     if not left:
-        return LEAST_SECONDS
+        return MIN_SECONDS
     rounds, index = divmod(ahead, len(left))
     guess = left[index] + rounds * typical
     return round(min(guess, float(settings.QUEUE_SECONDS)), 1)

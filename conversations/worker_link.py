@@ -40,7 +40,7 @@ WORKER_SILENT_SECONDS = 10.0  # a frame unanswered for that long: the worker han
 # A conversation may itself be what kills its workers. So it ends when so many were
 # lost, or have failed, with fewer than FRUITFUL frames between one and the next.
 FRUITFUL = 25
-MOST_LOST, MOST_FAILED = 3, 2
+MAX_LOST, MAX_FAILED = 3, 2
 ANSWER_SECONDS = 0.3  # how long a session that is to be left is waited for
 GO_SECONDS = 5.0  # and the one that takes over, for its last few frames
 
@@ -99,7 +99,7 @@ class WorkerLink:
             self._in_a_row = 0
         self._lost_at = frame
         self._in_a_row += 1
-        most = MOST_LOST if isinstance(error, ELSEWHERE) else MOST_FAILED
+        most = MAX_LOST if isinstance(error, ELSEWHERE) else MAX_FAILED
         if self._in_a_row >= most:
             raise error
 

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 
 PRETEND = "PRETEND_CARD"  # the environment variable of --pretend
-LEAST_CAPABILITY = (8, 0)  # tensor-core products of bf16, copies past the registers
+MIN_CAPABILITY = (8, 0)  # tensor-core products of bf16, copies past the registers
 EARLY_LAUNCH = (9, 0)  # a kernel may start while the one before it still runs
 
 # By compute capability, from the CUDA programming guide: shared memory of a block that

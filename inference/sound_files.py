@@ -21,7 +21,7 @@ from inference.timing import SAMPLE_RATE
 
 Sound = NDArray[np.float32]  # [n], 24 kHz mono, full scale ±1
 VOICE_LUFS = -24.0  # what voice prompts are made of (spec 9.3)
-MOST_SECONDS = 4 * 3600
+MAX_SECONDS = 4 * 3600
 BLOCK_SECONDS = 0.4  # of the loudness measure; shorter sound has none
 
 
@@ -43,7 +43,7 @@ def read_sound(path: Path, part: tuple[int, int] | None = None) -> Sound:
             for frame in container.decode(stream):
                 pieces.append(_first_channel(frame))
                 rate, samples = rate or frame.sample_rate, samples + frame.samples
-                if frame.sample_rate != rate or samples > MOST_SECONDS * rate:
+                if frame.sample_rate != rate or samples > MAX_SECONDS * rate:
                     raise SoundFileError(f"{path} changes its rate, or has no end")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise SoundFileError(f"{path}: {error}") from error

@@ -91,7 +91,7 @@ def limit_daphne(most: int, voice: int, front: Front) -> None:
     """Have Daphne make limited requests; it has no setting and no hook for that."""
 
     class Limited(LimitedRequest):
-        most_bytes, voice_bytes, door = most, voice, front
+        max_bytes, voice_bytes, door = most, voice, front
 
     http_protocol.WebRequest = Limited
 
@@ -109,7 +109,7 @@ class LimitedRequest(http_protocol.WebRequest):
     """A request that takes a body by the rules of the front door, and stops storing it
     once it breaks one. While its sender is being looked up, nothing more is read."""
 
-    most_bytes = voice_bytes = 0
+    max_bytes = voice_bytes = 0
     door: Front
     content: Any
     received = 0
@@ -131,7 +131,7 @@ class LimitedRequest(http_protocol.WebRequest):
         """Twisted: the headers are in; ``length`` is None for a chunked body."""
         if self._deadline is not None:
             self._deadline.cancel()
-        if length is not None and length > self.most_bytes:
+        if length is not None and length > self.max_bytes:
             super().gotLength(0)
             self._refuse_size(length)
             return
@@ -146,7 +146,7 @@ class LimitedRequest(http_protocol.WebRequest):
     def handleContentChunk(self, data: bytes) -> None:
         if self.refused:
             return
-        if self.received + len(data) > self.most_bytes:
+        if self.received + len(data) > self.max_bytes:
             self._refuse_size(None)
             return
         try:

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from personaplex_site import databases
 
-LEAST_SECRET = 32  # characters
+MIN_SECRET = 32  # characters
 HOST = re.compile(r"\*|\.?[^\s/:\[\]]+|\[[0-9a-fA-F:.%]+\]")
 
 
@@ -52,12 +52,12 @@ def check_secrets(**kwargs: Any) -> list[CheckMessage]:
     )
     return [
         Error(
-            f"{name} is shorter than {LEAST_SECRET} characters.",
+            f"{name} is shorter than {MIN_SECRET} characters.",
             hint=hint,
             id="personaplex.E002",
         )
         for name in ("SECRET_KEY", "WORKER_SECRET")
-        if len(getattr(settings, name)) < LEAST_SECRET
+        if len(getattr(settings, name)) < MIN_SECRET
     ]
 
 

@@ -25,8 +25,8 @@ from personas.channels import AUTO, OneChannel, one_channel
 from personas.errors import NoSoundTrack, NotAudio, TooLong, UnknownFormat
 from personas.formats import CODECS, container_format
 
-LEAST_RATE, MOST_RATE = 4_000, 384_000  # Hz; a header may claim anything
-MOST_CHANNELS = 16
+MIN_RATE, MAX_RATE = 4_000, 384_000  # Hz; a header may claim anything
+MAX_CHANNELS = 16
 MAX_KEPT_CHANNELS = 8  # of more than that only the mean is kept
 LOUDEST = 1e9  # beyond it a sample in floating point is no sound; 16-bit steps are 3e4
 BAD_PACKETS = 200  # decoding stops after so many in a row
@@ -115,7 +115,7 @@ class _Kept:
 
     def add(self, frame: AudioFrame) -> None:
         rate, channels = frame.sample_rate, frame.layout.nb_channels
-        if not LEAST_RATE <= rate <= MOST_RATE or not 1 <= channels <= MOST_CHANNELS:
+        if not MIN_RATE <= rate <= MAX_RATE or not 1 <= channels <= MAX_CHANNELS:
             raise NotAudio(f"{channels} channels at {rate} Hz")
         if not self._channels:
             self._channels = channels if channels <= MAX_KEPT_CHANNELS else 1

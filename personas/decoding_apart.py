@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 REFUSED = 3  # exit status: of a file that was refused, for the reason in the answer
 CPU_SECONDS, WALL_SECONDS = 60, 120  # a minute of sound takes a second or two
 OUTPUT_BYTES = 4  # of a sample
-MOST_SAID = 2000  # bytes of what libraries say besides
+MAX_SAID = 2000  # bytes of what libraries say besides
 ROOT = Path(__file__).resolve().parent.parent
 # One thread: each further one of a mathematical library takes address space.
 ENVIRONMENT = {"PATH": os.defpath, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -67,7 +67,7 @@ def decode_apart(
             sound = np.frombuffer(answer.read(), "<f4").astype(np.float32)
             return OneChannel(sound, note)
         said.seek(0)
-        raise _refusal(done.returncode, answer.read(), said.read(MOST_SAID))
+        raise _refusal(done.returncode, answer.read(), said.read(MAX_SAID))
 
 
 def _with_descriptor(file: BinaryIO, copy: IO[bytes]) -> IO[bytes]:

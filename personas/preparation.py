@@ -27,7 +27,7 @@ LOUDNESS = -24.0  # LUFS, spec 9.3
 CEILING = 10 ** (-1 / 20)  # −1 dBFS
 SILENT_DB = -55.0  # a recording whose loudest parts stay below has no voice in it
 ACTIVE_BELOW_LOUD_DB = 24.0  # quieter than the loud parts by more: a pause, room noise
-ACTIVE_LEAST_DB = -60.0
+ACTIVE_MIN_DB = -60.0
 MARGIN = 5  # level steps (100 ms) kept before and after the first and last sound
 CLIPPED_AT = 0.985
 CLIPPED_SHARE = 0.002
@@ -64,7 +64,7 @@ def prepare(sound: Sound, least: int, used: int) -> Sample:
     loud = float(np.percentile(levels, 95))
     if loud < SILENT_DB:
         raise Silent(loud)
-    active = levels > max(loud - ACTIVE_BELOW_LOUD_DB, ACTIVE_LEAST_DB)
+    active = levels > max(loud - ACTIVE_BELOW_LOUD_DB, ACTIVE_MIN_DB)
     speech = active.sum() * LEVEL_SAMPLES / SAMPLE_RATE
     if speech < least * 0.6:  # speech of 3 s has pauses in it
         raise TooLittleSpeech(seconds, speech, least)

@@ -27,14 +27,14 @@ from personas.models import Voice
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS, SILENT_SECONDS = 5.0, 15.0
-MOST_VOICES = 256
-MOST_LIST_BYTES = 128 * 1024
-MOST_BYTES = 256 * 1024 * 1024  # of all voices of one listing; 18 of 7B have 25 MB
+MAX_VOICES = 256
+MAX_LIST_BYTES = 128 * 1024
+MAX_BYTES = 256 * 1024 * 1024  # of all voices of one listing; 18 of 7B have 25 MB
 MAX_TOKENIZER_BYTES = 8 * 1024 * 1024  # that of 7B has 0.6 MB
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 LABEL = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,120}")
-MOST_SECONDS = 600.0
+MAX_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def fetch_from(worker: Worker) -> int:
             if hashlib.sha256(prompt).hexdigest() != offered.digest:
                 raise ProtocolError(f"{offered.name} is not what its digest says")
             size += len(prompt)
-            if size > MOST_BYTES:
-                raise ProtocolError(f"the voices have more than {MOST_BYTES} bytes")
+            if size > MAX_BYTES:
+                raise ProtocolError(f"the voices have more than {MAX_BYTES} bytes")
             Voice.take_preset(
                 worker.fingerprint, offered.name, offered.label, offered.seconds, prompt
             )
@@ -111,11 +111,11 @@ def _get(client: httpx.Client, worker: Worker, path: str, most: int) -> bytes:
 
 def _listing(client: httpx.Client, worker: Worker) -> list[Offered]:
     try:
-        listed = json.loads(_get(client, worker, "/presets", MOST_LIST_BYTES))
+        listed = json.loads(_get(client, worker, "/presets", MAX_LIST_BYTES))
     except (ValueError, RecursionError) as error:
         raise ProtocolError("the list of voices is not JSON") from error
-    if not isinstance(listed, list) or len(listed) > MOST_VOICES:
-        raise ProtocolError(f"the list of voices is no list of at most {MOST_VOICES}")
+    if not isinstance(listed, list) or len(listed) > MAX_VOICES:
+        raise ProtocolError(f"the list of voices is no list of at most {MAX_VOICES}")
     return [_offered(item) for item in listed]
 
 
@@ -124,7 +124,7 @@ def _offered(item: Any) -> Offered:
         raise ProtocolError("a voice in the list is no object")
     seconds: Any = item.get("seconds")
     good = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not good or not 0 < seconds <= MOST_SECONDS:
+    if not good or not 0 < seconds <= MAX_SECONDS:
         raise ProtocolError(f"seconds of a voice are {seconds!r:.60}")
     return Offered(
         _text(item, "name", NAME),

@@ -15,7 +15,7 @@ from personas.models import Voice, VoiceUpload
 log = logging.getLogger(__name__)
 
 # Younger ones may belong to a transaction that is still open.
-LEAST_AGE = timedelta(hours=1)
+MIN_AGE = timedelta(hours=1)
 FOLDERS = (
     ("voices/samples", Voice, "sample"),
     ("voices/prompts", Voice, "prompt"),
@@ -25,7 +25,7 @@ FOLDERS = (
 
 def delete_strays() -> int:
     """How many were deleted."""
-    before = timezone.now() - LEAST_AGE
+    before = timezone.now() - MIN_AGE
     deleted = 0
     for folder, model, field in FOLDERS:
         if not default_storage.exists(folder):

@@ -28,7 +28,7 @@ from personas.presets import fetch_from, tokenizer_from
 from personas.progress import publish
 from personas.strays import delete_strays
 from personas.tokenizers import forget_all_but, is_kept, keep
-from personas.uploads import LEASE, MOST_ATTEMPTS, VoiceUpload
+from personas.uploads import LEASE, MAX_ATTEMPTS, VoiceUpload
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,8 @@ def prepare_voice(upload_id: str) -> None:
         return
     publish(upload)
     try:
-        if upload.attempts > MOST_ATTEMPTS:
-            raise NotPrepared(f"{MOST_ATTEMPTS} workers died of it")
+        if upload.attempts > MAX_ATTEMPTS:
+            raise NotPrepared(f"{MAX_ATTEMPTS} workers died of it")
         with lease_kept(upload):
             _prepare(upload)
     except LeaseLost:

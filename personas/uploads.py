@@ -21,7 +21,7 @@ from personas.models import Persona, Voice
 
 LEASE = timedelta(seconds=15)  # of a task on its row; extended while it works
 QUEUE_PATIENCE = timedelta(seconds=20)  # before a row is enqueued once more
-MOST_ATTEMPTS = 3  # a file that kills its worker so often is given up
+MAX_ATTEMPTS = 3  # a file that kills its worker so often is given up
 FAILED_KEPT = timedelta(days=1)
 
 

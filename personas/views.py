@@ -170,8 +170,8 @@ def _has_recordings(request: HttpRequest) -> bool:
 
 def voice_limits() -> dict[str, float]:
     return {
-        "least_seconds": settings.VOICE_MIN_SECONDS,
-        "most_seconds": settings.VOICE_MAX_SECONDS,
-        "most_bytes": settings.VOICE_MAX_BYTES,
+        "min_seconds": settings.VOICE_MIN_SECONDS,
+        "max_seconds": settings.VOICE_MAX_SECONDS,
+        "max_bytes": settings.VOICE_MAX_BYTES,
         "tolerance_seconds": LENGTH_TOLERANCE,
     }

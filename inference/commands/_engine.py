@@ -33,7 +33,7 @@ from inference.timing import FRAME_MS, FRAME_RATE
 log = logging.getLogger(__name__)
 
 BUSY_SHARE = 0.7  # of real time that ticks may take when every slot talks
-MOST_AUTOMATIC_SLOTS = 8
+MAX_AUTOMATIC_SLOTS = 8
 GPU_SLOTS = 4
 PLAIN = {"": None, "fp32": torch.float32, "bf16": torch.bfloat16}  # by --weights
 HOPELESS_MS = 10 * FRAME_MS  # no pause of other programs explains that
@@ -229,7 +229,7 @@ def measure(engine: Engine) -> float:
 
 def fitting_slots(tick_ms: float) -> int:
     fitting = int(BUSY_SHARE * FRAME_MS / tick_ms)
-    return min(max(fitting, 1), MOST_AUTOMATIC_SLOTS)
+    return min(max(fitting, 1), MAX_AUTOMATIC_SLOTS)
 
 
 def chosen_device(wanted: str) -> torch.device:

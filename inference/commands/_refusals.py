@@ -59,9 +59,9 @@ class TooLarge(PersonaplexError):
 def check_capability(device: torch.device) -> None:
     """Before anything is measured or loaded."""
     card = cards.this_card(device.index or 0)
-    if card.capability < cards.LEAST_CAPABILITY:
+    if card.capability < cards.MIN_CAPABILITY:
         has, needs = (
-            "{}.{}".format(*each) for each in (card.capability, cards.LEAST_CAPABILITY)
+            "{}.{}".format(*each) for each in (card.capability, cards.MIN_CAPABILITY)
         )
         raise NoFastEngine(
             f"{card.name} has compute capability {has}, the kernels need {needs}"

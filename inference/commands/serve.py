@@ -38,7 +38,7 @@ from inference.commands._options import (
     truth,
     whole,
 )
-from inference.engine.schedule import MOST_TICK_MS, QUEUE_FRAMES
+from inference.engine.schedule import MAX_TICK_MS, QUEUE_FRAMES
 from inference.worker import event_loop
 from inference.worker.fleet import SAME_SIGNAL_SECONDS, Fleet, Place
 
@@ -107,8 +107,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_option(
         parser,
         "--most-tick-ms",
-        "MOST_TICK_MS",
-        f"{MOST_TICK_MS:.0f}",
+        "MAX_TICK_MS",
+        f"{MAX_TICK_MS:.0f}",
         "on a GPU, nobody is let in while ticks take longer than this, of 80",
         whole(1, 80),
     )
@@ -224,7 +224,7 @@ def _run_worker(arguments: argparse.Namespace, secret: str) -> int:
     thread = ModelThread(
         engine_loader(arguments),
         queue_frames=arguments.queue_frames,
-        most_tick_ms=arguments.most_tick_ms,
+        max_tick_ms=arguments.max_tick_ms,
     )
     options = WorkerOptions(
         secret=secret,

@@ -26,7 +26,7 @@ from inference.engine.api import (
     SessionListener,
 )
 from inference.engine.schedule import (
-    MOST_TICK_MS,
+    MAX_TICK_MS,
     QUEUE_FRAMES,
     Schedule,
     Turn,
@@ -68,7 +68,7 @@ class ModelThread:
     done, ``ended`` when the thread is: with an exception if the engine broke.
     ``batches``: whether a tick over many sessions costs about as much as one over one;
     by default that is so on everything but a CPU. Where it is, no session is added
-    while ticks take longer than ``most_tick_ms``.
+    while ticks take longer than ``max_tick_ms``.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ModelThread:
         queue_frames: int = QUEUE_FRAMES,
         batches: bool | None = None,
         grace_ms: float = GRACE_MS,
-        most_tick_ms: float = MOST_TICK_MS,
+        max_tick_ms: float = MAX_TICK_MS,
     ) -> None:
         self.loaded: Future[EngineInfo] = Future()
         self.ended: Future[None] = Future()
@@ -86,7 +86,7 @@ class ModelThread:
         self._batches = batches
         self._grace_ms = grace_ms
         self._schedule = Schedule(queue_frames)
-        self._schedule.most_tick_ms = most_tick_ms
+        self._schedule.max_tick_ms = max_tick_ms
         self._measured: Future[float] = Future()
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._busy_since: float | None = None

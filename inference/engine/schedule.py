@@ -47,7 +47,7 @@ from inference.errors import WorkerBusy, WorkerStopping
 from inference.timing import FRAME_MS, FRAME_SECONDS
 
 QUEUE_FRAMES = 6  # half a second: more delay than that is worse than a gap
-MOST_TICK_MS = 60.0  # of 80: where a tick takes longer, no session is added to it
+MAX_TICK_MS = 60.0  # of 80: where a tick takes longer, no session is added to it
 PRIME_PATIENCE = 0.25  # seconds
 VOICE_PATIENCE = 1.0
 MAX_VOICE_JOBS = 4
@@ -78,7 +78,7 @@ class Schedule:
         self.slots = 0
         self.width = 1  # sessions in a tick, at most
         self.grace = 0.0  # seconds
-        self.most_tick_ms = MOST_TICK_MS
+        self.max_tick_ms = MAX_TICK_MS
         self._queue_frames = queue_frames
         self._wake = threading.Condition()
         self._stats = TickStats()
@@ -123,7 +123,7 @@ class Schedule:
         if room is not None and len(self._opening) >= room:
             raise WorkerBusy("no memory for another conversation")
         slowest = self._stats.newest_p99()
-        if self.width > 1 and self._taken and slowest > self.most_tick_ms:
+        if self.width > 1 and self._taken and slowest > self.max_tick_ms:
             raise WorkerBusy(f"ticks take {slowest:.0f} ms of {FRAME_MS:.0f}")
 
     def push(self, session: ThreadSession, seq: int, pcm: NDArray[np.int16]) -> None:

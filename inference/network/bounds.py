@@ -15,9 +15,9 @@ from inference.network.config import ConfigError, ModelConfig
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 
 MOST = {"layers": 256, "n_layers": 256, "n_codebooks": 256, "context": 1_000_000}
-MOST_OTHER = 65_536  # of any other size; the largest known is 32,000 text tokens
-MOST_ITEMS = 64  # of a list
-MOST_ROPE_BASE = 1e9
+MAX_OTHER = 65_536  # of any other size; the largest known is 32,000 text tokens
+MAX_ITEMS = 64  # of a list
+MAX_ROPE_BASE = 1e9
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 
@@ -43,14 +43,14 @@ def _check(part: Any, path: str) -> None:
         if dataclasses.is_dataclass(value):
             _check(value, name)
         elif isinstance(value, tuple):
-            if len(value) > MOST_ITEMS:
-                raise ConfigError(f"{name} has more than {MOST_ITEMS} items")
+            if len(value) > MAX_ITEMS:
+                raise ConfigError(f"{name} has more than {MAX_ITEMS} items")
             for item in value:
-                _check_number(item, 0, MOST_OTHER, name)
+                _check_number(item, 0, MAX_OTHER, name)
         elif isinstance(value, float):
-            _check_number(value, 1, MOST_ROPE_BASE, name)
+            _check_number(value, 1, MAX_ROPE_BASE, name)
         elif isinstance(value, int):
-            _check_number(value, 1, MOST.get(field.name, MOST_OTHER), name)
+            _check_number(value, 1, MOST.get(field.name, MAX_OTHER), name)
 
 
 def _check_number(value: float, least: float, most: float, name: str) -> None:

@@ -13,7 +13,7 @@ from inference.errors import NoWorker, WorkerBusy, WorkerStopping
 
 REMEMBERED = 50  # ended sessions
 ASSUMED_SECONDS = 120.0  # of a session, until some have ended
-LEAST_WAIT, LONGEST_WAIT = 2.0, 300.0
+MIN_WAIT, LONGEST_WAIT = 2.0, 300.0
 
 
 class Admission:
@@ -68,4 +68,4 @@ class Admission:
         slots = self.info.slots if self.info else 1
         known = self._durations
         mean = sum(known) / len(known) if known else ASSUMED_SECONDS
-        return round(min(max(mean / slots, LEAST_WAIT), LONGEST_WAIT), 1)
+        return round(min(max(mean / slots, MIN_WAIT), LONGEST_WAIT), 1)

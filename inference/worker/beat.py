@@ -20,7 +20,7 @@ BEAT_VERSION = 1
 MOST = 2**53  # of any counter: what JSON carries exactly
 LATEST = 2**32  # seconds since 1970
 TEXT_LIMITS = {"url": 200, "fingerprint": 64, "version": 40, "why_not": 300}
-MOST_TEXT = 120
+MAX_TEXT = 120
 WS_URL = re.compile(r"wss?://[A-Za-z0-9._\-\[\]:]+(/[A-Za-z0-9._\-/]*)?")
 
 
@@ -117,7 +117,7 @@ def _check(name: str, hint: object, value: Any) -> None:
     if hint is bool:
         good = isinstance(value, bool)
     elif hint is str:
-        limit = TEXT_LIMITS.get(name, MOST_TEXT)
+        limit = TEXT_LIMITS.get(name, MAX_TEXT)
         good = isinstance(value, str) and len(value) <= limit and "\0" not in value
     elif hint is int:
         good = isinstance(value, int) and not isinstance(value, bool)

@@ -18,7 +18,7 @@ from inference.worker.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 PATH = "/api/workers/heartbeat"
-LEAST_GAP = 0.5  # seconds between two beats, however often sessions change
+MIN_GAP = 0.5  # seconds between two beats, however often sessions change
 POST_SECONDS = 5.0
 LONGEST_BACKOFF = 60.0
 
@@ -59,9 +59,9 @@ class HeartbeatSender:
                 if self._away_since is not None:
                     await asyncio.sleep(self._backoff())
                     continue
-                await asyncio.sleep(LEAST_GAP)
+                await asyncio.sleep(MIN_GAP)
                 try:
-                    async with asyncio.timeout(max(self._every - LEAST_GAP, 0)):
+                    async with asyncio.timeout(max(self._every - MIN_GAP, 0)):
                         await self._changed.wait()
                 except TimeoutError:
                     pass
@@ -119,5 +119,5 @@ class HeartbeatSender:
         self._away_since, self.failures = None, 0
 
     def _backoff(self) -> float:
-        wait = LEAST_GAP * 2 ** min(self.failures, 10)
+        wait = MIN_GAP * 2 ** min(self.failures, 10)
         return min(wait, self._every, LONGEST_BACKOFF)

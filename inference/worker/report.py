@@ -9,7 +9,7 @@ from typing import Protocol
 from inference.engine.api import EngineInfo, ModelThread
 from inference.version import VERSION
 from inference.worker.admission import Admission
-from inference.worker.beat import MOST_TEXT, TEXT_LIMITS, Hardware, Heartbeat
+from inference.worker.beat import MAX_TEXT, TEXT_LIMITS, Hardware, Heartbeat
 from inference.worker.sessions import Sessions
 from inference.worker.voices import VoiceCache
 
@@ -43,7 +43,7 @@ def heartbeat_of(worker: Worker, hardware: Hardware | None) -> Heartbeat:
         model=info.model if info else "",
         fingerprint=info.fingerprint if info else "",
         trained=info.trained if info else False,
-        device=device_in_words(info)[:MOST_TEXT] if info else "",
+        device=device_in_words(info)[:MAX_TEXT] if info else "",
         context_frames=info.context_frames if info else 0,
         frames=stats.frames,
         late_frames=stats.late_frames,

@@ -27,7 +27,7 @@ MACHINES_WAITING = 32
 
 
 def conversations_are_late() -> bool:
-    return headroom.of_this_process.late_ms() > settings.WEB_MOST_LATE_MS
+    return headroom.of_this_process.late_ms() > settings.MAX_LOOP_LAG_MS
 
 
 class Place:

@@ -11,7 +11,7 @@ from inference.errors import WorkerBusy
 
 @pytest.fixture
 def process(monkeypatch, settings):
-    settings.WEB_MOST_LATE_MS, settings.WEB_MOST_BUSY_PERCENT = 20, 85
+    settings.MAX_LOOP_LAG_MS, settings.MAX_LOOP_CPU_PERCENT = 20, 85
     fresh = Headroom()
     monkeypatch.setattr(headroom, "of_this_process", fresh)
     monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.03)

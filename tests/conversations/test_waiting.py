@@ -239,7 +239,7 @@ def test_newcomers_go_behind_those_who_wait():
 @pytest.mark.django_db
 def test_the_guess_follows_what_conversations_take():
     now = timezone.now()
-    assert places.seconds_until_free(0) == places.LEAST_SECONDS
+    assert places.seconds_until_free(0) == places.MIN_SECONDS
     for _ in range(3):
         ended = ConversationFactory(ended_at=now, end_reason="user_ended")
         ended.started_at = now - timedelta(seconds=100)

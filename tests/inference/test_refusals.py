@@ -19,7 +19,7 @@ from inference.commands._refusals import (
 from inference.engine import gpu_measure
 from inference.engine.gpu_fit import Card, Sizes
 from inference.network.config import PERSONAPLEX_7B, TINY
-from inference.worker.beat import MOST_TEXT
+from inference.worker.beat import MAX_TEXT
 from inference.worker.report import device_in_words
 from tests.inference.echo_engine import EchoEngine
 from tests.inference.toys import toy_model
@@ -123,7 +123,7 @@ async def test_a_worker_says_which_engine_serves_and_why(caplog):
         assert found["device"] == "cuda:0"
         told = rig.server.describe(None).device
         assert told.startswith("cuda:0, plain engine, as the fast one can't start: sk")
-        assert len(told) <= MOST_TEXT
+        assert len(told) <= MAX_TEXT
     assert f"can't start on this GPU: {REFUSED}" in caplog.text
 
 

@@ -82,10 +82,10 @@ class Watch:
                     sizes[name] = round(sizes.get(name, 0) + used, 1)
         return sizes
 
-    def most_connections(self, since: float) -> int:
+    def max_connections(self, since: float) -> int:
         return max((n for at, n in self.connections if at >= since), default=0)
 
-    def most_memory(self, since: float) -> dict[str, float]:
+    def max_memory(self, since: float) -> dict[str, float]:
         most: dict[str, float] = {}
         for at, sizes in self.memory:
             if at >= since:
@@ -130,8 +130,8 @@ class Siege:
             "before_ms": self._latency(begun - QUIET_SECONDS, begun),
             "during_ms": self._latency(begun, ended),
             "after_ms": self._latency(ended, perf_counter()),
-            "connections": self._watch.most_connections(begun),
-            "most_mb": self._watch.most_memory(begun),
+            "connections": self._watch.max_connections(begun),
+            "max_mb": self._watch.max_memory(begun),
             "back_s": back,
             **said,
         }

@@ -22,7 +22,7 @@ CONVERSATIONS = 64
 STEP = 16
 SEARCH_SECONDS = 60
 P99_MS = 80.0
-MOST_WARNINGS = 20
+MAX_WARNINGS = 20
 HEAD = (
     "server   webs talks  secs   frames lost order wrong   p50   p95   p99   max"
     "  lag99   web%  work%  driver%  web MB/min"
@@ -89,7 +89,7 @@ def run(
     say(row(figures))
     for problem in figures["problems"]:
         say(f"    {problem}")
-        for warning in stack.warnings()[-MOST_WARNINGS:]:
+        for warning in stack.warnings()[-MAX_WARNINGS:]:
             say(f"      {warning:.160}")
     return figures
 

@@ -125,7 +125,7 @@ def test_who_is_refused_reads_when_to_come_back(settings, client, taken):
 
 def test_hashes_wait_while_conversations_are_late(settings, monkeypatch):
     settings.SIGN_IN_WAITING, settings.SIGN_IN_WAIT_SECONDS = 4, 0
-    settings.WEB_MOST_LATE_MS = 20
+    settings.MAX_LOOP_LAG_MS = 20
     monkeypatch.setattr(headroom, "WINDOW_SECONDS", 3600)
     late = headroom.Headroom()
     monkeypatch.setattr(headroom, "of_this_process", late)

@@ -165,7 +165,7 @@ HOSTILE = {
     "no list": b'{"NATF0": 1}',
     "no objects": b"[1]",
     "too many": json.dumps([entry(f"v{n}", b"") for n in range(257)]).encode(),
-    "huge": b" " * (presets.MOST_LIST_BYTES + 1),
+    "huge": b" " * (presets.MAX_LIST_BYTES + 1),
     "a path": json.dumps([entry("../../healthz", b"")]).encode(),
     "a number as name": json.dumps([entry(5, b"")]).encode(),
     "a long label": json.dumps([entry("A", b"", label="x" * 121)]).encode(),
@@ -201,7 +201,7 @@ def test_a_voice_that_does_not_end_is_cut_off(worker, files_left, monkeypatch):
 
 
 def test_all_together_have_a_bound(worker, monkeypatch):
-    monkeypatch.setattr(presets, "MOST_BYTES", 10)
+    monkeypatch.setattr(presets, "MAX_BYTES", 10)
     fetch_presets("model-1")
     assert list(kept()) == ["NATF0"]
 

@@ -15,7 +15,7 @@ class CodecConfig:
     batch: int = 24  # clips per GPU
     frames: int = 24  # of each clip
     hours: float = 7.0  # room for speech on the device
-    least_hours: float = 0.1  # speech to wait for
+    min_hours: float = 0.1  # speech to wait for
     rate: float = 6e-4
     judge_rate: float = 3e-4
     width: int = 32  # of the discriminator's spectrograms

@@ -76,7 +76,7 @@ class SpeechPool:
         self.first = self.samples
         self.fill(corpus.only(side, others=True))
 
-    def follow(self, folder: Path, least_hours: float) -> None:
+    def follow(self, folder: Path, min_hours: float) -> None:
         """Take up shards in the background; returns when there is enough to begin."""
         reader = ShardReader(folder)
 
@@ -89,7 +89,7 @@ class SpeechPool:
 
         self._thread = threading.Thread(target=poll, daemon=True)
         self._thread.start()
-        while self.samples < least_hours * 3600 * SAMPLE_RATE:
+        while self.samples < min_hours * 3600 * SAMPLE_RATE:
             time.sleep(0.2)
 
     def close(self) -> None:

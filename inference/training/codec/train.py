@@ -331,7 +331,7 @@ def train_codec(config: CodecConfig) -> None:
     else:
         if config.archives:
             pool.fill(load_folders(config.archives, ""))
-        pool.follow(Path(config.shards), config.least_hours)
+        pool.follow(Path(config.shards), config.min_hours)
     trainer = CodecTrainer(config, ranks)
     if config.resume:
         trainer.load(config.resume)

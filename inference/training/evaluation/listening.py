@@ -29,7 +29,7 @@ from inference.training.evaluation.talks import Talk
 from inference.training.voices import read_sound
 
 QUALITY_SECONDS = 8.0  # of a conversation's speech that the quality models hear
-LEAST_SPEECH = 1.5  # seconds, to tell whose voice it is
+MIN_SPEECH = 1.5  # seconds, to tell whose voice it is
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def make_panel(model: Model, judges: Judges, sounds: Path, quality_every: int) -
 
 def judge_voice(panel: Panel, heard: Heard, own: Sound) -> None:
     voice = heard.script.voice
-    if len(own) < LEAST_SPEECH * SAMPLE_RATE or voice not in panel.speakers:
+    if len(own) < MIN_SPEECH * SAMPLE_RATE or voice not in panel.speakers:
         return
     vector = panel.judges.speaker(own)
     near = {name: float(vector @ other) for name, other in panel.speakers.items()}
@@ -115,7 +115,7 @@ def judge_voice(panel: Panel, heard: Heard, own: Sound) -> None:
 
 def judge_quality(judges: Judges, heard: Heard, own: Sound) -> None:
     clip = own[: int(QUALITY_SECONDS * SAMPLE_RATE)]
-    if len(clip) >= LEAST_SPEECH * SAMPLE_RATE:
+    if len(clip) >= MIN_SPEECH * SAMPLE_RATE:
         heard.quality["quality: DNSMOS"] = judges.dnsmos(clip)
         heard.quality["quality: DistillMOS"] = judges.distillmos(clip)
 

@@ -8,7 +8,7 @@ import { CONTEXT_RATE, CONTEXT_SAMPLES, FRAME_MS, OPUS, PCM } from "./protocol.j
 import { DELAY, Doubler, Halver, fromInt16, toInt16 } from "./resample.js";
 
 const FRAME_US = FRAME_MS * 1000;
-const MOST_QUEUED = 6; // frames inside a codec; above it the newest are dropped
+const MAX_QUEUED = 6; // frames inside a codec; above it the newest are dropped
 const ENCODER = {
   codec: "opus",
   sampleRate: CONTEXT_RATE,
@@ -117,7 +117,7 @@ class OpusEncoder {
   /** False when the frame had to be dropped. */
   encode(samples, seq) {
     if (this.encoder.state !== "configured") return false;
-    if (this.encoder.encodeQueueSize > MOST_QUEUED) return false;
+    if (this.encoder.encodeQueueSize > MAX_QUEUED) return false;
     const data = new AudioData({
       format: "f32-planar",
       sampleRate: CONTEXT_RATE,
@@ -172,7 +172,7 @@ class OpusDecoder {
 
   decode(payload, seq) {
     if (this.decoder.state !== "configured") return false;
-    if (this.decoder.decodeQueueSize > MOST_QUEUED) return false;
+    if (this.decoder.decodeQueueSize > MAX_QUEUED) return false;
     const timestamp = this.tickets.issue(seq);
     const fields = { type: "key", timestamp, duration: FRAME_US, data: payload };
     this.decoder.decode(new EncodedAudioChunk(fields));

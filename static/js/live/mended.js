@@ -1,6 +1,6 @@
 // A codec that is made anew when it fails. Knows no audio.
 
-const MOST_FAILURES = 3;
+const MAX_FAILURES = 3;
 const WITHIN_MS = 60_000;
 
 export class Mended {
@@ -28,7 +28,7 @@ export class Mended {
     this.failures += 1;
     this.failedAt = [...this.failedAt.filter((at) => now - at < WITHIN_MS), now];
     this.close();
-    if (this.failedAt.length < MOST_FAILURES) this.#open();
+    if (this.failedAt.length < MAX_FAILURES) this.#open();
     else this.givenUp();
   }
 

@@ -4,7 +4,7 @@ import { packFrame, unpackFrame } from "./protocol.js";
 
 // More than this unsent means that the network does not keep up: 12 frames stay well
 // below the burst of 2 s that the site accepts when it recovers.
-const MOST_UNSENT_FRAMES = 12;
+const MAX_UNSENT_FRAMES = 12;
 
 export class ConversationSocket {
   /** `listener`: { opened(), event(message), frame(frame), closed(code) } */
@@ -28,7 +28,7 @@ export class ConversationSocket {
   sendFrame(kind, seq, payload, muted) {
     if (this.socket.readyState !== WebSocket.OPEN) return false;
     const message = packFrame(kind, seq, payload, muted);
-    if (this.socket.bufferedAmount > MOST_UNSENT_FRAMES * message.byteLength) {
+    if (this.socket.bufferedAmount > MAX_UNSENT_FRAMES * message.byteLength) {
       this.unsent += 1;
       return false;
     }

@@ -8,7 +8,7 @@
 
 import { FRAME_MS } from "./protocol.js";
 
-const MOST_AT_ONCE = 12; // frames; the site takes bursts of 2 s, which are 25
+const MAX_AT_ONCE = 12; // frames; the site takes bursts of 2 s, which are 25
 
 export class Substitute {
   /** `clock`: address of worklets/clock.js. `due(sent, leftOut)`: numbers of frames. */
@@ -33,7 +33,7 @@ export class Substitute {
     const late = Math.floor((this.now() - this.next) / FRAME_MS) + 1;
     if (late <= 0) return;
     this.next += late * FRAME_MS;
-    const sent = Math.min(late, MOST_AT_ONCE);
+    const sent = Math.min(late, MAX_AT_ONCE);
     this.due(sent, late - sent);
   }
 

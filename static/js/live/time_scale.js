@@ -2,8 +2,8 @@
 // voice is left out or repeated where the waveform matches itself best, by a cross-fade
 // (WSOLA; accelerate and preemptive expand in NetEQ). Knows samples only.
 
-const LEAST_MS = 2.5; // periods of 400 … 80 Hz
-const MOST_MS = 12.5;
+const MIN_MS = 2.5; // periods of 400 … 80 Hz
+const MAX_MS = 12.5;
 const WINDOW_MS = 7.5; // what is compared
 const STRIDE = 4; // the search is coarse first: lags and samples at a quarter of the rate
 const QUIET = 0.002; // RMS, −54 dBFS: whatever is done to it is not heard
@@ -11,8 +11,8 @@ const QUIET = 0.002; // RMS, −54 dBFS: whatever is done to it is not heard
 export class TimeScale {
   constructor(rate) {
     const samples = (ms) => Math.round((ms * rate) / 1000);
-    this.least = samples(LEAST_MS);
-    this.most = samples(MOST_MS);
+    this.least = samples(MIN_MS);
+    this.most = samples(MAX_MS);
     this.window = samples(WINDOW_MS);
     /** How many samples `period`, `shorten` and `lengthen` may look at. */
     this.reach = Math.max(2 * this.most, this.most + this.window);

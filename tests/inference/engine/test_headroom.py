@@ -27,7 +27,7 @@ def test_nobody_is_let_in_without_memory(started):
 
 def test_nobody_is_added_to_ticks_that_take_too_long(started):
     made = EchoEngine(slots=4, tick_seconds=0.03)
-    thread = started(made, batches=True, most_tick_ms=20)
+    thread = started(made, batches=True, max_tick_ms=20)
     session, ear = opened(thread)
     session.push(0, frame_of(0))
     ear.wait(lambda ear: ear.results)
@@ -39,7 +39,7 @@ def test_nobody_is_added_to_ticks_that_take_too_long(started):
 
 
 def test_where_ticks_are_of_one_session_they_say_nothing_of_another(started):
-    thread = started(EchoEngine(slots=4, tick_seconds=0.03), most_tick_ms=20)
+    thread = started(EchoEngine(slots=4, tick_seconds=0.03), max_tick_ms=20)
     session, ear = opened(thread)
     session.push(0, frame_of(0))
     ear.wait(lambda ear: ear.results)

@@ -86,12 +86,12 @@ async def test_the_site_is_told_when_the_worker_is_ready_and_when_sessions_chang
 async def test_changes_within_half_a_second_are_one_beat():
     async with Site().open() as site, running(options=telling(site)) as rig:
         await rig.until(lambda: site.requests and site.beats[-1].ready)
-        await asyncio.sleep(heartbeat.LEAST_GAP)
+        await asyncio.sleep(heartbeat.MIN_GAP)
         before = len(site.requests)
         for _ in range(20):
             rig.server.sessions_changed()
             await asyncio.sleep(0.01)
-        await asyncio.sleep(heartbeat.LEAST_GAP + 0.2)
+        await asyncio.sleep(heartbeat.MIN_GAP + 0.2)
         assert len(site.requests) - before <= 2
 
 

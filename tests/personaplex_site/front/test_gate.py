@@ -78,7 +78,7 @@ async def test_while_conversations_are_late_nobody_is_let_in(monkeypatch):
 
 
 async def test_heartbeats_are_let_in_even_then(monkeypatch, settings):
-    settings.WEB_MOST_LATE_MS = -1
+    settings.MAX_LOOP_LAG_MS = -1
     door = gate.Gate()
     assert door.pages.take_now() is None
     assert door.uploads.take_now("alice") is None
