@@ -97,7 +97,14 @@ class Worker(models.Model):
         # The last word of a worker: from now on it counts as gone.
         gone = timedelta(seconds=settings.WORKER_STALE_SECONDS + 1)
         fields["last_seen_at"] = now - gone if beat.stopping else now
-        worker, _ = cls.objects.update_or_create(name=beat.name, defaults=fields)
+        # One statement: of two first beats at once neither fails.
+        cls.objects.bulk_create(
+            [cls(name=beat.name, **fields)],
+            update_conflicts=True,
+            unique_fields=["name"],
+            update_fields=list(fields),
+        )
+        worker = cls.objects.select_for_update().get(name=beat.name)
         if beat.hardware is not None:
             worker.keep_sample(beat.hardware, now)
         return worker

@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_not_required
@@ -29,6 +31,7 @@ from personaplex_site.models import SignIn, TooManyAttempts
 
 log = logging.getLogger(__name__)
 
+FIRST_ACCOUNT = "first-account.txt"  # as create_first_account writes it
 MAX_NAME = SignIn._meta.get_field("name").max_length or 0  # as of accounts themselves
 
 
@@ -69,6 +72,12 @@ class SignInView(auth_views.LoginView):
     form_class = SignInForm
     redirect_authenticated_user = True
 
+    def get_redirect_url(self, request: HttpRequest | None = None) -> str:
+        """Not back to this page, which Django takes for a loop and answers with 500."""
+        wanted = super().get_redirect_url()
+        here = self.request.path
+        return "" if urlsplit(wanted).path == here else wanted
+
 
 class PasswordForm(PasswordChangeForm):
     """One who found a browser signed in may not guess the password there either."""
@@ -97,9 +106,18 @@ class PasswordView(auth_views.PasswordChangeView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)
+        forget_first_password(self.request.user.get_username())
         text = "Your password was changed. All other browsers were signed out."
         messages.success(self.request, text)
         return response
+
+
+def forget_first_password(name: str) -> None:
+    """The file that scripts/up names at the start, once it tells an old password."""
+    path = settings.DATA_DIR / FIRST_ACCOUNT
+    with suppress(OSError):
+        if path.read_text().startswith(f"user name: {name}\n"):
+            path.unlink()
 
 
 @login_not_required

@@ -6,11 +6,14 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from csp.middleware import CSPMiddleware, PolicyParts
+from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
-from django.http import HttpRequest, HttpResponseBase
+from django.core.exceptions import SuspiciousOperation
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
 from personaplex_site import policies
+from personaplex_site.error_pages import bad_request
 
 
 class SignInMiddleware(LoginRequiredMiddleware):
@@ -66,3 +69,28 @@ class ContentPolicyMiddleware(CSPMiddleware):
         if request.path_info.startswith("/admin/") and not report_only:
             parts.update = {**(parts.update or {}), **policies.ADMIN_CONTENT}
         return parts
+
+
+@sync_and_async_middleware
+def nul_middleware(get_response: Callable[[HttpRequest], Any]) -> Any:
+    """PostgreSQL takes no NUL in a text, whichever filter or session it came to.
+
+    A session cookie with characters that no session has is taken for none.
+    """
+
+    def refused(request: HttpRequest) -> HttpResponse | None:
+        session = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+        if session and not session.isalnum():
+            del request.COOKIES[settings.SESSION_COOKIE_NAME]
+        if "%00" in request.META.get("QUERY_STRING", "") or "\0" in request.path_info:
+            return bad_request(request, SuspiciousOperation("a NUL in the address"))
+        return None
+
+    if iscoroutinefunction(get_response):
+
+        async def check_and_await(request: HttpRequest) -> Any:
+            return refused(request) or await get_response(request)
+
+        return check_and_await
+
+    return lambda request: refused(request) or get_response(request)

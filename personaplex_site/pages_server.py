@@ -18,6 +18,7 @@ from typing import Any
 
 import django
 from django.conf import settings
+from django.urls import get_resolver
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
@@ -42,6 +43,14 @@ class PageArbiter(Arbiter):
         super().start()
         self.systemd = True
 
+    def murder_workers(self) -> None:
+        """Called about once a second. Where the socket's file is gone or not ours, no
+        request reaches us any more: end, and be started again with a new one."""
+        super().murder_workers()
+        if not self.app.is_reachable():
+            log.error("the socket %s has gone; starting again", settings.PAGES_SOCKET)
+            self.halt("the socket has gone", 1)
+
 
 class PageWorker(ThreadWorker):
     """gunicorn's main thread, which accepts requests, waits up to 2 s for the other
@@ -55,7 +64,14 @@ class PageWorker(ThreadWorker):
 class PageServer(BaseApplication):
     def __init__(self, door: socket.socket) -> None:
         self._door = door
+        self._file = os.stat(settings.PAGES_SOCKET).st_ino
         super().__init__()
+
+    def is_reachable(self) -> bool:
+        try:
+            return os.stat(settings.PAGES_SOCKET).st_ino == self._file
+        except FileNotFoundError:
+            return False
 
     def load_config(self) -> None:
         processes = settings.PAGE_PROCESSES
@@ -88,6 +104,9 @@ class PageServer(BaseApplication):
     def load(self) -> Any:
         from personaplex_site.wsgi import application
 
+        # Every view: a process that is started later must not read files that an
+        # update has changed meanwhile beside those that were loaded before.
+        _ = get_resolver().reverse_dict
         return application
 
     def run(self) -> None:

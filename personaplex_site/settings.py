@@ -47,6 +47,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "personaplex_site.addresses.client_address_middleware",
     "personaplex_site.middleware.permissions_middleware",
+    "personaplex_site.middleware.nul_middleware",
     "personaplex_site.error_pages.json_errors_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

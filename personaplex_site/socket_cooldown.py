@@ -20,9 +20,11 @@ from channels.security.websocket import WebsocketDenier
 from django.conf import settings
 from django.http import parse_cookie
 
+from personaplex_site.front.counted import Counted
 from personaplex_site.socket_limits import TOO_FAST
 
 log = logging.getLogger(__name__)
+refused = Counted(log, "sockets refused, since a browser opened too many")
 
 MAX_BROWSERS = 10_000  # remembered at once; the one longest ago is forgotten
 
@@ -33,13 +35,11 @@ class Openings:
     def __init__(self) -> None:
         # Digest of a session → openings left, and when that was reckoned.
         self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
-        self.refused = 0
 
     def spend(self, key: bytes, count: float = 1.0) -> bool:
         """False, and nothing is taken, where fewer than ``count`` are left."""
         left = self._left(key)
         if left < count:
-            self.refused += 1
             return False
         self._keep(key, left - count)
         return True
@@ -73,13 +73,17 @@ class SocketCooldown:
         self._openings = Openings()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        key = session_of(scope)
-        if key is None:
+        session = session_of(scope)
+        if not session:
             await self._application(scope, receive, send)
             return
+        if not session.isalnum():  # no session of ours; the database may refuse it
+            await WebsocketDenier()(scope, receive, send)
+            return
+        # A digest, so that no session lies in memory for longer than its socket.
+        key = hashlib.sha256(session.encode()).digest()
         if not self._openings.spend(key):
-            if self._openings.refused & (self._openings.refused - 1) == 0:
-                log.warning("%d sockets refused: too many", self._openings.refused)
+            refused.add(scope["path"])
             await WebsocketDenier()(scope, receive, send)
             return
 
@@ -92,9 +96,7 @@ class SocketCooldown:
         await self._application(scope, watch, send)
 
 
-def session_of(scope: Any) -> bytes | None:
-    """A digest, so that no session lies in memory for longer than its socket."""
+def session_of(scope: Any) -> str:
     headers = dict(scope["headers"])
     cookies = parse_cookie(headers.get(b"cookie", b"").decode("latin-1"))
-    session = cookies.get(settings.SESSION_COOKIE_NAME)
-    return hashlib.sha256(session.encode()).digest() if session else None
+    return cookies.get(settings.SESSION_COOKIE_NAME, "")

@@ -6,7 +6,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from personaplex_site.accounts import PasswordView, SignInView, admin_sign_in
-from personaplex_site.views import healthz
+from personaplex_site.views import favicon, healthz
 
 PASSWORD_OF_ADMIN = RedirectView.as_view(pattern_name="password_change")
 
@@ -15,6 +15,7 @@ handler500 = "personaplex_site.error_pages.server_error"
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
+    path("favicon.ico", favicon),
     # Instead of the admin's own: limits on passwords are kept in one place.
     path("admin/login/", admin_sign_in),
     path("admin/password_change/", PASSWORD_OF_ADMIN),

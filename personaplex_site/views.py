@@ -1,7 +1,9 @@
 """Pages of the site itself."""
 
 from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.views.decorators.cache import never_cache
 
 from personaplex_site.front import health
@@ -14,3 +16,9 @@ def healthz(request: HttpRequest) -> JsonResponse:
     for Django served without one."""
     found = health.look()
     return JsonResponse(found, status=200 if health.works(found) else 503)
+
+
+@login_not_required
+def favicon(request: HttpRequest) -> HttpResponse:
+    """For pages that do not name one, such as the admin's."""
+    return redirect(static("img/favicon.svg"))

@@ -28,6 +28,7 @@ from personas.formats import CODECS, container_format
 MIN_RATE, MAX_RATE = 4_000, 384_000  # Hz; a header may claim anything
 MAX_CHANNELS = 16
 MAX_KEPT_CHANNELS = 8  # of more than that only the mean is kept
+MAX_NOT_FINITE = 0.01  # of the samples: some recorders write a few such
 LOUDEST = 1e9  # beyond it a sample in floating point is no sound; 16-bit steps are 3e4
 BAD_PACKETS = 200  # decoding stops after so many in a row
 # Seconds. Encoders add silence at both ends, to fill their first and last frames, and
@@ -112,6 +113,7 @@ class _Kept:
         self._channels = 0  # that are kept: those of the first frame
         self._resampler: soxr.ResampleStream | None = None
         self._pieces: list[Channels] = []
+        self._samples = self._not_finite = 0
 
     def add(self, frame: AudioFrame) -> None:
         rate, channels = frame.sample_rate, frame.layout.nb_channels
@@ -128,6 +130,9 @@ class _Kept:
         samples = _samples(frame)
         if channels != self._channels:  # changed within the file, or too many
             samples = np.tile(samples.mean(axis=0), (self._channels, 1))
+        # Before resampling, which spreads each over its neighbours.
+        self._samples += samples.size
+        self._not_finite += int(np.count_nonzero(~np.isfinite(samples)))
         self._resample(samples)
         self.seconds += frame.samples / rate
 
@@ -137,6 +142,8 @@ class _Kept:
             return np.zeros((1, 0), np.float32)
         whole = np.concatenate(self._pieces, axis=1)
         self._pieces.clear()
+        if self._not_finite > MAX_NOT_FINITE * self._samples:
+            raise NotAudio("samples that are no numbers")
         np.nan_to_num(whole, copy=False, posinf=LOUDEST, neginf=-LOUDEST)
         return np.clip(whole, -LOUDEST, LOUDEST, out=whole)
 

@@ -39,6 +39,7 @@ ROLES = ("anonymous", "owner", "stranger", "staff", "viewer", "root")
 PAGES = """
                                         anonymous owner   stranger staff   viewer  root
 GET  /healthz                           200       200     200      200     200     200
+GET  /favicon.ico                       302       302     302      302     302     302
 POST /api/workers/heartbeat             401       401     401      401     401     401
 GET  /sign-in/                          200       302     302      302     302     302
 POST /sign-out/                         sign-in   302     302      302     302     302

@@ -27,7 +27,6 @@ def test_a_burst_is_taken_and_then_one_a_second(clock):
     assert openings.spend(b"b")
     clock[0] += 1
     assert [openings.spend(b"a") for _ in range(2)] == [True, False]
-    assert openings.refused == 2
 
 
 def test_the_browser_longest_ago_is_forgotten(clock, monkeypatch):
@@ -40,7 +39,8 @@ def test_the_browser_longest_ago_is_forgotten(clock, monkeypatch):
 
 def scope(session):
     cookie = f"sessionid={session}; x=1".encode()
-    return {"type": "websocket", "headers": [(b"cookie", cookie)]}
+    headers = [(b"cookie", cookie)]
+    return {"type": "websocket", "path": "/ws/", "headers": headers}
 
 
 async def opened(site, session, code=1000):
@@ -71,3 +71,11 @@ async def test_one_that_was_cut_off_stays_away_for_a_while(clock, settings):
     assert not await opened(site, "a")
     clock[0] += 2
     assert await opened(site, "a")
+
+
+async def test_what_is_no_session_is_refused_without_asking_for_it(settings):
+    settings.SESSION_COOKIE_NAME = "sessionid"
+    site = SocketCooldown(None)
+    assert not await opened(site, '"aaaa\\000aaaa"')
+    assert not await opened(site, "a b")
+    assert await opened(site, "")

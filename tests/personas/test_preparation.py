@@ -5,7 +5,7 @@ import pyloudnorm
 import pytest
 
 from personas.decoding import decode
-from personas.errors import Silent, TooLittleSpeech, TooShort
+from personas.errors import NotAudio, Silent, TooLittleSpeech, TooShort
 from personas.preparation import CEILING, prepare, to_flac
 from tests import sounds
 
@@ -132,3 +132,11 @@ def test_floating_point_that_is_no_number_is_no_voice(value):
     decoded = decode(io.BytesIO(data), 60).sound
     assert np.isfinite(decoded).all()
     assert np.abs(decoded).max() <= 1e9
+
+
+def test_a_file_of_nothing_but_infinity_is_no_recording():
+    data = sounds.encode(
+        np.full(6 * 24_000, np.inf, np.float32), "floating point", source_rate=48_000
+    )
+    with pytest.raises(NotAudio):
+        decode(io.BytesIO(data), 60)

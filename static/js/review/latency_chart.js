@@ -5,7 +5,7 @@ import { cssColour, fitCanvas } from "../shared/dom.js";
 import { clock } from "../shared/format.js";
 import { axisTicks, timeTicks } from "./figures.js";
 
-const LEFT = 44; // px for the labels
+const LEFT = 56; // px for the labels
 const BOTTOM = 20;
 const TOP = 10;
 const FRAME_MS = 80;

@@ -147,3 +147,12 @@ def test_killed_page_processes_come_back_on_the_same_socket(alice, socket_path):
         until(lambda: status(ask(port, "GET", "/", cookie)) == 200)
         second.terminate()
         assert second.wait(30) == 0
+
+
+def test_a_socket_file_that_is_gone_comes_back(alice, socket_path):
+    """Nothing can reach the page processes any more; a supervisor starts them again."""
+    env = environment(**SMALL, PAGES_SOCKET=socket_path)
+    with process(PAGES, env=env) as started:
+        until(lambda: os.path.exists(socket_path))
+        os.unlink(socket_path)
+        assert started.wait(60) == 1
