@@ -20,12 +20,15 @@ from channels.security.websocket import WebsocketDenier
 from django.conf import settings
 from django.http import parse_cookie
 
+from conversations.wire import MALFORMED, TOO_LARGE
 from personaplex_site.front.counted import Counted
 from personaplex_site.socket_limits import TOO_FAST
 
 log = logging.getLogger(__name__)
 refused = Counted(log, "sockets refused, since a browser opened too many")
 
+# Close codes of what no page of ours sends.
+ABUSE = frozenset({MALFORMED, TOO_LARGE, TOO_FAST, 1002, 1007, 1009})
 MAX_BROWSERS = 10_000  # remembered at once; the one longest ago is forgotten
 
 
@@ -47,7 +50,7 @@ class Openings:
     def punish(self, key: bytes) -> None:
         """For the next SOCKET_COOLDOWN_SECONDS nothing is opened; 0: no punishment."""
         if seconds := settings.SOCKET_COOLDOWN_SECONDS:
-            self._keep(key, min(self._left(key), 1.0) - seconds * _a_second())
+            self._keep(key, min(self._left(key), 1.0 - seconds * _a_second()))
 
     def _left(self, key: bytes) -> float:
         now, most = time.monotonic(), float(settings.SOCKET_OPENINGS_BURST)
@@ -87,13 +90,18 @@ class SocketCooldown:
             await WebsocketDenier()(scope, receive, send)
             return
 
-        async def watch() -> Any:
+        async def watch_client() -> Any:
             message = await receive()
-            if message.get("code") == TOO_FAST:
+            if message.get("code") in ABUSE:  # the server's protocol closed it
                 self._openings.punish(key)
             return message
 
-        await self._application(scope, watch, send)
+        async def watch_consumer(message: Any) -> None:
+            if message.get("code") in ABUSE:
+                self._openings.punish(key)
+            await send(message)
+
+        await self._application(scope, watch_client, watch_consumer)
 
 
 def session_of(scope: Any) -> str:

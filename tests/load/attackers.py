@@ -178,7 +178,9 @@ async def _flood(site: Site, number: int, piece: bytes, *, reads: bool = True) -
             if socket.unsent() < 4 * PIECE:
                 socket.send(piece)
                 site.answers["pieces sent"] += 1
-            await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            else:
+                await asyncio.sleep(0.005)
         code = gone.result() if gone.done() else "open at the end"
         site.answers[f"closed {code}"] += 1
         if not gone.done():

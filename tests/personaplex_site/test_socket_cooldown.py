@@ -43,7 +43,7 @@ def scope(session):
     return {"type": "websocket", "path": "/ws/", "headers": headers}
 
 
-async def opened(site, session, code=1000):
+async def opened(site, session, code=1000, closes_with=None):
     """Whether the application was asked."""
     asked, sent = [], []
 
@@ -54,6 +54,8 @@ async def opened(site, session, code=1000):
         sent.append(message)
 
     async def application(scope, receive, send):
+        if closes_with:
+            await send({"type": "websocket.close", "code": closes_with})
         asked.append(await receive())
 
     site._application = application
@@ -71,6 +73,15 @@ async def test_one_that_was_cut_off_stays_away_for_a_while(clock, settings):
     assert not await opened(site, "a")
     clock[0] += 2
     assert await opened(site, "a")
+
+
+async def test_so_does_one_whose_messages_are_malformed(clock, settings):
+    settings.SESSION_COOKIE_NAME = "sessionid"
+    site = SocketCooldown(None)
+    assert await opened(site, "a", closes_with=4400)
+    assert not await opened(site, "a")
+    assert await opened(site, "b", closes_with=1000)
+    assert await opened(site, "b")
 
 
 async def test_what_is_no_session_is_refused_without_asking_for_it(settings):
