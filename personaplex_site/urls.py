@@ -15,7 +15,7 @@ handler500 = "personaplex_site.error_pages.server_error"
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
-    path("favicon.ico", favicon),
+    path("favicon.ico", favicon, name="favicon"),
     # Instead of the admin's own: limits on passwords are kept in one place.
     path("admin/login/", admin_sign_in),
     path("admin/password_change/", PASSWORD_OF_ADMIN),

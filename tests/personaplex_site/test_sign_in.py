@@ -232,4 +232,4 @@ def test_every_other_view_needs_a_signed_in_person():
         for pattern in names(ours)
         if not getattr(pattern.callback, "login_required", True)
     }
-    assert public - {"worker_heartbeat"} == {"login", "healthz"}
+    assert public - {"worker_heartbeat"} == {"login", "healthz", "favicon"}
