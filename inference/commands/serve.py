@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_option(
         parser,
-        "--most-tick-ms",
+        "--max-tick-ms",
         "MAX_TICK_MS",
         f"{MAX_TICK_MS:.0f}",
         "on a GPU, nobody is let in while ticks take longer than this, of 80",
