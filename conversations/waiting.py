@@ -3,8 +3,8 @@
 Owns how often somebody looks, and when they try. The order is Postgres's
 (:mod:`conversations.places`); whether a slot is free is the worker's word alone, what
 heartbeats say only decides who asks. The first in line asks now and then in any case,
-in case a heartbeat got lost. Whoever comes while the workers are being started again
-waits in line as well.
+in case a heartbeat got lost. People who come while the workers are being started again
+wait in line as well.
 """
 
 from __future__ import annotations

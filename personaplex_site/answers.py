@@ -45,7 +45,7 @@ SIGNED_OUT = Problem(
 UNKNOWN_NAME = Problem(
     "unknown_name",
     "The address in your browser's bar has a name that this site does not answer to. "
-    "Whoever runs it adds that name to the setting ALLOWED_HOSTS and starts it again.",
+    "Its operator adds that name to the setting ALLOWED_HOSTS and starts it again.",
 )
 BY_STATUS = {
     400: Problem(
