@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from conversations import wire
 from conversations.backpressure import report_fullness
@@ -27,9 +28,9 @@ class BrowserSide:
         self.after = 0  # frames that came after the end
         self._send = send
 
-    def watch_transport(self, send: Send) -> None:
+    def watch_transport(self, scope: Any) -> None:
         """Let the server's transport say when the browser does not read."""
-        report_fullness(send, self.outbox)
+        report_fullness(scope, self.outbox)
 
     def say(self, kind: str, **fields: object) -> None:
         self.outbox.put_event(wire.event(kind, **fields))

@@ -130,7 +130,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         if self._start_limit is not None:
             self._start_limit.cancel()
         self._live = LiveConversation(self.scope["user"], self._persona, self._transmit)
-        self._live.watch_transport(self.base_send)
+        self._live.watch_transport(self.scope)
         self._talk = asyncio.create_task(self._live.run(start))
         shutdown.keep(self._talk, self._live)
 

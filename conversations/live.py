@@ -94,8 +94,8 @@ class LiveConversation:
         """Keep it for its browser, which is told to come back."""
         self.leave(Ending(Leaving.PARK, reason, wire.COME_BACK))
 
-    def watch_transport(self, send: Send) -> None:
-        self._browser.watch_transport(send)
+    def watch_transport(self, scope: Any) -> None:
+        self._browser.watch_transport(scope)
 
     def receive_frame(self, data: bytes) -> None:
         """A binary message of the browser. Raises WireError; never waits."""

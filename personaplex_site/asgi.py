@@ -15,6 +15,7 @@ from conversations import shutdown  # noqa: E402
 from conversations.routing import websocket_urlpatterns as conversation_sockets  # noqa: E402
 from personaplex_site import interpreter  # noqa: E402
 from personaplex_site.body_limit import BodyLimit, limit_daphne  # noqa: E402
+from personaplex_site.daphne_scope import name_protocols  # noqa: E402
 from personaplex_site.daphne_socket import limit_sockets  # noqa: E402
 from personaplex_site.databases import all_page_threads  # noqa: E402
 from personaplex_site.front.application import Front, Pages  # noqa: E402
@@ -38,6 +39,7 @@ shutdown.attend_reactor()
 front = Front(pages())
 limit_daphne(settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES, front)
 limit_sockets()
+name_protocols()
 application = ProtocolTypeRouter(
     {
         "http": BodyLimit(front, settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES),

@@ -28,6 +28,7 @@ CONTRACTS = (
 SITE_TOOLS = (
     "personaplex_site.answers",
     "personaplex_site.audit",
+    "personaplex_site.daphne_scope",
     "personaplex_site.env",
     "personaplex_site.lists",
     "personaplex_site.logs",

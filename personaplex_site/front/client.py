@@ -8,7 +8,6 @@ is registered with the request, so one is.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import socket
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
+from personaplex_site.daphne_scope import protocol_of
 from personaplex_site.front.answers import Refusal
 from personaplex_site.front.counted import Counted
 
@@ -36,7 +36,7 @@ class Client:
         self.scope = scope
         self.started = self.finished = False
         self._receive, self._send = receive, send
-        self.daphne_request = _daphne_request(send)
+        self.daphne_request = protocol_of(scope)
         self._writable = asyncio.Event()
         self._writable.set()
         self._gone = False
@@ -151,9 +151,3 @@ class Client:
             message = await self._receive()
             if message["type"] != "http.request" or not message.get("more_body"):
                 return
-
-
-def _daphne_request(send: Any) -> Any:
-    """Daphne's request, which is Twisted's; None under other servers."""
-    request = send.args[0] if isinstance(send, functools.partial) else None
-    return request if hasattr(request, "registerProducer") else None
