@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from conversations.consumers import ConversationConsumer
+from conversations.live.consumer import ConversationConsumer
 
 websocket_urlpatterns = [
     path("ws/personas/<uuid:persona>/talk/", ConversationConsumer.as_asgi()),

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from conversations.frame_log.format import FrameLogTooLong
 from conversations.frame_log.reader import FrameLogReader
+from conversations.live.wire import sampling_choices
 from conversations.models import Conversation, Levels
 from conversations.review.client_metrics import client_metrics
 from conversations.review.events import events
@@ -29,7 +30,6 @@ from conversations.review.latency import latency
 from conversations.review.levels import envelope
 from conversations.review.recording import RecordingSide, recording
 from conversations.review.transcript import transcript
-from conversations.wire import sampling_choices
 from inference.models import Worker
 from inference.timing import FRAME_MS, FRAME_SECONDS
 from personaplex_site.answers import Problem, json_answer, wants_json

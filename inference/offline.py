@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from inference.engine.api import SessionConfig
 from inference.engine.engine import Engine
 from inference.network.config import EPAD, PAD, TEXT
-from inference.text import Tokenizer
+from inference.prompts.tokenizer import Tokenizer
 from inference.timing import FRAME_SAMPLES
 
 NAMES = {EPAD: "EPAD", PAD: "PAD"}

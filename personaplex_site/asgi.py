@@ -11,7 +11,7 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 
-from conversations import shutdown  # noqa: E402
+from conversations.live import shutdown  # noqa: E402
 from conversations.routing import websocket_urlpatterns as conversation_sockets  # noqa: E402
 from personaplex_site import interpreter  # noqa: E402
 from personaplex_site.body_limit import BodyLimit, limit_daphne  # noqa: E402

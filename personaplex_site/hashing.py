@@ -23,7 +23,7 @@ from typing import ParamSpec, TypeVar
 from django.conf import settings
 from django.contrib.auth import hashers
 
-from conversations import headroom
+from conversations.live import event_loop_load
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class HashPlaces:
     def _is_free(self) -> bool:
         return (
             self._hashing < settings.SIGN_IN_PARALLEL
-            and not headroom.of_this_process.is_late()
+            and not event_loop_load.of_this_process.is_late()
         )
 
     def _refuse(self, why: str) -> None:

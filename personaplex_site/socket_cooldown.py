@@ -20,7 +20,7 @@ from channels.security.websocket import WebsocketDenier
 from django.conf import settings
 from django.http import parse_cookie
 
-from conversations.wire import MALFORMED, TOO_LARGE
+from conversations.live.wire import MALFORMED, TOO_LARGE
 from personaplex_site.front.counted import Counted
 from personaplex_site.socket_limits import TOO_FAST
 

@@ -12,8 +12,8 @@ import time
 
 from django.conf import settings
 
-from conversations.wire import MAX_MESSAGE
-from conversations.wire import TOO_FAST as TOO_FAST
+from conversations.live.wire import MAX_MESSAGE
+from conversations.live.wire import TOO_FAST as TOO_FAST
 
 # What is a little too large for a consumer gets the consumer's own close code, what is
 # larger than this the standard's 1009.

@@ -27,7 +27,7 @@ read_settings()
 
 # isort: off
 from personaplex_site.asgi import application  # noqa: E402 - it sets Django up
-from conversations import shutdown  # noqa: E402
+from conversations.live import shutdown  # noqa: E402
 from personaplex_site import databases  # noqa: E402
 from personaplex_site.socket_limits import MAX_FRAME  # noqa: E402
 from personaplex_site.uvicorn_socket import Socket  # noqa: E402

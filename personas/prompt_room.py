@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from django.db.models import Min
 
 from inference.models import Worker
-from inference.prompt_text import room_for_prompts
+from inference.prompts.prompt_text import room_for_prompts
 from inference.timing import FRAME_SECONDS
 from personas.tokenizers import counter_of
 from personas.voice_choices import running_models

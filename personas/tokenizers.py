@@ -13,7 +13,7 @@ from functools import lru_cache
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from inference.prompt_text import TokenCounter
+from inference.prompts.prompt_text import TokenCounter
 
 log = logging.getLogger(__name__)
 

@@ -48,7 +48,7 @@ TESTS_FAILED = 1  # pytest's exit status; others mean that it did not come that 
 ON_OWN_SERVERS = [
     "tests/conversations/frame_log/test_insert.py",
     "tests/conversations/frame_log/test_writer.py",
-    "tests/conversations/test_waiting.py",
+    "tests/conversations/live/test_queueing.py",
     "tests/conversations/test_views.py",
     "tests/personas/test_prepare_voice.py",
     "tests/personas/test_recover_uploads.py",

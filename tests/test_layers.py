@@ -19,7 +19,7 @@ CONTRACTS = (
     "inference.errors",
     "inference.timing",
     "inference.models",
-    "inference.prompt_text",
+    "inference.prompts.prompt_text",
     "inference.engine.api",
     "inference.worker.client",
     "inference.worker.protocol",
@@ -39,6 +39,21 @@ SITE_TOOLS = (
 # Who may import what of ours, most particular name first.
 ARROWS = {
     "inference.network": ("inference.network", "inference.timing"),
+    "inference.prompts.prompt_text": ("inference.errors", "inference.timing"),
+    "inference.prompts": (
+        "inference.prompts",
+        "inference.network",
+        "inference.errors",
+        "inference.timing",
+    ),
+    "inference.loading": (
+        "inference.loading",
+        "inference.prompts",
+        "inference.network",
+        "inference.kernels",
+        "inference.errors",
+        "inference.timing",
+    ),
     "inference.engine.api": ("inference.errors", "inference.timing"),
     "inference.worker.client": (*CONTRACTS, "inference.worker"),
     "inference.worker.protocol": (
@@ -53,12 +68,20 @@ ARROWS = {
     "inference.worker": ("inference",),
     "inference": ("inference",),
     "personas": ("personas", *CONTRACTS, *SITE_TOOLS),
+    "conversations.audio": ("conversations.audio", "inference.timing"),
+    "conversations.errors": ("inference.errors",),
+    "conversations.models": (
+        "conversations.models",
+        "conversations.errors",
+        "conversations.frame_log",
+        *CONTRACTS,
+        *SITE_TOOLS,
+    ),
     "conversations.frame_log": (
         "conversations.frame_log",
-        "conversations.chunks",
-        "conversations.holding",
         "conversations.models",
-        "conversations.opus",
+        "conversations.errors",
+        "conversations.audio.opus",
         "conversations.threads",
         *CONTRACTS,
     ),
@@ -66,8 +89,7 @@ ARROWS = {
         "conversations.review",
         "conversations.frame_log",
         "conversations.models",
-        "conversations.ogg",
-        "conversations.opus",
+        "conversations.audio",
         "inference.timing",
     ),
     "conversations": ("conversations", "personas", *CONTRACTS, *SITE_TOOLS),
@@ -80,12 +102,13 @@ ARROWS = {
 }
 NEVER = {
     "inference.engine": ("inference.worker", "inference.commands"),
-    "inference.prompts": ("inference.engine", "inference.worker"),
-    "inference.checkpoints": ("inference.engine", "inference.worker"),
     "inference.worker": ("inference.commands",),
 }
 # Whoever else wants to know what a conversation looked like reads its frame log.
-ONLY = {"conversations.review": ("conversations.views", "conversations.tasks")}
+ONLY = {
+    "conversations.review": ("conversations.views", "conversations.tasks"),
+    "inference.bench": ("inference.commands",),
+}
 # The one reader: chunks are unpacked nowhere else.
 UNPACKERS = ("conversations.frame_log.format", "conversations.frame_log.reader")
 

@@ -18,7 +18,7 @@ import psycopg
 from django.db import connection, models
 
 if TYPE_CHECKING:
-    from conversations.chunks import FrameChunk
+    from conversations.models.frame_chunk import FrameChunk
 
 _APPEND = """
 WITH mine AS (

@@ -36,8 +36,8 @@ from conversations.frame_log.format import (
 from conversations.frame_log.segments import FrameTimes
 
 if TYPE_CHECKING:
-    from conversations.chunks import FrameChunk
     from conversations.models import Conversation
+    from conversations.models.frame_chunk import FrameChunk
 
 Column = Literal["tokens", "timings", "pieces", "page"]
 Side = Literal["user", "agent"]

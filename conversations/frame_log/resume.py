@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from conversations import opus
+from conversations.audio import opus
 from conversations.frame_log.metrics import missing_before
 from conversations.frame_log.reader import FrameLogReader
 from conversations.frame_log.segments import LogSegments

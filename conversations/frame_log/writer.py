@@ -30,10 +30,10 @@ from django.db import DataError, IntegrityError
 from django.db.utils import Error as DatabaseProblem
 from numpy.typing import NDArray
 
-from conversations.chunks import FrameChunk
+from conversations.errors import ConversationGone
 from conversations.frame_log import format as frames
 from conversations.frame_log.format import UserPacket
-from conversations.holding import ConversationGone
+from conversations.models.frame_chunk import FrameChunk
 from conversations.threads import in_thread
 
 if TYPE_CHECKING:

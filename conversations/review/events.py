@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from conversations.errors import EndReason
 from conversations.frame_log.reader import FrameLogReader
-from conversations.models import EndReason
 
 _TEXTS = {
     "resumed": "The browser came back",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from conversations import opus
+from conversations.audio import opus
 from conversations.frame_log.reader import FrameLogReader, Side
 from conversations.models import Conversation, Levels
 from inference.timing import FRAME_RATE

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from conversations import ogg, opus
+from conversations.audio import ogg, opus
 from conversations.frame_log.reader import FrameLogReader, Side
 
 RecordingSide = Literal["user", "agent", "both"]

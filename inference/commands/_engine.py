@@ -15,7 +15,6 @@ import psutil
 import torch
 
 from inference import cards
-from inference.checkpoints import Model, load_model, model_folder, read_config
 from inference.commands._fitting import check_format, fitting, in_time
 from inference.commands._refusals import (
     NoFastEngine,
@@ -25,9 +24,10 @@ from inference.commands._refusals import (
     plain_slots,
     starting_fast,
 )
-from inference.engine.captured import CapturedEngine
 from inference.engine.engine import Engine
-from inference.engine.gpu_fit import Sizes
+from inference.engine.gpu.capacity import Sizes
+from inference.engine.gpu.captured import CapturedEngine
+from inference.loading.checkpoint import Model, load_model, model_folder, read_config
 from inference.timing import FRAME_MS, FRAME_RATE
 
 log = logging.getLogger(__name__)
@@ -193,8 +193,8 @@ def fast_engine(
     if device.type != "cuda":
         raise NoFastEngine(f"--weights {weights} on {device}")
     check_capability(device)
-    from inference.engine.gpu import GpuEngine
-    from inference.engine.gpu_load import load_for_gpu, pages_that_fit
+    from inference.engine.gpu.engine import GpuEngine
+    from inference.engine.gpu.loading import load_for_gpu, pages_that_fit
 
     torch.cuda.set_device(device)
     try:

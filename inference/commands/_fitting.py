@@ -11,7 +11,7 @@ import logging
 import torch
 
 from inference.commands._refusals import TooLarge, TooSlow
-from inference.engine.gpu_fit import (
+from inference.engine.gpu.capacity import (
     PREFERRED,
     SAFE_MS,
     Card,
@@ -77,7 +77,7 @@ def in_time(slots: int, most: int, *, chosen: bool) -> int:
 
 
 def _free_card(device: torch.device, cache: int) -> Card:
-    from inference.engine.gpu_measure import measured_card
+    from inference.engine.gpu.measure import measured_card
 
     card = measured_card(device)
     return dataclasses.replace(card, memory=card.memory - cache)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 
 from inference import cards
-from inference.engine.gpu_fit import RESERVE_GB, Sizes
+from inference.engine.gpu.capacity import RESERVE_GB, Sizes
 from inference.errors import PersonaplexError
 
 log = logging.getLogger(__name__)

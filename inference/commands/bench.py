@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from inference.engine.gpu_bench import Bench
+    from inference.bench.ticks import Bench
 
     if not torch.cuda.is_available():
         sys.stderr.write("bench needs a CUDA GPU, and torch sees none here.\n")
@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         _say("{rows:8d} {kernel:16s}{us:9.2f} us {tb_s:6.2f} TB/s".format(**each))
     theirs = []
     if arguments.against:
-        from inference.engine.gpu_against import moshi_row
+        from inference.bench.moshi import moshi_row
 
         bench.release()
         for sessions in sorted({row["sessions"] for row in rows}):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from inference.commands._options import add_pretend
 
 if TYPE_CHECKING:
-    from inference.engine.gpu_fit import Card, Sizes
+    from inference.engine.gpu.capacity import Card, Sizes
 
 HEAD = (
     "weights kv    real time  ms/frame  full windows  minute each  memory GB  GB/frame"
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from inference.engine.gpu_fit import CARDS, PAIRS, Sizes, fit
+    from inference.engine.gpu.capacity import CARDS, PAIRS, Sizes, fit
     from inference.network.config import PERSONAPLEX_7B, TINY
 
     known = {config.name: config for config in (PERSONAPLEX_7B, TINY)}
@@ -81,7 +81,7 @@ def _measured(name: str) -> Card:
     import torch
 
     from inference import cards
-    from inference.engine.gpu_measure import measured_card
+    from inference.engine.gpu.measure import measured_card
 
     device = torch.device(name)
     memory = cards.memory(device.index or 0)[1]
@@ -93,7 +93,7 @@ def _free_now(sizes: Sizes, card: Card, name: str) -> str:
     import torch
 
     from inference import cards
-    from inference.engine.gpu_fit import PREFERRED, fit, missing_mb
+    from inference.engine.gpu.capacity import PREFERRED, fit, missing_mb
 
     index = torch.device(name).index or 0
     free = dataclasses.replace(card, memory=float(cards.memory(index)[0]))

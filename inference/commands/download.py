@@ -49,10 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from inference.checkpoints import models_folder
     from inference.console import Bar, as_bytes, as_time
     from inference.hub.download import download, source_of
     from inference.hub.remote import Repository
+    from inference.loading.checkpoint import models_folder
 
     source = source_of(arguments.model, arguments.revision)
     folder = arguments.to or models_folder(arguments.models_dir) / source.folder
@@ -76,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _is_there(model: str, target: Path) -> bool:
     """CheckpointError for a folder whose files are no model, or an unknown name."""
-    from inference.checkpoints import built_in_models, check_folder, model_folder
     from inference.hub.download import MOSHI, PERSONAPLEX, is_complete
+    from inference.loading.checkpoint import built_in_models, check_folder, model_folder
 
     if Path(model).is_dir():
         check_folder(Path(model))

@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from inference.checkpoints import model_folder, read_config
-    from inference.voices import add_voices
+    from inference.loading.checkpoint import model_folder, read_config
+    from inference.prompts.preset_voices import add_voices
 
     folder = model_folder(arguments.model, arguments.models_dir)
     voices = _voices_of(arguments.file, arguments.name)
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _voices_of(file: Path, name: str | None) -> Iterable[tuple[str, bytes]]:
     from inference.hub.unpack import voices_in
-    from inference.voices import PresetVoice
+    from inference.prompts.preset_voices import PresetVoice
 
     if file.suffix in (".tgz", ".gz"):
         return voices_in(file)

@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from inference.checkpoints import load_model, model_folder
-    from inference.engine.gpu_load import packed_now
-    from inference.quantize import packed_path, save_packed
+    from inference.engine.gpu.loading import packed_now
+    from inference.loading.checkpoint import load_model, model_folder
+    from inference.loading.quantized import packed_path, save_packed
 
     folder = model_folder(arguments.model)
     model = load_model(folder, "cpu", torch.bfloat16)

@@ -215,9 +215,9 @@ def _run_fleet(places: list[Place], drain_seconds: int) -> int:
 
 
 def _run_worker(arguments: argparse.Namespace, secret: str) -> int:
-    from inference.checkpoints import model_folder
     from inference.commands._engine import engine_loader
     from inference.engine.model_thread import ModelThread
+    from inference.loading.checkpoint import model_folder
     from inference.worker.options import WorkerOptions
     from inference.worker.server import WorkerServer
 

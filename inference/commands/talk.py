@@ -115,8 +115,8 @@ def _engine(arguments: argparse.Namespace) -> Engine:
 
     from inference.commands._engine import chosen_engine, fast_engine, load
     from inference.commands._refusals import starting_fast
-    from inference.engine.captured import CapturedEngine
     from inference.engine.engine import Engine
+    from inference.engine.gpu.captured import CapturedEngine
 
     def fast(weights: str) -> Engine:
         with starting_fast():
@@ -152,9 +152,9 @@ def _timed(
 
 def _voice(arguments: argparse.Namespace, engine: Engine) -> bytes | None:
     """A preset's bytes, a .pt file's, or those made of a recording."""
-    from inference.checkpoints import model_folder
+    from inference.loading.checkpoint import model_folder
+    from inference.prompts.preset_voices import PresetVoice, preset_voice
     from inference.sound_files import at_voice_loudness, read_sound
-    from inference.voices import PresetVoice, preset_voice
 
     wanted: str = arguments.voice
     if not wanted:

@@ -16,9 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from inference.checkpoints import model_folder, read_config
     from inference.errors import VoicePromptError
-    from inference.voices import preset_voices, seconds_of
+    from inference.loading.checkpoint import model_folder, read_config
+    from inference.prompts.preset_voices import preset_voices, seconds_of
 
     folder = model_folder(arguments.model, arguments.models_dir)
     config = read_config(folder)

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.checkpoints import Model
 from inference.engine.api import (
     EngineInfo,
     FrameLog,
@@ -32,15 +31,16 @@ from inference.engine.api import (
     Sampling,
     SessionConfig,
 )
-from inference.engine.bank import Bank
-from inference.engine.priming import Priming, sound_frames
+from inference.engine.batch import Bank
+from inference.engine.prefill import Priming, sound_frames
 from inference.engine.prompt_cache import PromptCache
-from inference.engine.voices import VoiceEncoder
+from inference.engine.voice_encoding import VoiceEncoder
 from inference.errors import ProtocolError, WorkerBusy
+from inference.loading.checkpoint import Model
 from inference.network.mimi import fp32_convolutions
-from inference.text import TextStream
+from inference.prompts.tokenizer import TextStream
+from inference.prompts.voice_file import read_voice
 from inference.timing import FRAME_SAMPLES
-from inference.voice_files import read_voice
 
 log = logging.getLogger(__name__)
 

@@ -25,6 +25,7 @@ from inference.engine.api import (
     SessionConfig,
     SessionListener,
 )
+from inference.engine.requests import SteppedEngine, StepResult, ThreadSession, VoiceJob
 from inference.engine.schedule import (
     MAX_TICK_MS,
     QUEUE_FRAMES,
@@ -32,7 +33,6 @@ from inference.engine.schedule import (
     Turn,
     Work,
 )
-from inference.engine.work import SteppedEngine, StepResult, ThreadSession, VoiceJob
 from inference.errors import ModelError, PersonaplexError, WorkerStopping
 from inference.timing import FRAME_MS
 

@@ -41,8 +41,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.engine.api import EngineStats, FrameLog, MemoryStats, PromptCacheStats
+from inference.engine.requests import ThreadSession, VoiceJob, Waiting
 from inference.engine.stats import TickStats
-from inference.engine.work import ThreadSession, VoiceJob, Waiting
 from inference.errors import WorkerBusy, WorkerStopping
 from inference.timing import FRAME_MS, FRAME_SECONDS
 

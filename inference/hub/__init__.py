@@ -1,2 +1,2 @@
 """Models from the Hugging Face hub: fetched, checked and laid out as a directory that
-:mod:`inference.checkpoints` loads."""
+:mod:`inference.loading.checkpoint` loads."""

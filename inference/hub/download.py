@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from inference.checkpoints import CONFIG, MAX_CONFIG_BYTES, check_folder, tensor_names
 from inference.hub.errors import (
     AlreadyRunning,
     CantWrite,
@@ -28,9 +27,15 @@ from inference.hub.errors import (
 )
 from inference.hub.remote import RemoteFile, Repository, checksum_holds
 from inference.hub.unpack import voices_in
+from inference.loading.checkpoint import (
+    CONFIG,
+    MAX_CONFIG_BYTES,
+    check_folder,
+    tensor_names,
+)
+from inference.loading.known_models import FILES, recognised
 from inference.network.config import PERSONAPLEX_7B, ConfigError, ModelConfig
-from inference.presets import FILES, recognised
-from inference.voices import add_voices, preset_voices
+from inference.prompts.preset_voices import add_voices, preset_voices
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The archive of packaged voices: checked as hostile, then unpacked.
 
 Owns which members are taken and how much they may hold. Knows no tensors: what is in
-a voice is :mod:`inference.voice_files`' business.
+a voice is :mod:`inference.prompts.voice_file`' business.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from inference.hub.errors import HostileArchive
-from inference.voice_files import MAX_BYTES
+from inference.prompts.voice_file import MAX_BYTES
 
 MAX_MEMBERS = 256
 MAX_TOTAL = 256 * 1024 * 1024  # unpacked; the 18 voices have about 8 MB

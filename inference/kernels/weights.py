@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inference.tensor_files import narrowed
+from inference.loading.safetensors_file import narrowed
 
 FORMATS = ("bf16", "int8", "fp8", "int4")
 BLOCK = 64  # columns that lie together; in int4 they share a scale

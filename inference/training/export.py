@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inference.tensor_files import SCALE, TensorFile, narrowed
+from inference.loading.safetensors_file import SCALE, TensorFile, narrowed
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def mean(
 
 
 def in_eight_bits(tensors: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
-    """The same, those of these names each as ``inference.tensor_files`` reads it."""
+    """``tensors`` with those that match ``pattern`` in 8 bits, as
+    ``inference.loading.safetensors_file`` reads them."""
     stored = {}
     for name, tensor in tensors.items():
         if fnmatch.fnmatchcase(name, pattern):

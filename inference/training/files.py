@@ -59,7 +59,7 @@ def save_lm(model: LanguageModel, folder: Path, shards: int = 3) -> None:
     """bf16, under the stored names, in files small enough to travel."""
     from safetensors.torch import save_file
 
-    from inference.checkpoints import state_to_store
+    from inference.loading.checkpoint import state_to_store
 
     state = {n: t.to(torch.bfloat16).cpu() for n, t in state_to_store(model).items()}
     names = sorted(state, key=lambda n: -state[n].numel())
@@ -75,8 +75,8 @@ def save_lm(model: LanguageModel, folder: Path, shards: int = 3) -> None:
 @torch.no_grad()
 def load_lm(model: LanguageModel, files: list[Path]) -> None:
     """What ``save_lm`` wrote, whatever the number of files."""
+    from inference.loading.safetensors_file import TensorFile
     from inference.network.stored import stored_tensors
-    from inference.tensor_files import TensorFile
 
     stored = {name: t for path in files for name, t in TensorFile(path).all().items()}
     for tensor in stored_tensors(model):

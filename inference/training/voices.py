@@ -88,10 +88,10 @@ def read_sound(path: Path) -> NDArray[np.float32]:
 
 def encode_voices(model_folder: Path, sounds: Path, seconds: float) -> None:
     """Voice prompts of this model from the sounds; what was there is replaced."""
-    from inference.checkpoints import load_model
-    from inference.engine.voices import VoiceEncoder
+    from inference.engine.voice_encoding import VoiceEncoder
+    from inference.loading.checkpoint import load_model
+    from inference.prompts.preset_voices import FOLDER, SUFFIX
     from inference.sound_files import at_voice_loudness
-    from inference.voices import FOLDER, SUFFIX
 
     model = load_model(model_folder)
     folder = model_folder / FOLDER

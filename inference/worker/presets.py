@@ -1,7 +1,7 @@
 """What the running model brings along, voices and tokenizer, for the site over HTTP.
 
 Owns what is said of each, and that only those are offered which the model can speak
-with. Which there are is :mod:`inference.voices`' business.
+with. Which there are is :mod:`inference.prompts.preset_voices`' business.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from inference.checkpoints import read_config
 from inference.errors import PersonaplexError, VoicePromptError
-from inference.tensor_files import CheckpointError
-from inference.voices import PresetVoice, preset_voice, preset_voices, seconds_of
+from inference.loading.checkpoint import read_config
+from inference.loading.safetensors_file import CheckpointError
+from inference.prompts.preset_voices import (
+    PresetVoice,
+    preset_voice,
+    preset_voices,
+    seconds_of,
+)
 
 log = logging.getLogger(__name__)
 

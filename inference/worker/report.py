@@ -10,7 +10,7 @@ from inference.engine.api import EngineInfo, ModelThread
 from inference.version import VERSION
 from inference.worker.admission import Admission
 from inference.worker.beat import MAX_TEXT, TEXT_LIMITS, Hardware, Heartbeat
-from inference.worker.sessions import Sessions
+from inference.worker.session_registry import Sessions
 from inference.worker.voices import VoiceCache
 
 

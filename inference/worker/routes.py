@@ -15,7 +15,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from inference.errors import VoicePromptError
-from inference.tensor_files import CheckpointError
+from inference.loading.safetensors_file import CheckpointError
 from inference.worker.admission import Admission
 from inference.worker.options import WorkerOptions
 from inference.worker.presets import Presets

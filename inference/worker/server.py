@@ -29,8 +29,8 @@ from inference.worker.options import WorkerOptions
 from inference.worker.outbox import bound_kernel_buffer
 from inference.worker.report import heartbeat_of, statistics_of
 from inference.worker.routes import Routes
-from inference.worker.session import WorkerSide
-from inference.worker.sessions import Sessions
+from inference.worker.session_registry import Sessions
+from inference.worker.session_socket import WorkerSide
 from inference.worker.voice_job import encode_for
 from inference.worker.voices import VoiceCache
 

@@ -1,247 +1,225 @@
-"""One ``/session`` socket: from its first message to whatever ends it.
+"""One conversation's session on this worker, with a socket or without.
 
-Owns the order of messages and every time limit. The session itself may outlive the
-socket, and is :mod:`inference.worker.live`'s. Runs on the event loop.
+Owns its place in the engine, its newest frames, and how long it is kept while nobody
+is attached. Runs on the event loop; meets the model thread only through
+:class:`inference.engine.api.Session`. Knows no messages but those it sends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
 
-from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
-
-from inference.engine.api import SessionConfig
-from inference.errors import PersonaplexError, ProtocolError, WorkerStopping
-from inference.worker import protocol
-from inference.worker.blobs import receive_blobs
-from inference.worker.live import LiveSession
-from inference.worker.outbox import Outbox
-from inference.worker.protocol import (
-    Attach,
-    Draining,
-    End,
-    More,
-    Open,
-    Park,
-    UserFrame,
-    VoiceWanted,
+from inference.engine.api import (
+    EngineInfo,
+    FrameLog,
+    FrameResult,
+    ModelThread,
+    Primed,
+    Session,
+    SessionConfig,
 )
-from inference.worker.sessions import Sessions
-from inference.worker.voices import VoiceCache
+from inference.errors import PersonaplexError, TakenOver
+from inference.worker import protocol
+from inference.worker.protocol import CaughtUp, Ready, UserFrame
 
 log = logging.getLogger(__name__)
 
-OPEN_SECONDS = 10
-MORE_SECONDS = 30  # from CaughtUp to More
-IDLE_SECONDS = 60  # without a user frame; a muted browser sends silence
+# The newest agent frames, for whoever attaches: five seconds. What is older is lost to
+# the recording, and too late to be heard.
+REPLAY_FRAMES = 64
 
 
-class Host(Protocol):
-    """What a socket needs of the worker it leads to."""
+class Side(Protocol):
+    """The socket that a session is attached to."""
 
-    sessions: Sessions
-    voices: VoiceCache
-    slow_readers: int
-
-
-class WorkerSide:
-    """The worker's end of one ``/session`` socket."""
-
-    def __init__(self, connection: ServerConnection, host: Host) -> None:
-        self.connection = connection
-        self.host = host
-        self.conversation = ""
-        self.outbox = Outbox(connection)
-        self._session: LiveSession | None = None
-        self._keep = False  # the session, when this socket is gone
-        self._limit: asyncio.Timeout | None = None
-        self._failure: asyncio.Future[PersonaplexError] = (
-            asyncio.get_running_loop().create_future()
-        )
-
-    async def run(self) -> PersonaplexError | None:
-        """Serve the socket to its end; the error that ended it, if one did."""
-        talking = asyncio.create_task(self._talk())
-        try:
-            either: set[asyncio.Future[Any]] = {talking, self._failure}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            talking.cancel()
-            if self._session is not None:
-                self._session.leave(self, self._keep)
-        await asyncio.wait({talking})
-        if self._failure.done():
-            return self._failure.result()
-        return _ending(talking)
-
-    def drain(self, seconds: float) -> None:
-        """The worker will end: a session that runs should be moved until then."""
-        if self._session is None or self._session.moving:
-            self.fail(WorkerStopping("the worker is draining"))
-        else:
-            self.send(protocol.dump(Draining(seconds)))
-
-    # For the session.
-
-    def send(self, message: str | bytes | list[bytes]) -> None:
-        self.outbox.put(message)
-        if self.outbox.overflowed and not self._failure.done():
-            self.host.slow_readers += 1
-            log.warning("[%s] the site does not read; cut off", self.conversation)
-            self._keep = True  # as when a socket breaks
-            self.fail(ProtocolError("too slow a reader"))
-
-    def fail(self, error: PersonaplexError) -> None:
-        if not self._failure.done():
-            self._failure.set_result(error)
-
+    def send(self, message: str | bytes | list[bytes]) -> None: ...
+    def fail(self, error: PersonaplexError) -> None: ...
     def moved_on(self) -> None:
-        """What is waited for from here on, and how long."""
-        if self._limit is None or self._session is None:
-            return
-        now = asyncio.get_running_loop().time()
-        if self._session.live:
-            self._limit.reschedule(now + IDLE_SECONDS)
-        elif self._session.held:
-            self._limit.reschedule(now + MORE_SECONDS)
+        """``live`` or ``held`` changed."""
+
+
+class Owner(Protocol):
+    @property
+    def thread(self) -> ModelThread: ...
+    def changed(self) -> None: ...
+    def may_keep(self) -> bool: ...
+    def expired(self, session: LiveSession) -> None: ...
+    def forget(self, session: LiveSession) -> None: ...
+
+
+class Listener:
+    """Carries the model thread's calls over to the event loop, until it is muted."""
+
+    def __init__(self, session: LiveSession) -> None:
+        self._session: LiveSession | None = session
+        self._loop = asyncio.get_running_loop()
+
+    def mute(self) -> None:
+        self._session = None
+
+    def primed(self, info: Primed) -> None:
+        self._hand_over(lambda session: session.primed(info))
+
+    def caught_up(self, frame: int) -> None:
+        self._hand_over(lambda session: session.caught_up(frame))
+
+    def frame(self, result: FrameResult) -> None:
+        self._hand_over(lambda session: session.frame(result))
+
+    def failed(self, error: PersonaplexError) -> None:
+        self._hand_over(lambda session: session.failed(error))
+
+    def _hand_over(self, call: Callable[[LiveSession], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the process is ending
+            self._loop.call_soon_threadsafe(self._call, call)
+
+    def _call(self, call: Callable[[LiveSession], None]) -> None:
+        if self._session is not None:
+            call(self._session)
+
+
+class LiveSession:
+    """``live``: frames may come. ``held``: primed, and waits for what was said since.
+    ``moving``: its past still grows elsewhere; such a one is never kept."""
+
+    def __init__(self, owner: Owner, conversation: str) -> None:
+        self.conversation = conversation
+        self.side: Side | None = None
+        self.live = self.held = self.moving = False
+        self.opened_at = asyncio.get_running_loop().time()
+        self._owner = owner
+        self._place: Session | None = None
+        self._listener: Listener | None = None
+        self._keep_s = 0.0
+        self._expiry: asyncio.TimerHandle | None = None
+        self._next = 0  # the number of the engine's next frame
+        self._newest: deque[tuple[int, bytes]] = deque(maxlen=REPLAY_FRAMES)
+        self._context_at_zero = 0  # frames of context left at frame 0
+        self._primed: Primed
+
+    # From the socket.
+
+    def begin(self, config: SessionConfig, side: Side, keep_s: float) -> None:
+        """Take a place in the engine, or begin anew in the one it has. WorkerBusy."""
+        self.mute()
+        listener = Listener(self)
+        if self._place is None:
+            self._place = self._owner.thread.open(config, listener)
         else:
-            self._limit.reschedule(None)
+            self._place = self._place.replace(config, listener)
+        self._listener = listener
+        self.side, self._keep_s, self.moving = side, keep_s, config.more
+        self._next = 0 if config.log is None else len(config.log.tokens)
+        self._newest.clear()
 
-    # The socket.
+    def mute(self) -> None:
+        """Nothing more is heard of what it was."""
+        self.live = self.held = False
+        if self._listener is not None:
+            self._listener.mute()
 
-    async def _talk(self) -> None:
-        try:
-            match await self._receive_first():
-                case Open() as opened:
-                    self.conversation = opened.conversation
-                    self._session = await self._open(opened)
-                case Attach(conversation, have, keep_s):
-                    self.conversation = conversation
-                    self._session = self.host.sessions.attach(
-                        conversation, self, have, keep_s
-                    )
-            await self._serve(self._session)
-        except ConnectionClosed:
-            self._keep = True
-            log.info("[%s] the site closed the socket", self.conversation)
+    def extend(self, said: FrameLog, more: bool) -> None:
+        assert self._place is not None
+        self._next += len(said.tokens)
+        self.moving = more
+        self._place.extend(said, more)
 
-    async def _receive_first(self) -> Open | Attach:
-        message = _parsed(await self._receive(OPEN_SECONDS, "Open"))
-        if not isinstance(message, Open | Attach):
-            raise ProtocolError(f"{type(message).__name__} where Open was due")
-        ours = protocol.PROTOCOL_VERSION
-        if message.version != ours:
-            raise ProtocolError(
-                f"protocol {message.version}, this worker speaks {ours}"
-            )
-        return message
+    def push(self, frame: UserFrame) -> None:
+        assert self._place is not None
+        self._place.push(frame.seq, frame.pcm)
 
-    async def _open(self, opened: Open) -> LiveSession:
-        with self.host.sessions.promise(opened.conversation):
-            config = await self._gather(opened)
-            return self.host.sessions.open(config, self, opened.keep_s)
-
-    async def _serve(self, session: LiveSession) -> None:
-        """What the site sends, until it ends or lets go of the session; a peer that
-        sends nothing for long is cut off."""
-        try:
-            async with asyncio.timeout(None) as self._limit:
-                self.moved_on()
-                while True:
-                    message = await self.connection.recv()
-                    if isinstance(message, bytes):
-                        self._push(session, message)
-                    elif await self._obey(session, protocol.parse(message)):
-                        return
-        except TimeoutError as error:
-            what = f"More for {MORE_SECONDS}"
-            what = f"frame for {IDLE_SECONDS}" if session.live else what
-            raise ProtocolError(f"no {what} s") from error
-
-    def _push(self, session: LiveSession, message: bytes) -> None:
-        if not session.live:
-            raise ProtocolError("a frame before Ready")
-        frame = UserFrame.decode(message)
-        if session.side is self:  # else it was taken over a moment ago
-            session.push(frame)
-            self.moved_on()
-
-    async def _obey(self, session: LiveSession, message: protocol.Message) -> bool:
-        """Whether this was the last message."""
-        match message:
-            case End():
-                return True
-            case Park():
-                self._keep = True
-                return True
-            case Open(conversation, version=version) if (
-                conversation == session.conversation
-                and version == protocol.PROTOCOL_VERSION
-            ):
-                session.mute()
-                self.moved_on()
-                config = await self._gather(message)
-                if session.side is self:
-                    sessions = self.host.sessions
-                    sessions.begin_anew(session, config, self, message.keep_s)
-            case More(frames, sound, more) if session.held:
-                session.held = False
-                self.moved_on()
-                _, said = await receive_blobs(
-                    self.connection, voice=False, frames=frames, sound=sound
-                )
-                session.extend(said, more)
-            case other:
-                raise ProtocolError(f"{type(other).__name__} in mid-session")
-        return False
-
-    # What an Open or More is followed by.
-
-    async def _gather(self, opened: Open) -> SessionConfig:
-        voices, digest = self.host.voices, opened.voice
-        voice = voices.get(digest) if digest else None
-        if wanted := bool(digest) and voice is None:
-            self.outbox.put(protocol.dump(VoiceWanted(digest)))
-        prompt, said = await receive_blobs(
-            self.connection,
-            voice=wanted,
-            frames=opened.log_frames,
-            sound=opened.log_sound,
-        )
-        if wanted:
-            voices.add(digest, prompt)
-            voice = prompt
-        return SessionConfig(
-            conversation=opened.conversation,
-            role_prompt=opened.role_prompt,
-            voice=voice,
-            sampling=opened.sampling,
-            pin_prompt=opened.pin_prompt,
-            log=said if opened.log_frames else None,
-            more=opened.more,
+    def attach(self, side: Side, have: int, keep_s: float) -> None:
+        """``side`` has it from here on, and gets the frames from ``have`` on again."""
+        if self.side is not None:
+            self.side.fail(TakenOver("attached by another socket"))
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self.side, self._keep_s, self._expiry = side, keep_s, None
+        if not self.live:
+            return  # Ready comes when it is primed
+        missed = [data for number, data in self._newest if number >= have]
+        side.send(self._ready())
+        side.send(missed)
+        lost = self._next - have - len(missed)
+        log.info(
+            "[%s] goes on at frame %d, %d sent again%s",
+            self.conversation,
+            self._next,
+            len(missed),
+            f", {lost} no longer kept" if lost > 0 else "",
         )
 
-    async def _receive(self, seconds: float, what: str) -> str | bytes:
-        try:
-            async with asyncio.timeout(seconds):
-                return await self.connection.recv()
-        except TimeoutError as error:
-            raise ProtocolError(f"{what} did not come in {seconds} s") from error
+    def leave(self, side: Side, keep: bool) -> None:
+        """``side`` is gone. Keep the session for a while, if that was asked for."""
+        if self.side is not side:
+            return  # another one has it
+        self.side = None
+        if not keep or self._keep_s <= 0 or self.moving or not self._owner.may_keep():
+            self.end()
+            return
+        loop = asyncio.get_running_loop()
+        self._expiry = loop.call_later(self._keep_s, self._owner.expired, self)
+        log.info("[%s] parked for %.0f s at most", self.conversation, self._keep_s)
+        self._owner.changed()
 
+    def end(self) -> None:
+        """Free the place. Idempotent."""
+        self.mute()
+        self.side = None
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if self._place is not None:
+            self._place.close()
+        self._owner.forget(self)
 
-def _parsed(message: str | bytes) -> protocol.Message:
-    if isinstance(message, bytes):
-        raise ProtocolError(f"{len(message)} binary bytes where JSON was due")
-    return protocol.parse(message)
+    # From the model thread, by way of the loop.
 
+    def primed(self, info: Primed) -> None:
+        self._primed, self.live = info, True
+        self._context_at_zero = info.context_frames + self._next
+        log.info("[%s] primed in %.0f ms", self.conversation, info.prime_ms)
+        if self.side is not None:
+            self.side.moved_on()
+            self.side.send(self._ready())
 
-def _ending(talking: asyncio.Task[None]) -> PersonaplexError | None:
-    if talking.cancelled():
-        return None
-    error = talking.exception()
-    if error is None or isinstance(error, PersonaplexError):
-        return error
-    raise error
+    def caught_up(self, frame: int) -> None:
+        self.held = True
+        if self.side is not None:
+            self.side.moved_on()
+            self.side.send(protocol.dump(CaughtUp(frame)))
+
+    def frame(self, result: FrameResult) -> None:
+        data = protocol.encode_agent_frame(result)
+        self._next = result.frame + 1
+        self._newest.append((result.frame, data))
+        if self.side is not None:
+            self.side.send(data)
+
+    def failed(self, error: PersonaplexError) -> None:
+        side = self.side
+        if side is None:
+            log.warning("[%s] failed while parked: %s", self.conversation, error)
+        self.end()
+        if side is not None:
+            side.fail(error)
+
+    def _ready(self) -> str:
+        model: EngineInfo = self._owner.thread.info
+        ready = Ready(
+            slot=self._primed.slot,
+            model=model.model,
+            fingerprint=model.fingerprint,
+            trained=model.trained,
+            prompt_frames=self._primed.prompt_frames,
+            prime_ms=self._primed.prime_ms,
+            context_frames=max(0, self._context_at_zero - self._next),
+            frame=self._next,
+            sound_frames=model.sound_frames,
+            pin_prompt=model.pin_prompt,
+        )
+        return protocol.dump(ready)

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 
 from django.conf import settings
 
-from conversations import headroom
+from conversations.live import event_loop_load
 from personaplex_site.databases import MACHINE_PLACES
 from personaplex_site.front.answers import Refusal
 from personaplex_site.front.counted import Counted
@@ -27,7 +27,7 @@ MACHINES_WAITING = 32
 
 
 def conversations_are_late() -> bool:
-    return headroom.of_this_process.late_ms() > settings.MAX_LOOP_LAG_MS
+    return event_loop_load.of_this_process.late_ms() > settings.MAX_LOOP_LAG_MS
 
 
 class Place:

@@ -8,7 +8,7 @@ import numpy as np
 from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
 
-from conversations.opus import Encoder
+from conversations.audio.opus import Encoder
 from conversations.routing import websocket_urlpatterns
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 

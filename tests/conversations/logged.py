@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from conversations.audio.opus import Encoder
 from conversations.frame_log import format as frames
 from conversations.frame_log.format import UserPacket
 from conversations.models import FrameChunk
-from conversations.opus import Encoder
 from tests.conversations.browser import tone
 
 

@@ -10,10 +10,10 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from conversations import shutdown
+from conversations.errors import ConversationGone, EndReason
 from conversations.frame_log.format import unpack_user_packets
-from conversations.holding import ConversationGone
-from conversations.models import Conversation, EndReason
+from conversations.live import shutdown
+from conversations.models import Conversation
 from personaplex_site import signed_in
 from tests.conversations.browser import PCM
 from tests.conversations.echo_worker import MODEL_ERROR, STOPPING
@@ -95,8 +95,8 @@ async def test_network_lost(browser, worker, reason_unless_resumed):
 async def test_network_lost_when_nothing_is_taken(
     browser, worker, reason_unless_resumed, monkeypatch
 ):
-    monkeypatch.setattr("conversations.outbox.STALLED_SECONDS", 0.3)
-    monkeypatch.setattr("conversations.browser_side.SEND_SECONDS", 0.1)
+    monkeypatch.setattr("conversations.live.outbox.STALLED_SECONDS", 0.3)
+    monkeypatch.setattr("conversations.live.browser.SEND_SECONDS", 0.1)
     await browser.start()
     stuck = asyncio.Event()
 
@@ -145,7 +145,9 @@ async def test_worker_lost_when_it_hangs(
     browser, worker, reason, monkeypatch, the_conversation
 ):
     """Whichever worker takes it hangs: after the third the conversation ends."""
-    monkeypatch.setattr("conversations.worker_link.WORKER_SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(
+        "conversations.live.worker_connection.WORKER_SILENT_SECONDS", 0.2
+    )
     worker.hang_at = 3
     await browser.start()
     for seq in range(6):
@@ -220,8 +222,10 @@ async def test_shutdown_of_the_web_process(
 
 async def test_shutdown_of_the_product(browser, worker, reason, monkeypatch):
     """SIGINT: nobody will."""
-    monkeypatch.setattr("conversations.shutdown._stopped_by", lambda: signal.SIGINT)
-    monkeypatch.setattr("conversations.shutdown.is_stopping", lambda: False)
+    monkeypatch.setattr(
+        "conversations.live.shutdown._stopped_by", lambda: signal.SIGINT
+    )
+    monkeypatch.setattr("conversations.live.shutdown.is_stopping", lambda: False)
     await browser.start()
     await browser.say(0)
     await shutdown.release_all()
@@ -240,7 +244,9 @@ async def test_shutdown_when_the_server_cancels_the_application(
 
 
 async def test_a_process_that_stops_takes_nobody(browser, monkeypatch):
-    monkeypatch.setattr("conversations.shutdown._stopped_by", lambda: signal.SIGTERM)
+    monkeypatch.setattr(
+        "conversations.live.shutdown._stopped_by", lambda: signal.SIGTERM
+    )
     await browser.open()
     assert await browser.until_closed() == 4412
 
@@ -267,7 +273,7 @@ async def test_site_error(browser, worker, reason, monkeypatch, caplog):
     def broken(self, pcm):
         raise RuntimeError("the encoder broke")
 
-    monkeypatch.setattr("conversations.opus.Encoder.encode", broken)
+    monkeypatch.setattr("conversations.audio.opus.Encoder.encode", broken)
     await browser.start()
     live = next(iter(shutdown._running.values()))
     live._parts.held.path._decode = lambda frame: (np.zeros(1920, np.int16), b"x")

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from conversations.opus import Encoder
+from conversations.audio.opus import Encoder
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 
 DATA = Path(__file__).resolve().parent.parent / "data"

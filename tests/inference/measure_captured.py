@@ -15,9 +15,9 @@ from statistics import median
 
 import torch
 
-from inference.checkpoints import Model
-from inference.engine.bank import Bank
-from inference.engine.captured import CapturedBank
+from inference.engine.batch import Bank
+from inference.engine.gpu.captured import CapturedBank
+from inference.loading.checkpoint import Model
 from inference.network.config import PERSONAPLEX_7B
 from inference.network.mimi import Mimi, fp32_convolutions
 from inference.timing import FRAME_SAMPLES

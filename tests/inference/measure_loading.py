@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from inference.checkpoints import BUILT_IN, load_codec, load_language_model
-from inference.engine.gpu_load import load_for_gpu
+from inference.engine.gpu.loading import load_for_gpu
+from inference.loading.checkpoint import BUILT_IN, load_codec, load_language_model
 from inference.network.config import (
     PERSONAPLEX_7B,
     TINY,

@@ -7,11 +7,11 @@ import tarfile
 import torch
 from safetensors.torch import save
 
-from inference.checkpoints import BUILT_IN, state_to_store
-from inference.engine.voices import voice_of_codes
+from inference.engine.voice_encoding import voice_of_codes
+from inference.loading.checkpoint import BUILT_IN, state_to_store
 from inference.network.config import PERSONAPLEX_7B, TINY
 from inference.network.mimi import Mimi
-from inference.voice_files import write_voice
+from inference.prompts.voice_file import write_voice
 from tests.inference.toys import seeded, toy_config, toy_lm, toy_model
 
 LM, CODEC = PERSONAPLEX_7B.weights, PERSONAPLEX_7B.codec

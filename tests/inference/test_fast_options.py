@@ -17,8 +17,8 @@ from inference.commands._engine import (
 )
 from inference.commands._fitting import check_format, fitting
 from inference.commands._refusals import TooSlow
-from inference.engine import gpu_measure
-from inference.engine.gpu_fit import Card, Sizes
+from inference.engine.gpu import measure
+from inference.engine.gpu.capacity import Card, Sizes
 from inference.errors import PersonaplexError
 from inference.network.config import PERSONAPLEX_7B, TINY
 
@@ -44,14 +44,14 @@ TOO_SMALL = Card("Tiny GPU", 360e9, 6e9)
 
 def test_a_gpu_gets_what_fits_it(monkeypatch, caplog):
     caplog.set_level("INFO")
-    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: SMALL)
+    monkeypatch.setattr(measure, "measured_card", lambda device: SMALL)
     found = fitting(Sizes(PERSONAPLEX_7B), torch.device("cuda"), "bf16", 4)
     assert found == ("int4", "int8", 4)
     assert "Small GPU has 12.0 GB free: int4 weights, int8 KV, 4 slots" in caplog.text
 
 
 def test_a_gpu_that_is_too_small_is_told_with_the_figures(monkeypatch):
-    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: TOO_SMALL)
+    monkeypatch.setattr(measure, "measured_card", lambda device: TOO_SMALL)
     with pytest.raises(TooLarge, match=r"takes 7\.\d GB.*has 6\.0 GB free") as refused:
         fitting(Sizes(PERSONAPLEX_7B), torch.device("cuda"), "bf16", 4)
     assert "smaller --model" in refused.value.text
@@ -59,7 +59,7 @@ def test_a_gpu_that_is_too_small_is_told_with_the_figures(monkeypatch):
 
 def test_what_is_missing_is_said_to_the_megabyte(monkeypatch):
     short = Card("Small GPU", 360e9, 7.3e9)
-    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: short)
+    monkeypatch.setattr(measure, "measured_card", lambda device: short)
     with pytest.raises(TooLarge, match=r"7\.3 GB free, \d\d MB are missing"):
         fitting(Sizes(PERSONAPLEX_7B), torch.device("cuda"), "bf16", 4)
 
@@ -76,7 +76,7 @@ SLOW = Card("Slow GPU", 300e9, 80e9)
 
 
 def test_forced_it_serves_in_the_smallest_format(monkeypatch, caplog):
-    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: TOO_SMALL)
+    monkeypatch.setattr(measure, "measured_card", lambda device: TOO_SMALL)
     sizes, cuda = Sizes(PERSONAPLEX_7B), torch.device("cuda")
     assert fitting(sizes, cuda, "bf16", 4, force=True) == ("int4", "int8", 1)
     assert "Forced: personaplex-7b takes" in caplog.text
@@ -92,7 +92,7 @@ def test_forced_it_serves_in_the_smallest_format(monkeypatch, caplog):
 def test_a_format_that_is_no_real_time_here_is_refused(
     monkeypatch, card, weights, said
 ):
-    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: card)
+    monkeypatch.setattr(measure, "measured_card", lambda device: card)
     with pytest.raises(TooSlow, match=said) as refused:
         check_format(Sizes(PERSONAPLEX_7B), torch.device("cuda"), weights, "bf16")
     assert "--force" in refused.value.text and "--weights" in refused.value.text
@@ -100,7 +100,7 @@ def test_a_format_that_is_no_real_time_here_is_refused(
 
 def served(monkeypatch, card, *words):
     """The slots of the GPU engine that ``serve`` would build; None: it refuses."""
-    monkeypatch.setattr(gpu_measure, "measured_card", lambda device: card)
+    monkeypatch.setattr(measure, "measured_card", lambda device: card)
     monkeypatch.setattr(_engine, "chosen_device", lambda _: torch.device("cuda"))
     monkeypatch.setattr(_engine, "sizes", lambda _: Sizes(PERSONAPLEX_7B))
     built = []

@@ -18,11 +18,16 @@ import zipfile
 import pytest
 import torch
 
-from inference.checkpoints import BUILT_IN, CheckpointError, check_folder, load_model
 from inference.errors import PersonaplexError, VoicePromptError
+from inference.loading.checkpoint import (
+    BUILT_IN,
+    CheckpointError,
+    check_folder,
+    load_model,
+)
 from inference.network.config import TINY, ConfigError
-from inference.text import Tokenizer
-from inference.voice_files import read_voice
+from inference.prompts.tokenizer import Tokenizer
+from inference.prompts.voice_file import read_voice
 from tests.inference.models import (
     CODEC,
     LM,

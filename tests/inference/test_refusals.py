@@ -16,8 +16,8 @@ from inference.commands._refusals import (
     plain_slots,
     starting_fast,
 )
-from inference.engine import gpu_measure
-from inference.engine.gpu_fit import Card, Sizes
+from inference.engine.gpu import measure
+from inference.engine.gpu.capacity import Card, Sizes
 from inference.network.config import PERSONAPLEX_7B, TINY
 from inference.worker.beat import MAX_TEXT
 from inference.worker.report import device_in_words
@@ -91,7 +91,7 @@ def sabotaged(monkeypatch, *words):
     monkeypatch.setattr(_engine, "sizes", lambda _: Sizes(TINY))
     monkeypatch.setattr(_engine, "load", lambda arguments, dtype: model)
     monkeypatch.setattr(_engine, "fast_engine", fast_engine)
-    monkeypatch.setattr(gpu_measure, "measured_card", lambda _: Card("L4", 3e11, 24e9))
+    monkeypatch.setattr(measure, "measured_card", lambda _: Card("L4", 3e11, 24e9))
     free(monkeypatch, 24)
     return engine_loader(build_parser().parse_args(["serve", *words]))
 

@@ -6,7 +6,8 @@ import functools
 
 import torch
 
-from inference.checkpoints import BUILT_IN, Model
+from inference.loading.checkpoint import BUILT_IN, Model
+from inference.loading.filler_codes import quiet_codes
 from inference.network.config import (
     TINY,
     DepthConfig,
@@ -15,8 +16,7 @@ from inference.network.config import (
 )
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi, MimiConfig
-from inference.quiet import quiet_codes
-from inference.text import Tokenizer
+from inference.prompts.tokenizer import Tokenizer
 
 TOY_MIMI = MimiConfig(
     n_filters=4,

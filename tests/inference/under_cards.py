@@ -37,7 +37,7 @@ FORMATS = (("bf16", "bf16"), ("int8", "int8"), ("fp8", "bf16"), ("int4", "int8")
 PROMPTS = (17, 48, 64, 150)  # rows
 SESSIONS, FRAMES = 20, 30
 # It writes 16 GB for each card, and no decision of one.
-WITHOUT = ["--deselect=tests/inference/test_loading_memory.py"]
+WITHOUT = ["--deselect=tests/inference/loading/test_memory.py"]
 KINDS = ("tests", "said", "table")
 
 
@@ -99,9 +99,9 @@ def tests_at_once(cards: list[str], folder: Path) -> int:
 def conversation() -> int:
     import torch
 
-    from inference.engine.gpu_bank import GpuBank
-    from inference.engine.gpu_bench import SEED
-    from inference.engine.priming import PREFILL_CHUNK_GPU
+    from inference.bench.ticks import SEED
+    from inference.engine.gpu.batch import GpuBank
+    from inference.engine.prefill import PREFILL_CHUNK_GPU
     from inference.kernels import fast
     from inference.kernels.packed import pack_model, random_weights
     from inference.network.config import PERSONAPLEX_7B
@@ -175,7 +175,7 @@ def begin(bank, row, rows, chunk):
 
     from inference.engine.api import Sampling
     from inference.network.config import FREE
-    from inference.prompts import PersonaPrompt
+    from inference.prompts.persona import PersonaPrompt
 
     bank.begin(row, Sampling(greedy=row % 2 == 0, seed=row))
     cards = bank.packed.config.audio_cardinality

@@ -10,7 +10,7 @@ import soxr
 from django.template.loader import render_to_string
 from playwright.sync_api import expect
 
-from conversations.opus import Decoder
+from conversations.audio.opus import Decoder
 from personas.models import Persona, PersonaVersion
 from tests import sounds
 from tests.js.conftest import loudest, until

@@ -10,8 +10,8 @@ import opuslib
 import pytest
 from django.template.loader import render_to_string
 
+from conversations.audio.ogg import mux_pair
 from conversations.models import Conversation
-from conversations.ogg import mux_pair
 from personas.models import Persona, PersonaVersion
 from tests.js.conftest import loudest, until
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conversations.audio.opus import Decoder
 from conversations.frame_log.format import (
     unpack_agent_packets,
     unpack_timings,
@@ -9,7 +10,6 @@ from conversations.frame_log.format import (
     unpack_user_packets,
 )
 from conversations.models import Conversation, FrameChunk
-from conversations.opus import Decoder
 
 
 def problems_of(conversation: Conversation) -> list[str]:

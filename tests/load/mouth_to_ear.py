@@ -203,8 +203,8 @@ def logged(row: Any, rate: float) -> tuple[Samples, Samples]:
     """Both sides of the frame log as sound, each frame at its sequence number."""
     import soxr
 
+    from conversations.audio.opus import Decoder
     from conversations.frame_log.reader import FrameLogReader
-    from conversations.opus import Decoder
     from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 
     reader = FrameLogReader(row)

@@ -16,7 +16,7 @@ from conversations.models import Conversation
 from inference.engine.model_thread import ModelThread
 from inference.worker.options import WorkerOptions
 from inference.worker.server import WorkerServer
-from tests.conversations.test_daphne import environment  # noqa: F401
+from tests.conversations.live.test_daphne import environment  # noqa: F401
 from tests.factories import WorkerFactory
 from tests.load import conversations
 from tests.load.driver import run

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from conversations.opus import Decoder, Encoder
+from conversations.audio.opus import Decoder, Encoder
 from tests.load.driver import marks
 from tests.load.driver.tally import Histogram
 from tests.load.driver.websocket import (

@@ -6,7 +6,7 @@ from django.contrib.auth import hashers
 from django.db import connection
 from django.test import Client
 
-from conversations import headroom
+from conversations.live import event_loop_load
 from personaplex_site import hashing
 from personaplex_site.hashing import Argon2Hasher, HashingBusy, HashPlaces
 from tests.factories import UserFactory
@@ -126,9 +126,9 @@ def test_who_is_refused_reads_when_to_come_back(settings, client, taken):
 def test_hashes_wait_while_conversations_are_late(settings, monkeypatch):
     settings.SIGN_IN_WAITING, settings.SIGN_IN_WAIT_SECONDS = 4, 0
     settings.MAX_LOOP_LAG_MS = 20
-    monkeypatch.setattr(headroom, "WINDOW_SECONDS", 3600)
-    late = headroom.Headroom()
-    monkeypatch.setattr(headroom, "of_this_process", late)
+    monkeypatch.setattr(event_loop_load, "WINDOW_SECONDS", 3600)
+    late = event_loop_load.Headroom()
+    monkeypatch.setattr(event_loop_load, "of_this_process", late)
     late.note(0.001)
     assert hashers.make_password("guess").startswith("argon2")
     for _ in range(9):

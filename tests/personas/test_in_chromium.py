@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from playwright.sync_api import expect, sync_playwright
 
-from inference.checkpoints import BUILT_IN
+from inference.loading.checkpoint import BUILT_IN
 from inference.models import Worker
 from personas import tokenizers
 from personas.tasks import prepare_voice

@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from celery import current_app
 from django.utils import timezone
 
-from inference.checkpoints import BUILT_IN
+from inference.loading.checkpoint import BUILT_IN
 from inference.models import Worker
 from inference.worker.options import WorkerOptions
 from inference.worker.protocol import FINGERPRINT_HEADER

@@ -3,10 +3,10 @@
 import pytest
 from django.core.files.storage import default_storage
 
-from inference.checkpoints import BUILT_IN, read_config
 from inference.errors import RolePromptError
-from inference.prompts import _check_length
-from inference.text import Tokenizer
+from inference.loading.checkpoint import BUILT_IN, read_config
+from inference.prompts.persona import _check_length
+from inference.prompts.tokenizer import Tokenizer
 from inference.worker.options import WorkerOptions
 from personas import tasks, tokenizers
 from personas.models import Persona
@@ -47,7 +47,7 @@ def ask(client, alice):
     ["", "You bake.", LONG, "“Café” — ```x``` 😀", "你好" * 100, "<system> a <system>"],
 )
 def test_it_counts_as_the_model_does(model, text):
-    from inference.prompt_text import wrapped
+    from inference.prompts.prompt_text import wrapped
 
     config = read_config(TINY)
     tokenizer = Tokenizer(TINY / "tokenizer.model", config.text_cardinality)

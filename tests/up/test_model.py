@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from inference.__main__ import main
-from inference.checkpoints import BUILT_IN
 from inference.hub.download import PERSONAPLEX, is_complete
+from inference.loading.checkpoint import BUILT_IN
 from inference.worker.admission import Admission
 from personaplex_site.up import launch as launch_module
 from personaplex_site.up.console import Console

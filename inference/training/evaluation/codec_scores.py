@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 import torch
 
-from inference.checkpoints import Model
+from inference.loading.checkpoint import Model
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 from inference.training.evaluation.evaluators import Judges, Sound
 from inference.training.evaluation.words import errors

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from inference.checkpoints import Model
+from inference.loading.checkpoint import Model
 from inference.timing import FRAME_SECONDS, SAMPLE_RATE
 from inference.training.corpus.speech_corpus import as_floats
 from inference.training.evaluation.codec_scores import through_codec

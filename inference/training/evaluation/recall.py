@@ -11,8 +11,9 @@ from collections import defaultdict
 
 import torch
 
-from inference.checkpoints import Model
 from inference.engine.api import Sampling
+from inference.loading.checkpoint import Model
+from inference.prompts.voice_file import VoicePrompt
 from inference.timing import FRAME_SAMPLES, FRAME_SECONDS
 from inference.training.corpus.dialogues import Placement
 from inference.training.corpus.domain import load_domain
@@ -23,7 +24,6 @@ from inference.training.corpus.speech_corpus import SpeechCorpus
 from inference.training.evaluation.measures import right
 from inference.training.evaluation.scripts import Question, Script
 from inference.training.evaluation.talks import talk
-from inference.voice_files import VoicePrompt
 
 EARLY = (6.0, 13.0)
 AFTER = 8.0  # seconds from the moment at which the last of the prompt has left

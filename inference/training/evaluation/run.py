@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from inference.checkpoints import Model, load_model, model_folder
 from inference.engine.api import Sampling
+from inference.loading.checkpoint import Model, load_model, model_folder
+from inference.prompts.preset_voices import preset_voices
+from inference.prompts.voice_file import VoicePrompt, read_voice
 from inference.training.corpus.domain import load_domain
 from inference.training.corpus.speech_corpus import SpeechCorpus, as_floats
 from inference.training.evaluation.codec_scores import codec_scores
@@ -56,8 +58,6 @@ from inference.training.evaluation.scripts import (
 from inference.training.evaluation.talks import Talk, talk_all, user_sound
 from inference.training.files import load_folders
 from inference.training.voices import read_sound
-from inference.voice_files import VoicePrompt, read_voice
-from inference.voices import preset_voices
 
 
 @dataclass(frozen=True)

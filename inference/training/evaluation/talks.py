@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.checkpoints import Model
 from inference.engine.api import Sampling
+from inference.loading.checkpoint import Model
 from inference.network.config import FREE, TEXT, USER
+from inference.prompts.voice_file import VoicePrompt
 from inference.timing import CODEBOOKS, FRAME_SAMPLES, FRAME_SECONDS, STREAMS
 from inference.training.corpus.mixing import mix
 from inference.training.corpus.plans import USER as USER_CHANNEL
 from inference.training.corpus.plans import pieces
 from inference.training.corpus.speech_corpus import Entry
 from inference.training.evaluation.scripts import Script
-from inference.voice_files import VoicePrompt
 
 
 @dataclass

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from inference.engine.api import Sampling
+from inference.loading.filler_codes import quiet_codes
 from inference.network.config import FREE, PAD, TINY, USER
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
 from inference.network.sampling import Sampler
 from inference.network.timeline import rows_of_frames
-from inference.prompt_text import SPACER_FRAMES
-from inference.prompts import QuietCodes
-from inference.quiet import quiet_codes
-from inference.text import SPACE
+from inference.prompts.persona import QuietCodes
+from inference.prompts.prompt_text import SPACER_FRAMES
+from inference.prompts.tokenizer import SPACE
 from inference.timing import CODEBOOKS, FRAME_SAMPLES, FRAME_SECONDS, STREAMS
 from inference.training.corpus.dialogues import Index, Placement
 from inference.training.corpus.domain import Domain, Intent, load_domain

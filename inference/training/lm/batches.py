@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inference.loading.filler_codes import quiet_codes
 from inference.network.config import AGENT, PAD, TEXT, TINY, USER
 from inference.network.mimi import Mimi
-from inference.quiet import quiet_codes
 from inference.timing import CODEBOOKS, STREAMS
 from inference.training.corpus.dialogues import NOTHING
 from inference.training.corpus.mixing import DialoguePool

@@ -7,8 +7,8 @@ import pytest
 from django.utils import timezone
 
 from conversations import models
-from conversations.holding import ConversationGone, Superseded
-from conversations.models import Conversation, EndReason, FrameChunk
+from conversations.errors import ConversationGone, EndReason, Superseded
+from conversations.models import Conversation, FrameChunk
 from tests.factories import ConversationFactory
 
 pytestmark = pytest.mark.django_db

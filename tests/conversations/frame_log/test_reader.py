@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from conversations.errors import EndReason
 from conversations.frame_log.format import (
     LATE,
     RESENT,
@@ -14,7 +15,7 @@ from conversations.frame_log.format import (
 from conversations.frame_log.metrics import path_percentiles, summary_of
 from conversations.frame_log.reader import FrameLogReader
 from conversations.frame_log.resume import read_resume_point
-from conversations.models import EndReason, FrameChunk
+from conversations.models import FrameChunk
 from conversations.review.latency import latency
 from tests.conversations.logged import write_log
 from tests.conversations.what_was_read import what_was_read

@@ -11,6 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db import DataError, IntegrityError, OperationalError
 from django.utils import timezone
 
+from conversations.errors import ConversationGone, Superseded
 from conversations.frame_log import writer as writer_module
 from conversations.frame_log.format import (
     TIMING,
@@ -19,7 +20,6 @@ from conversations.frame_log.format import (
     unpack_user_packets,
 )
 from conversations.frame_log.writer import FrameLogWriter
-from conversations.holding import ConversationGone, Superseded
 from conversations.models import Conversation, FrameChunk
 from tests.factories import ConversationFactory
 

@@ -6,11 +6,11 @@ import pytest
 
 from conversations.frame_log.reader import FrameLogReader
 from conversations.review.transcript import transcript
-from inference.checkpoints import BUILT_IN
 from inference.engine.api import Sampling, SessionConfig
 from inference.engine.engine import Engine
+from inference.loading.checkpoint import BUILT_IN
 from inference.network.config import EPAD, PAD, TINY
-from inference.text import CONTROLS, TextStream, Tokenizer
+from inference.prompts.tokenizer import CONTROLS, TextStream, Tokenizer
 from tests.conversations.logged import write_log
 from tests.factories import ConversationFactory
 from tests.inference.engine.sessions import opened, speech

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load
 
 from inference.__main__ import main
-from inference.checkpoints import load_model
-from inference.prompt_text import wrapped
+from inference.loading.checkpoint import load_model
+from inference.prompts.prompt_text import wrapped
 from tests.inference.models import LM, archive, toy_files, voice, write_files
 from tests.inference.network.reference import Reference
 from tests.inference.toys import seeded

@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from inference.engine.api import Sampling, SessionConfig
-from inference.engine.bank import Bank
+from inference.engine.batch import Bank
 from inference.engine.engine import Engine
 from inference.errors import (
     ProtocolError,

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from inference.engine.api import MemoryStats
-from inference.engine.gpu_load import pages_that_fit
+from inference.engine.gpu.loading import pages_that_fit
 from inference.errors import WorkerBusy
 from inference.kernels import ring as rings
 from tests.inference.echo_engine import EchoEngine, frame_of
+from tests.inference.engine.gpu.test_gpu_engine import CONFIG, engine
 from tests.inference.engine.sessions import opened as opened_in
-from tests.inference.engine.test_gpu_engine import CONFIG, engine
 from tests.inference.engine.test_model_thread import config, opened, started
 from tests.inference.kernels.shapes import packed, small_config
 

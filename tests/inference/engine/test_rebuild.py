@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from inference.checkpoints import load_model
 from inference.engine.api import FrameLog, Sampling, SessionConfig
 from inference.engine.engine import Engine
-from inference.engine.priming import sound_frames
+from inference.engine.prefill import sound_frames
 from inference.errors import ProtocolError
+from inference.loading.checkpoint import load_model
+from inference.loading.filler_codes import quiet_codes
 from inference.network.config import TINY
 from inference.network.mimi import MIMI_7B, MIMI_TINY
-from inference.quiet import quiet_codes
 from tests.inference.engine.sessions import opened, same, speech, voice_of
 from tests.inference.network.mimi.examples import SMALL, lively_codec
 from tests.inference.toys import toy_model

@@ -7,7 +7,6 @@ from collections import namedtuple
 
 import pytest
 
-from inference.checkpoints import load_model
 from inference.hub import download as module
 from inference.hub import remote
 from inference.hub.download import Source, download, is_complete, source_of
@@ -30,8 +29,9 @@ from inference.hub.errors import (
     WrongChecksum,
 )
 from inference.hub.remote import Repository
-from inference.tensor_files import CheckpointError
-from inference.voices import preset_voices
+from inference.loading.checkpoint import load_model
+from inference.loading.safetensors_file import CheckpointError
+from inference.prompts.preset_voices import preset_voices
 from tests.inference.hub.stand_in import COMMIT, NARROW, STRANGER, TOKEN, StandInHub
 from tests.inference.models import LM, published_config, toy_files
 

@@ -12,7 +12,7 @@ from inference.errors import PersonaplexError, VoicePromptError
 from inference.hub import unpack
 from inference.hub.errors import HostileArchive
 from inference.hub.unpack import voices_in
-from inference.voices import add_voices, preset_voices
+from inference.prompts.preset_voices import add_voices, preset_voices
 from tests.inference.models import archive, packed_voices, published_config, voice
 
 CONFIG = published_config()

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from inference.checkpoints import BUILT_IN
+from inference.loading.checkpoint import BUILT_IN
 from inference.network.config import (
     PERSONAPLEX_7B,
     TINY,

@@ -4,12 +4,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from inference.checkpoints import load_language_model
+from inference.loading.checkpoint import load_language_model
 from inference.network.config import FREE, PAD, USER
 from inference.network.lm import LanguageModel
 from inference.network.stored import stored_tensors
 from inference.network.timeline import ring_of_frames, rows_of_frames
-from inference.prompts import QuietCodes
+from inference.prompts.persona import QuietCodes
 from tests.inference.network.reference import Reference
 from tests.inference.toys import seeded, toy_config, toy_lm
 

@@ -7,12 +7,12 @@ from statistics import median
 import numpy as np
 import torch
 
-from inference.checkpoints import Model
 from inference.engine.api import FrameLog, Sampling, SessionConfig
 from inference.engine.engine import Engine
-from inference.engine.gpu import GpuEngine, without_weights
-from inference.prompt_text import SPACER_FRAMES
-from inference.quiet import quiet_codes
+from inference.engine.gpu.engine import GpuEngine, without_weights
+from inference.loading.checkpoint import Model
+from inference.loading.filler_codes import quiet_codes
+from inference.prompts.prompt_text import SPACER_FRAMES
 from tests.inference.engine.sessions import opened, speech
 from tests.inference.parity.side_by_side import OWN, Plain, plain_lm
 

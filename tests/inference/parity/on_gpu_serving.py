@@ -25,10 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.checkpoints import model_folder
 from inference.engine.api import Sampling
+from inference.loading.checkpoint import model_folder
+from inference.prompts.preset_voices import preset_voice
 from inference.timing import FRAME_SAMPLES
-from inference.voices import preset_voice
 from inference.worker.client import WorkerSession
 from inference.worker.protocol import Open
 from inference.worker.voice_client import encode_voice

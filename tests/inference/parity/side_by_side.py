@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from inference.engine.api import Sampling
-from inference.engine.gpu_bank import GpuBank
+from inference.engine.gpu.batch import GpuBank
 from inference.kernels.packed import random_weights
 from inference.network.config import FREE, USER
 from inference.network.lm import LanguageModel

@@ -3,9 +3,9 @@
 import torch
 from moshi.models import loaders
 
+from inference.bench import moshi
+from inference.bench.moshi import Moshi, moshi_row
 from inference.commands.bench import ratios
-from inference.engine import gpu_against
-from inference.engine.gpu_against import Moshi, moshi_row
 
 SMALL = {
     "dim": 64,
@@ -20,7 +20,7 @@ SMALL = {
 
 
 def test_it_hears_and_speaks(monkeypatch):
-    monkeypatch.setattr(gpu_against, "WARM_TICKS", 3)
+    monkeypatch.setattr(moshi, "WARM_TICKS", 3)
     for name, small in (
         ("_seanet_kwargs", {"n_filters": 4}),
         ("_transformer_kwargs", {"num_layers": 1, "dim_feedforward": 64}),

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 
 from inference.engine.api import Sampling, SessionConfig
 from inference.engine.engine import Engine
-from inference.engine.voices import voice_of_codes
+from inference.engine.voice_encoding import voice_of_codes
 from inference.network.config import FREE, USER
 from inference.network.depth import DepthLayer
 from inference.network.layers import gated_ffn, rms_norm
 from inference.network.sampling import Sampler
 from inference.network.timeline import rows_of_frames, start_row
-from inference.prompt_text import SPACER_FRAMES, wrapped
-from inference.voice_files import read_voice, write_voice
+from inference.prompts.prompt_text import SPACER_FRAMES, wrapped
+from inference.prompts.voice_file import read_voice, write_voice
 from tests.inference.engine.sessions import speech, voice_of
 from tests.inference.network.test_lm import prompt_frames, reference
 from tests.inference.parity.models import (

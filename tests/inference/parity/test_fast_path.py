@@ -7,12 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from inference.checkpoints import state_to_store
-from inference.engine.gpu_load import load_for_gpu
+from inference.engine.gpu.loading import load_for_gpu
 from inference.kernels import plain
 from inference.kernels.packed import held_weights, pack_model
+from inference.loading.checkpoint import state_to_store
 from inference.network.config import DepthConfig, TemporalConfig
 from inference.network.mimi import Mimi
+from tests.inference.loading.test_known_models import cut as later_layout
 from tests.inference.models import write_files
 from tests.inference.parity.side_by_side import (
     Fast,
@@ -22,7 +23,6 @@ from tests.inference.parity.side_by_side import (
     plain_lm,
     weights_by_name,
 )
-from tests.inference.test_presets import cut as later_layout
 from tests.inference.toys import TOY_MIMI, seeded, toy_config
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from inference.errors import (
     WorkerBusy,
     WorkerStopping,
 )
-from inference.worker import live, outbox, protocol, session
+from inference.worker import outbox, protocol, session, session_socket
 from inference.worker.beat import dump_beat, parse_beat
 from inference.worker.options import WorkerOptions
 from inference.worker.protocol import Attach, Park, UserFrame
@@ -65,7 +65,7 @@ async def test_frames_that_were_pushed_are_stepped_and_come_again(rig):
 
 
 async def test_only_the_newest_frames_come_again_each_as_one_message(monkeypatch, rig):
-    monkeypatch.setattr(live, "REPLAY_FRAMES", 40)
+    monkeypatch.setattr(session, "REPLAY_FRAMES", 40)
     one = await talk(rig, keep_s=30)
     for first in range(0, 50, 5):
         await say(one, first, 5)
@@ -244,7 +244,7 @@ async def test_an_attach_that_makes_no_sense_is_refused(rig, message):
 
 async def test_an_attached_session_still_needs_frames(rig, monkeypatch):
     await (await talk(rig, keep_s=30)).park()
-    monkeypatch.setattr(session, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(session_socket, "IDLE_SECONDS", 0.1)
     two = await attach(rig)
     with pytest.raises(ProtocolError, match="no frame for"):
         await collect(two, 1)

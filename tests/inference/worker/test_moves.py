@@ -18,7 +18,7 @@ from inference.errors import (
     WorkerLost,
     WorkerStopping,
 )
-from inference.worker import blobs, protocol, server, session
+from inference.worker import blobs, protocol, server, session_socket
 from inference.worker.options import WorkerOptions
 from inference.worker.protocol import Draining, More, Open, Park
 from tests.inference.echo_engine import BAD_TOKEN, EchoEngine, frame_of
@@ -180,7 +180,7 @@ async def test_a_prepared_session_is_let_go_of(rig, monkeypatch):
     there._session._socket.transport.abort()
     await rig.until_free()
     assert rig.server.report()["parked"] == 0
-    monkeypatch.setattr(session, "MORE_SECONDS", 0.1)
+    monkeypatch.setattr(session_socket, "MORE_SECONDS", 0.1)
     there = await prepare(rig)
     await rig.until_free()
     with pytest.raises(ProtocolError, match="no More for"):

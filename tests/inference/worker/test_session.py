@@ -20,7 +20,7 @@ from inference.errors import (
     WorkerLost,
 )
 from inference.timing import FRAME_SECONDS
-from inference.worker import blobs, outbox, protocol, session
+from inference.worker import blobs, outbox, protocol, session_socket
 from inference.worker.client import WorkerSession
 from inference.worker.protocol import End, Open, UserFrame
 from inference.worker.server import GPU_LOST
@@ -204,13 +204,13 @@ async def test_an_oversized_message_closes_the_socket(rig):
 
 
 async def test_an_open_that_never_comes_is_given_up(rig, monkeypatch):
-    monkeypatch.setattr(session, "OPEN_SECONDS", 0.1)
+    monkeypatch.setattr(session_socket, "OPEN_SECONDS", 0.1)
     async with rig.socket() as socket:
         assert "Open did not come" in (await failure_of(socket)).detail
 
 
 async def test_a_session_without_frames_is_ended(rig, monkeypatch):
-    monkeypatch.setattr(session, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(session_socket, "IDLE_SECONDS", 0.2)
     talking = await talk(rig)
     with pytest.raises(ProtocolError, match="no frame for"):
         await collect(talking, 1)

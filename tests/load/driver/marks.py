@@ -13,7 +13,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from conversations.opus import Decoder, Encoder
+from conversations.audio.opus import Decoder, Encoder
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 
 LOOP = 25  # frames, 2 s: then a conversation says the same again

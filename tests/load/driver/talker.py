@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from conversations import wire
-from conversations.opus import Decoder, OpusPacketError
+from conversations.audio.opus import Decoder, OpusPacketError
+from conversations.live import wire
 from tests.load.driver import marks
 from tests.load.driver.cast import Seat
 from tests.load.driver.network import Faults, Held

@@ -1,0 +1,148 @@
+"""Who may talk now, and on which worker.
+
+Owns the choice of a worker and what is said when there is none. Knows no sockets of
+the browser.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+
+from conversations.models import Conversation
+from conversations.models.queue import seconds_until_free
+from inference.engine.api import FrameLog, Sampling
+from inference.errors import (
+    NoWorker,
+    PersonaplexError,
+    VoicePromptError,
+    WorkerBusy,
+    WorkerLost,
+    WorkerStopping,
+)
+from inference.models import Worker
+from inference.worker.client import WorkerSession
+from inference.worker.protocol import Open
+from personas.errors import VoiceNotReady
+from personas.models import Persona, PersonaVersion, Voice
+
+logger = logging.getLogger(__name__)
+
+NO_WORKER_RETRY_S = 30.0  # a supervised worker with the small model is back by then
+VOICE_RETRY_S = 20.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a conversation will be held with, and where it may be held."""
+
+    version: PersonaVersion
+    voice: Voice | None  # the version's, as the workers' model understands it
+    workers: list[Worker]
+    # Of the same user, ended to make room: their slots are to be released first.
+    ended: list[Conversation]
+
+
+def make_plan(user: AbstractBaseUser, persona: Persona) -> Plan:
+    """Blocking. Raises TooManyConversations, NoWorker or as ``Voice.for_models``."""
+    workers = list(Worker.objects.open())
+    if not workers:
+        raise NoWorker("no worker is ready")
+    version, voice = persona.current, None
+    if version.voice is not None:
+        voice = version.voice.for_models([w.fingerprint for w in workers])
+        workers = [w for w in workers if voice.is_current(w.fingerprint)]
+    return Plan(version, voice, workers, Conversation.objects.make_room(user))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a worker, the same again wherever the conversation moves."""
+
+    open: Open
+    voice: Voice | None
+
+    @classmethod
+    def by(cls, conversation: object, plan: Plan, sampling: Sampling) -> Wanted:
+        opened = Open(
+            conversation=str(conversation),
+            role_prompt=plan.version.role_prompt,
+            voice=plan.voice.digest if plan.voice else "",
+            sampling=sampling,
+            keep_s=settings.RESUME_SECONDS,
+        )
+        return cls(opened, plan.voice)
+
+    @classmethod
+    def again(cls, conversation: Conversation) -> Wanted:
+        """Blocking. As it was begun. A voice that was deleted since may still be known
+        to the worker."""
+        digest = conversation.voice_digest
+        opened = Open(
+            conversation=str(conversation.pk),
+            role_prompt=conversation.persona_version.role_prompt,
+            voice=digest,
+            sampling=Sampling(**conversation.sampling),
+            pin_prompt=conversation.pin_prompt,
+            keep_s=settings.RESUME_SECONDS,
+        )
+        voice = Voice.objects.filter(digest=digest).first() if digest else None
+        return cls(opened, voice)
+
+    async def prompt(self) -> bytes:
+        return await read_prompt(self.voice)
+
+
+async def open_session(
+    workers: list[Worker], wanted: Wanted, log: FrameLog | None = None
+) -> tuple[Worker, WorkerSession]:
+    """A primed session on the first worker that takes it, which has ``log`` behind it.
+    Raises what a worker had against it; WorkerBusy or NoWorker if none has a place."""
+    refusals: list[PersonaplexError] = []
+    for worker in workers:
+        try:
+            session = await WorkerSession.connect(
+                worker.url, settings.WORKER_SECRET, wanted.open, wanted.prompt, log=log
+            )
+        except (WorkerBusy, NoWorker, WorkerLost, WorkerStopping) as error:
+            logger.info("worker %s: %s (%s)", worker.name, error.code, error)
+            refusals.append(error)
+        else:
+            return worker, session
+    busy = [error for error in refusals if isinstance(error, WorkerBusy)]
+    raise busy[0] if busy else NoWorker("; ".join(map(str, refusals)) or "none is up")
+
+
+async def read_prompt(voice: Voice | None) -> bytes:
+    if voice is None:
+        raise VoicePromptError("a voice was asked for where there is none")
+    try:
+        return await asyncio.to_thread(_read, voice)
+    except (OSError, ValueError) as error:  # ValueError: it was deleted meanwhile
+        raise VoicePromptError(
+            f"voice {voice.pk}: {error}",
+            text="The file of this voice is missing. Please upload it again, or choose "
+            "another voice.",
+        ) from error
+
+
+def _read(voice: Voice) -> bytes:
+    with voice.prompt.open("rb") as file:
+        return bytes(file.read())
+
+
+def retry_after_s(error: PersonaplexError) -> float | None:
+    """Blocking. How long to wait until trying again helps, as far as one can know."""
+    if error.retry_after_s is not None:
+        return error.retry_after_s
+    if isinstance(error, NoWorker):
+        return NO_WORKER_RETRY_S
+    if isinstance(error, VoiceNotReady):
+        return VOICE_RETRY_S
+    if isinstance(error, WorkerBusy):
+        return seconds_until_free(0)
+    return None

@@ -1,0 +1,69 @@
+"""Prompts by captured passes of a few sizes, into any slot.
+
+Owns the graphs and what they read. Launched one by one, the thousand kernels of a pass
+take the host longer than the GPU.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inference.engine.gpu.cuda_graphs import capture
+from inference.engine.gpu.lm import GpuLM
+from inference.kernels.weights import deinterleave
+from inference.network.layers import rms_norm
+
+SIZES = (64, 192)  # rows
+
+
+class PromptGraphs:
+    def __init__(self, lm: GpuLM) -> None:
+        self._lm = lm
+        device, dim = lm.model.device, lm.model.config.temporal.dim
+        self._x = torch.zeros(SIZES[-1], dim, dtype=torch.bfloat16, device=device)
+        self._where = torch.zeros(3, dtype=torch.int64, device=device)
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+
+    def capture(self) -> None:
+        """No row counts meanwhile, so nothing is written."""
+        pool = torch.cuda.graph_pool_handle()
+        for size in reversed(SIZES):
+            self._graphs[size] = capture(partial(self._feed, size), pool)
+
+    def size_for(self, slot: int, stop: int, count: int) -> int | None:
+        """Of the pass that fits ``count`` rows up to position ``stop``; None where
+        something slides out of view."""
+        size = next((size for size in SIZES if size >= count), None)
+        return size if stop < self._lm.ring.limit_of(slot) else None
+
+    def run(self, size: int, slot: int, start: int, embeddings: Tensor) -> None:
+        count = len(embeddings)
+        self._lm.ring.reserve(slot, start + count)
+        self._x[:count].copy_(embeddings)
+        self._where.copy_(torch.tensor((slot, start, count)))
+        if self._graphs:
+            self._graphs[size].replay()
+        else:
+            self._feed(size)
+        self._lm.position[slot] = start + count
+
+    def _feed(self, size: int) -> None:
+        lm = self._lm
+        tensors, norms = lm.model.tensors, lm.norms()
+        x = self._x[:size]
+        y = rms_norm(x, norms[0])
+        for i in range(lm.model.config.temporal.layers):
+            ops, weights, name = lm.ops, lm.model.weights, f"layers.{i}."
+            qkv = ops.project(y, weights[name + "in_proj"])
+            q = ops.write_chunk(qkv, lm.ring, i, lm.frequencies, self._where)
+            seen = ops.attend_chunk(q, lm.ring, i, self._where)
+            added = ops.project(seen, weights[name + "out_proj"])
+            x, y = ops.add_norm(added[None], x, tensors[name + "norm2"])
+            gate, up = deinterleave(ops.project(y, weights[name + "linear_in"]))
+            inner = F.silu(gate).mul_(up)
+            added = ops.project(inner, weights[name + "linear_out"])
+            x, y = ops.add_norm(added[None], x, norms[i + 1])

@@ -1,0 +1,193 @@
+"""From an open session to its first frame: the persona prompt, and what was said since.
+
+Owns the order of that work, a bounded chunk at a time: the prompt from the cache or by
+prefill, then the rows of the log, then the codec's ear and voice. Knows no slots.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inference.engine.api import MAX_LOG_FRAMES, FrameLog
+from inference.engine.batch import PCM_SCALE, Bank
+from inference.engine.prompt_cache import PromptCache
+from inference.errors import ProtocolError
+from inference.loading.checkpoint import Model
+from inference.network.config import TEXT, ModelConfig
+from inference.network.mimi import MimiConfig
+from inference.network.timeline import codes_after
+from inference.prompts.persona import PersonaPrompt
+from inference.timing import FRAME_SAMPLES, STREAMS
+
+PREFILL_CHUNK_CPU = 32  # rows; about 12 ms on one core at tiny
+PREFILL_CHUNK_GPU = 192
+# Frames that the codec takes at once. The ear of a CPU gets them one by one, as it got
+# them the first time: several together are rounded otherwise, and where two codes are
+# almost equally near, that decides. The chunks take about 9 and 14 ms at tiny.
+HEAR_CPU, SAY_CPU = (2, 1), (8, 8)  # frames of a chunk, and of each call in it
+HEAR_GPU, SAY_GPU = (50, 50), (50, 50)
+CODEC_MARGIN = 8  # frames that the codec's convolutions remember, rounded up
+
+
+def sound_frames(config: MimiConfig) -> int:
+    """Frames after which a codec that begins anew is where one that never stopped is:
+    each attention layer looks one window further back than the one before it."""
+    window = -(-config.context // config.resample_stride)
+    return config.n_layers * window + CODEC_MARGIN
+
+
+class Priming:
+    """One session's. ``log`` None: it begins; else it goes on after its frames.
+    ``more``: what was said is not known to its end yet, ``extend`` will tell."""
+
+    def __init__(
+        self,
+        model: Model,
+        prompt: PersonaPrompt,
+        log: FrameLog | None = None,
+        more: bool = False,
+    ) -> None:
+        on_cpu = model.device.type == "cpu"
+        self._chunk = PREFILL_CHUNK_CPU if on_cpu else PREFILL_CHUNK_GPU
+        self._model, self._more = model, more
+        self._prompt = self._whole = prompt
+        self._codec: CodecRebuild | None = None
+        self._frames = 0  # of the log
+        self._spoken: list[int] = []
+        self.rows = 0  # timeline rows fed so far
+        if log is not None:
+            self._follow(log)
+
+    def extend(self, log: FrameLog, more: bool) -> None:
+        """The frames after those of the log so far, with the sound of all of them."""
+        if not self._more:
+            raise ProtocolError("a session that is complete can't be extended")
+        if len(log.user_pcm) != len(log.tokens):
+            raise ProtocolError("frames without sound in what was said since")
+        self._follow(log)
+        self._more = more
+        self._let_go()
+
+    def _follow(self, log: FrameLog) -> None:
+        config, before = self._model.config, self._whole
+        check_log(log, config, self._frames)
+        if not len(log.tokens):
+            return
+        record = torch.from_numpy(log.tokens.astype(np.int64))
+        self._whole = before.followed_by(config, record)
+        self._spoken += [int(before.last[TEXT]), *record[:-1, TEXT].tolist()]
+        self._frames += len(record)
+        codes = codes_after(config, before.last, record)
+        if self._codec is None:
+            self._codec = CodecRebuild(self._model, codes, log.user_pcm)
+        else:
+            self._codec.extend(codes, log.user_pcm)
+
+    def take_spoken(self) -> list[int]:
+        """Text tokens of the frames that were completed, each once."""
+        spoken, self._spoken = self._spoken, []
+        return spoken
+
+    @property
+    def left(self) -> int:
+        """Rows and codec frames; 0 when frames may come."""
+        codec = 0 if self._codec is None else self._codec.left
+        return self._whole.fed - self.rows + codec
+
+    def advance(self, bank: Bank, row: int, cache: PromptCache) -> None:
+        """One chunk."""
+        if self.rows < self._prompt.fed:
+            self._feed_prompt(bank, row, cache)
+        elif self.rows < self._whole.fed:
+            self.rows = bank.feed(row, self._whole, self.rows, self._chunk)
+        elif self._codec is not None and self._codec.left:
+            self._codec.advance()
+            if not self._codec.left:
+                bank.set_codec(row, self._codec.encoder, self._codec.decoder)
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Its codec's state is megabytes on the device, and copied to the bank's."""
+        if not self._more and self._codec is not None and not self._codec.left:
+            self._codec = None
+
+    def _feed_prompt(self, bank: Bank, row: int, cache: PromptCache) -> None:
+        prompt = self._prompt
+        if self.rows == 0 and (kept := cache.get(prompt.key)) is not None:
+            bank.restore(row, prompt, kept)
+            self.rows = prompt.fed
+            return
+        self.rows = bank.feed(row, prompt, self.rows, self._chunk)
+        if self.rows == prompt.fed:
+            size = bank.kept_bytes(prompt.fed)
+            cache.add(prompt.key, size, lambda: bank.keep(row, prompt.fed))
+
+
+class CodecRebuild:
+    """The streaming state of both codec halves, from the newest frames of a log.
+
+    The user's codes are known, but what the encoder remembers is sound; the decoder's
+    memory follows from the agent's codes [n, 8]. A half that gets ``sound_frames`` of
+    n frames begins where the n-th last of them stood: its rotary positions are those
+    of the stream that never stopped, and what lies before has no weight at the end.
+    """
+
+    def __init__(self, model: Model, codes: Tensor, pcm: NDArray[np.int16]) -> None:
+        self._mimi, self._device = model.mimi, model.device
+        on_cpu = model.device.type == "cpu"
+        self._hear, self._say = (HEAR_CPU, SAY_CPU) if on_cpu else (HEAR_GPU, SAY_GPU)
+        newest, frames = sound_frames(model.config.mimi), len(codes)
+        self._pcm = torch.from_numpy(pcm[max(len(pcm) - newest, 0) :].copy())
+        self._codes = codes[-newest:]
+        self.encoder = self._mimi.encoder_state(1)
+        self.decoder = self._mimi.decoder_state(1)
+        per_frame = model.config.mimi.resample_stride
+        for state, given in ((self.encoder, self._pcm), (self.decoder, self._codes)):
+            if len(given) >= newest:
+                state.position.fill_(per_frame * (frames - newest))
+        self._heard = self._said = 0
+
+    def extend(self, codes: Tensor, pcm: NDArray[np.int16]) -> None:
+        """The streams go on."""
+        heard = torch.from_numpy(pcm.copy())
+        self._pcm = torch.cat((self._pcm[self._heard :], heard))
+        self._codes = torch.cat((self._codes[self._said :], codes))
+        self._heard = self._said = 0
+
+    @property
+    def left(self) -> int:
+        return len(self._pcm) - self._heard + len(self._codes) - self._said
+
+    def advance(self) -> None:
+        if self._heard < len(self._pcm):
+            frames = self._pcm[self._heard : self._heard + self._hear[0]]
+            self._heard += len(frames)
+            for part in frames.split(self._hear[1]):
+                sound = part.to(self._device).float().div_(PCM_SCALE)
+                self._mimi.encode_step(sound.reshape(1, 1, -1), self.encoder)
+        else:
+            codes = self._codes[self._said : self._said + self._say[0]]
+            self._said += len(codes)
+            for part in codes.split(self._say[1]):
+                self._mimi.decode_step(part.T[None].to(self._device), self.decoder)
+
+
+def check_log(log: FrameLog, config: ModelConfig, before: int = 0) -> None:
+    """ProtocolError for anything that no session of this model can have left.
+    ``before``: frames of the log that came earlier."""
+    tokens, pcm = log.tokens, log.user_pcm
+    if tokens.dtype != np.uint16 or tokens.ndim != 2 or tokens.shape[1] != STREAMS:
+        raise ProtocolError(f"token log of {tokens.dtype} {list(tokens.shape)}")
+    if before + len(tokens) > MAX_LOG_FRAMES:
+        raise ProtocolError(f"token log of {before + len(tokens)} frames")
+    if pcm.dtype != np.int16 or pcm.shape[1:] != (FRAME_SAMPLES,):
+        raise ProtocolError(f"sound of {pcm.dtype} {list(pcm.shape)} in a log")
+    if len(pcm) > len(tokens):
+        raise ProtocolError(f"{len(pcm)} frames of sound for {len(tokens)} of tokens")
+    limits = np.full(STREAMS, config.audio_start)
+    limits[TEXT] = config.text_cardinality
+    if not (tokens < limits).all():
+        raise ProtocolError("the token log is of another model")

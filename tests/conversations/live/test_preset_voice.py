@@ -1,0 +1,69 @@
+"""A persona that speaks with a voice of the model, whichever model runs."""
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from conversations.live.admission import make_plan
+from personas.errors import VoiceDeleted, VoiceNotInModel, VoiceNotReady
+from personas.models import PresetList
+from tests.factories import VoiceFactory, WorkerFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def preset(fingerprint, digest, name="NATF0"):
+    return VoiceFactory(
+        owner=None, preset=name, fingerprint=fingerprint, digest=digest, name=name
+    )
+
+
+@pytest.fixture
+def spoken(persona):
+    """The persona's voice, of a model that ran earlier."""
+    voice = preset("old", "a" * 64)
+    persona.revise(voice=voice)
+    return voice
+
+
+def test_the_prompt_of_the_model_that_runs_is_sent(alice, persona, spoken):
+    ours = preset("new", "b" * 64)
+    WorkerFactory(fingerprint="unknown", slots=99)
+    worker = WorkerFactory(fingerprint="new")
+    plan = make_plan(alice, persona)
+    assert (plan.voice, plan.workers) == (ours, [worker])
+    assert plan.version.voice == spoken
+
+
+def test_a_model_without_it_is_told_before_and_at_the_start(
+    client, alice, persona, spoken
+):
+    WorkerFactory(fingerprint="new")
+    address = reverse("conversation_talk", args=[persona.pk])
+    client.force_login(alice)
+    assert "being prepared" in client.get(address).content.decode()
+    with pytest.raises(VoiceNotReady):
+        make_plan(alice, persona)
+    PresetList.objects.create(fingerprint="new", fetched_at=timezone.now())
+    page = client.get(address).content.decode()
+    assert "“NATF0” came with another model" in page
+    assert reverse("persona_edit", args=[persona.pk]) in page
+    with pytest.raises(VoiceNotInModel):
+        make_plan(alice, persona)
+
+
+def test_a_model_that_is_too_slow_here_is_told_with_its_figure(client, alice, persona):
+    WorkerFactory(ready=False, why_not="one step of 7b takes 912 ms on cpu")
+    client.force_login(alice)
+    page = client.get(reverse("conversation_talk", args=[persona.pk])).content.decode()
+    assert "Nobody can talk right now: one step of 7b takes 912 ms on cpu." in page
+
+
+def test_a_deleted_voice_is_told(alice, persona):
+    voice = VoiceFactory(owner=alice)
+    persona.revise(voice=voice)
+    voice.deleted_at = timezone.now()
+    voice.save()
+    WorkerFactory()
+    with pytest.raises(VoiceDeleted, match=str(voice.pk)):
+        make_plan(alice, persona)
