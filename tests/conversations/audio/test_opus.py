@@ -80,7 +80,7 @@ def test_it_finds_the_copy_in_av_or_says_what_to_install(own_copy):
     """In a fresh process: opuslib looks for the library once, when it is imported."""
     code = (
         "import ctypes.util; ctypes.util.find_library = lambda name: None\n"
-        "from conversations import opus\n"
+        "from conversations.audio import opus\n"
         f"{'' if own_copy else 'opus._library_in_av = lambda: None'}\n"
         "print(len(opus.silence()))"
     )

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from conversations import models
 from conversations.errors import ConversationGone, EndReason, Superseded
 from conversations.models import Conversation, FrameChunk
+from conversations.models import conversation as rows
 from tests.factories import ConversationFactory
 
 pytestmark = pytest.mark.django_db
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(params=["at once", "plainly"])
 def way(request, monkeypatch):
     if request.param == "plainly":
-        monkeypatch.setattr(models, "insert_chunk", lambda *given: False)
+        monkeypatch.setattr(rows, "insert_chunk", lambda *given: False)
     return request.param
 
 
