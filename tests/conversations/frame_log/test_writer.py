@@ -88,9 +88,28 @@ async def run_for(recorder, seconds):
     return task
 
 
+async def run_until(recorder, reached):
+    """As long as it takes: ``reached`` is asked again and again, ten seconds at most."""
+    task = asyncio.create_task(recorder.run())
+    try:
+        async with asyncio.timeout(10):
+            while not await reached():
+                await asyncio.sleep(0.02)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def written(count):
+    async def reached():
+        return len(await chunks()) >= count
+
+    return reached
+
+
 async def test_whole_chunks_are_written_as_they_fill_and_the_rest_at_the_end(recorder):
     feed(recorder, range(12))
-    await run_for(recorder, 0.3)
+    await run_until(recorder, written(2))
     assert [chunk.frames for chunk in await chunks()] == [5, 5]
     await recorder.close()
     assert [(c.first_frame, c.frames) for c in await chunks()] == [
@@ -137,8 +156,11 @@ async def test_a_slow_database_never_holds_up_the_frames(recorder, database):
 async def test_a_database_that_comes_back_has_everything(recorder, database):
     database.error = OperationalError("the server is away")
     feed(recorder, range(20))
-    await run_for(recorder, 0.1)
-    assert database.writes > 2
+
+    async def tried_again():
+        return database.writes > 2
+
+    await run_until(recorder, tried_again)
     assert await chunks() == []
     database.error = None
     await recorder.close()
@@ -228,9 +250,13 @@ async def test_it_says_that_it_is_alive_while_nothing_is_written(
     monkeypatch.setattr(writer_module, "HEARTBEAT_SECONDS", 0.05)
     long_ago = timezone.now() - timedelta(minutes=1)
     await sync_to_async(Conversation.objects.all().update)(alive_at=long_ago)
-    await run_for(recorder, 0.3)
-    await sync_to_async(conversation.refresh_from_db)()
-    assert timezone.now() - conversation.alive_at < timedelta(seconds=1)
+
+    async def touched():
+        await sync_to_async(conversation.refresh_from_db)()
+        return conversation.alive_at > long_ago
+
+    await run_until(recorder, touched)
+    assert timezone.now() - conversation.alive_at < timedelta(seconds=15)
 
 
 async def test_one_chunk_costs_two_queries(recorder, conversation):
@@ -257,7 +283,7 @@ async def test_whoever_was_taken_over_writes_no_frame_and_hands_over_packets(
     recorder, conversation
 ):
     feed(recorder, range(5))
-    await run_for(recorder, 0.2)
+    await run_until(recorder, written(1))
     await taken_over(conversation)
     feed(recorder, range(5, 12))
     feed(recorder, range(12, 14), answered=False)
