@@ -89,7 +89,7 @@ async def run_for(recorder, seconds):
 
 
 async def run_until(recorder, reached):
-    """As long as it takes: ``reached`` is asked again and again, ten seconds at most."""
+    """Run until ``reached`` says so; an error after ten seconds."""
     task = asyncio.create_task(recorder.run())
     try:
         async with asyncio.timeout(10):
