@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.engine.api import MAX_LOG_FRAMES, FrameLog
-from inference.engine.batch import PCM_SCALE, Bank
+from inference.engine.batch import PCM_SCALE, SlotBatch
 from inference.engine.prompt_cache import PromptCache
 from inference.errors import ProtocolError
 from inference.loading.checkpoint import Model
@@ -97,33 +97,33 @@ class Priming:
         codec = 0 if self._codec is None else self._codec.left
         return self._whole.fed - self.rows + codec
 
-    def advance(self, bank: Bank, row: int, cache: PromptCache) -> None:
+    def advance(self, batch: SlotBatch, row: int, cache: PromptCache) -> None:
         """One chunk."""
         if self.rows < self._prompt.fed:
-            self._feed_prompt(bank, row, cache)
+            self._feed_prompt(batch, row, cache)
         elif self.rows < self._whole.fed:
-            self.rows = bank.feed(row, self._whole, self.rows, self._chunk)
+            self.rows = batch.feed(row, self._whole, self.rows, self._chunk)
         elif self._codec is not None and self._codec.left:
             self._codec.advance()
             if not self._codec.left:
-                bank.set_codec(row, self._codec.encoder, self._codec.decoder)
+                batch.set_codec(row, self._codec.encoder, self._codec.decoder)
                 self._let_go()
 
     def _let_go(self) -> None:
-        """Its codec's state is megabytes on the device, and copied to the bank's."""
+        """Its codec's state is megabytes on the device, and copied to the batch's."""
         if not self._more and self._codec is not None and not self._codec.left:
             self._codec = None
 
-    def _feed_prompt(self, bank: Bank, row: int, cache: PromptCache) -> None:
+    def _feed_prompt(self, batch: SlotBatch, row: int, cache: PromptCache) -> None:
         prompt = self._prompt
         if self.rows == 0 and (kept := cache.get(prompt.key)) is not None:
-            bank.restore(row, prompt, kept)
+            batch.restore(row, prompt, kept)
             self.rows = prompt.fed
             return
-        self.rows = bank.feed(row, prompt, self.rows, self._chunk)
+        self.rows = batch.feed(row, prompt, self.rows, self._chunk)
         if self.rows == prompt.fed:
-            size = bank.kept_bytes(prompt.fed)
-            cache.add(prompt.key, size, lambda: bank.keep(row, prompt.fed))
+            size = batch.kept_bytes(prompt.fed)
+            cache.add(prompt.key, size, lambda: batch.keep(row, prompt.fed))
 
 
 class CodecRebuild:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inference.engine.api import PromptCacheStats
 
-Kept = list[Tensor]  # of each layer; whatever a bank's ``keep`` returns
+Kept = list[Tensor]  # of each layer; what a batch's ``keep`` returns
 
 
 class PromptCache:

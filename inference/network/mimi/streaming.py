@@ -63,6 +63,11 @@ class StreamState:
         part._views = {key: view[:count] for key, view in self._views.items()}
         return part
 
+    def copy_stream(self, row: int, other: StreamState) -> None:
+        """Put the first stream of ``other``, of the same codec half, into this row."""
+        self.buffer[row].copy_(other.buffer[0])
+        self.position[row].copy_(other.position[0])
+
     def reset(self, rows: Sequence[int] | Tensor | None = None) -> None:
         """Begin these rows anew; the others don't notice. None means all rows.
 

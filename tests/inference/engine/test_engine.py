@@ -9,8 +9,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from inference.engine.api import Sampling, SessionConfig
-from inference.engine.batch import Bank
 from inference.engine.engine import Engine
+from inference.engine.torch_batch import TorchSlotBatch
 from inference.errors import (
     ProtocolError,
     RolePromptError,
@@ -21,7 +21,7 @@ from tests.inference.engine import sessions
 from tests.inference.engine.sessions import opened, same, voice_of
 from tests.inference.toys import toy_model
 
-WIDTHS = [1, 4]  # a bank for each slot, as on CPUs; one bank for all, as on GPUs
+WIDTHS = [1, 4]  # a batch for each slot, as on CPUs; one batch for all, as on GPUs
 FRAMES = 160  # beyond the context of the toy
 MODEL = toy_model(context=120)
 
@@ -116,7 +116,7 @@ def test_a_slot_keeps_nothing_of_its_last_session(width):
     assert all(map(same, again, [fresh.step({slot: f})[slot] for f in sound]))
 
 
-def test_a_wide_bank_says_what_a_narrow_one_says():
+def test_a_wide_batch_says_what_a_narrow_one_says():
     """The tokens; the sums behind them are taken in another order."""
     config, sound = CONFIGS[0], speech(0, 60)
     for a, b in zip(alone(1, config, sound), alone(4, config, sound), strict=True):
@@ -278,20 +278,20 @@ def test_the_watcher_sees_what_waits(waiting):
 
 
 @pytest.mark.parametrize("sampling", [Sampling(greedy=True), Sampling(seed=1)])
-def test_a_step_of_a_wide_bank_never_waits_for_the_device(sampling):
+def test_a_step_of_a_wide_batch_never_waits_for_the_device(sampling):
     prompt = MODEL.prompt("You are Ada.")
     pcm = torch.from_numpy(speech(1, 3))
     active = torch.tensor([True, False, True])
     with torch.no_grad():  # inference mode would hide the reads from the watcher
-        bank = Bank(MODEL, 3)
+        batch = TorchSlotBatch(MODEL, 3)
         for row in (0, 2):
-            bank.begin(row, sampling)
-            bank.feed(row, prompt, 0, prompt.fed)
-        bank.step(pcm, active, prompt.fed + 1)
+            batch.begin(row, sampling)
+            batch.feed(row, prompt, 0, prompt.fed)
+        batch.compute(pcm, active, prompt.fed + 1)
         with NothingWaits():
-            bank.step(pcm, active, prompt.fed + 2)
+            batch.compute(pcm, active, prompt.fed + 2)
 
 
-def test_banks_have_to_fill_the_slots():
-    with pytest.raises(ValueError, match="banks of 3"):
+def test_batches_have_to_fill_the_slots():
+    with pytest.raises(ValueError, match="batches of 3"):
         Engine(MODEL, 4, width=3)

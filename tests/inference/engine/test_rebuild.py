@@ -117,7 +117,7 @@ def test_the_ear_is_where_it_was_bit_for_bit(tiny):
     steps = [engine.step({slot: frame})[slot] for frame in sound]
     log = log_of(steps, sound, 110, heard=68)
     again = opened(engine, dataclasses.replace(config, log=log))
-    before, after = (engine._banks[at] for at in (slot, again))
+    before, after = (engine._batches[at] for at in (slot, again))
     assert torch.equal(after._encoder.position, before._encoder.position)
     assert torch.equal(after._encoder.buffer, before._encoder.buffer)
     error = (after._decoder.buffer - before._decoder.buffer).abs().max()

@@ -119,15 +119,15 @@ def first_differing(one, two):
 
 def state_of(made, slot):
     """Copies, by name: what is compared bit for bit, and what is not."""
-    (bank,) = made._banks
-    lm = bank.lm
+    (batch,) = made._batches
+    lm = batch.lm
     exact = [t[slot].clone() for t in (lm.position, lm.row, lm.carry, lm.ring.pinned)]
     count = int(lm.position[slot])
     rings = [
         lm.ring.read(layer, slice(slot, slot + 1), min(count, lm.ring.context)).clone()
         for layer in range(len(lm.ring.layers))
     ]
-    states = bank._encoder, bank._decoder
+    states = batch._encoder, batch._decoder
     exact += [state.position[slot].clone() for state in states]
     codec = [state.buffer[slot].clone() for state in states]
     return exact, rings, codec
