@@ -32,7 +32,7 @@ from inference.engine.api import (
     SessionConfig,
 )
 from inference.engine.batch import BatchStep, SlotBatch
-from inference.engine.prefill import Priming, sound_frames
+from inference.engine.prefill import Prefill, sound_frames
 from inference.engine.prompt_cache import PromptCache
 from inference.engine.torch_batch import TorchSlotBatch
 from inference.engine.voice_encoding import VoiceEncoder
@@ -40,6 +40,7 @@ from inference.errors import ProtocolError, WorkerBusy
 from inference.loading.checkpoint import Model
 from inference.network.config import TEXT
 from inference.network.mimi import fp32_convolutions
+from inference.prompts.persona import persona_prompt
 from inference.prompts.tokenizer import TextStream
 from inference.prompts.voice_file import read_voice
 from inference.timing import FRAME_SAMPLES
@@ -63,24 +64,24 @@ class Step:
 class Slot:
     """One session's life in the engine."""
 
-    priming: Priming
+    prefill: Prefill
     prompt_frames: int
     text: TextStream
     steps: int = 0
 
     @property
     def primed(self) -> bool:
-        return self.priming.left == 0
+        return self.prefill.left == 0
 
     def remember(self) -> None:
         """What was said before, unsaid: the bytes of a character may be cut in two."""
-        for token in self.priming.take_spoken():
+        for token in self.prefill.take_spoken():
             self.text.feed(token)
 
     @property
     def rows(self) -> int:
         """Timeline rows fed to the model so far."""
-        return self.priming.rows + self.steps
+        return self.prefill.rows + self.steps
 
 
 class Engine:
@@ -136,8 +137,8 @@ class Engine:
         model = self.model
         _check_sampling(config.sampling)
         voice = None if config.voice is None else read_voice(config.voice, model.config)
-        prompt = model.prompt(config.role_prompt, voice)
-        priming = Priming(model, prompt, config.log, config.more)
+        prompt = persona_prompt(model, config.role_prompt, voice)
+        prefill = Prefill(model, prompt, config.log, config.more)
         pin = self.info.pin_prompt if config.pin_prompt is None else config.pin_prompt
         index = self._slots.index(None)
         batch, row = self._place(index)
@@ -145,7 +146,7 @@ class Engine:
         if config.log is not None:
             least += len(config.log.tokens)
         batch.begin(row, config.sampling, pinned, least)
-        session = Slot(priming, prompt.frames, TextStream(model.tokenizer))
+        session = Slot(prefill, prompt.frames, TextStream(model.tokenizer))
         session.remember()
         self._slots[index] = session
         return index
@@ -155,17 +156,17 @@ class Engine:
         """What was said since, of a session that was opened or extended with ``more``
         and is primed; ``prime`` has work again. ProtocolError for what is no log."""
         session = self._session(slot)
-        session.priming.extend(log, more)
+        session.prefill.extend(log, more)
         session.remember()
 
     @torch.inference_mode()
     def prime(self, slot: int) -> int:
         """Run one chunk of what comes before the first frame; how much is left, 0 when
         frames may come."""
-        priming = self._session(slot).priming
-        if priming.left:
-            priming.advance(*self._place(slot), self._prompts)
-        return priming.left
+        prefill = self._session(slot).prefill
+        if prefill.left:
+            prefill.advance(*self._place(slot), self._prompts)
+        return prefill.left
 
     def prompt_frames(self, slot: int) -> int:
         return self._session(slot).prompt_frames

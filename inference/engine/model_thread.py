@@ -29,9 +29,9 @@ from inference.engine.requests import SteppedEngine, StepResult, ThreadSession, 
 from inference.engine.schedule import (
     MAX_TICK_MS,
     QUEUE_FRAMES,
+    Action,
     Schedule,
     Turn,
-    Work,
 )
 from inference.errors import ModelError, PersonaplexError, WorkerStopping
 from inference.timing import FRAME_MS
@@ -144,9 +144,9 @@ class ModelThread:
         try:
             with torch.inference_mode():
                 self._start_watched()
-                while (work := self._schedule.next()) is not Work.STOP:
+                while (action := self._schedule.next()) is not Action.STOP:
                     self._busy_since = time.perf_counter()
-                    self._do(work)
+                    self._do(action)
                     self._busy_since = None
         except BaseException as error:
             trace = None if isinstance(error, PersonaplexError) else error
@@ -173,17 +173,17 @@ class ModelThread:
             self._schedule.grace = self._grace_ms / 1000
         self.loaded.set_result(info)
 
-    def _do(self, work: Work) -> None:
-        match work:
-            case Work.ADMIT:
+    def _do(self, action: Action) -> None:
+        match action:
+            case Action.ADMIT:
                 self._admit()
-            case Work.TICK:
+            case Action.TICK:
                 self._tick()
-            case Work.PRIME:
+            case Action.PRIME:
                 self._prime()
-            case Work.ENCODE:
+            case Action.ENCODE:
                 self._encode()
-            case Work.MEASURE:
+            case Action.MEASURE:
                 self._measured.set_result(self._engine.warm_up())
 
     def _end(self, error: BaseException | None) -> None:

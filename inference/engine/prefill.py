@@ -27,8 +27,8 @@ PREFILL_CHUNK_GPU = 192
 # Frames that the codec takes at once. The ear of a CPU gets them one by one, as it got
 # them the first time: several together are rounded otherwise, and where two codes are
 # almost equally near, that decides. The chunks take about 9 and 14 ms at tiny.
-HEAR_CPU, SAY_CPU = (2, 1), (8, 8)  # frames of a chunk, and of each call in it
-HEAR_GPU, SAY_GPU = (50, 50), (50, 50)
+ENCODE_CHUNK_CPU, DECODE_CHUNK_CPU = (2, 1), (8, 8)  # frames, and of each call
+ENCODE_CHUNK_GPU, DECODE_CHUNK_GPU = (50, 50), (50, 50)
 CODEC_MARGIN = 8  # frames that the codec's convolutions remember, rounded up
 
 
@@ -39,7 +39,7 @@ def sound_frames(config: MimiConfig) -> int:
     return config.n_layers * window + CODEC_MARGIN
 
 
-class Priming:
+class Prefill:
     """One session's. ``log`` None: it begins; else it goes on after its frames.
     ``more``: what was said is not known to its end yet, ``extend`` will tell."""
 
@@ -138,7 +138,8 @@ class CodecRebuild:
     def __init__(self, model: Model, codes: Tensor, pcm: NDArray[np.int16]) -> None:
         self._mimi, self._device = model.mimi, model.device
         on_cpu = model.device.type == "cpu"
-        self._hear, self._say = (HEAR_CPU, SAY_CPU) if on_cpu else (HEAR_GPU, SAY_GPU)
+        self._encode_chunk = ENCODE_CHUNK_CPU if on_cpu else ENCODE_CHUNK_GPU
+        self._decode_chunk = DECODE_CHUNK_CPU if on_cpu else DECODE_CHUNK_GPU
         newest, frames = sound_frames(model.config.mimi), len(codes)
         self._pcm = torch.from_numpy(pcm[max(len(pcm) - newest, 0) :].copy())
         self._codes = codes[-newest:]
@@ -148,30 +149,30 @@ class CodecRebuild:
         for state, given in ((self.encoder, self._pcm), (self.decoder, self._codes)):
             if len(given) >= newest:
                 state.position.fill_(per_frame * (frames - newest))
-        self._heard = self._said = 0
+        self._encoded = self._decoded = 0
 
     def extend(self, codes: Tensor, pcm: NDArray[np.int16]) -> None:
         """The streams go on."""
         heard = torch.from_numpy(pcm.copy())
-        self._pcm = torch.cat((self._pcm[self._heard :], heard))
-        self._codes = torch.cat((self._codes[self._said :], codes))
-        self._heard = self._said = 0
+        self._pcm = torch.cat((self._pcm[self._encoded :], heard))
+        self._codes = torch.cat((self._codes[self._decoded :], codes))
+        self._encoded = self._decoded = 0
 
     @property
     def left(self) -> int:
-        return len(self._pcm) - self._heard + len(self._codes) - self._said
+        return len(self._pcm) - self._encoded + len(self._codes) - self._decoded
 
     def advance(self) -> None:
-        if self._heard < len(self._pcm):
-            frames = self._pcm[self._heard : self._heard + self._hear[0]]
-            self._heard += len(frames)
-            for part in frames.split(self._hear[1]):
+        if self._encoded < len(self._pcm):
+            frames = self._pcm[self._encoded : self._encoded + self._encode_chunk[0]]
+            self._encoded += len(frames)
+            for part in frames.split(self._encode_chunk[1]):
                 sound = part.to(self._device).float().div_(PCM_SCALE)
                 self._mimi.encode_step(sound.reshape(1, 1, -1), self.encoder)
         else:
-            codes = self._codes[self._said : self._said + self._say[0]]
-            self._said += len(codes)
-            for part in codes.split(self._say[1]):
+            codes = self._codes[self._decoded : self._decoded + self._decode_chunk[0]]
+            self._decoded += len(codes)
+            for part in codes.split(self._decode_chunk[1]):
                 self._mimi.decode_step(part.T[None].to(self._device), self.decoder)
 
 

@@ -59,7 +59,7 @@ class SteppedEngine(Protocol):
     def warm_up(self) -> float: ...
 
 
-class Waiting(NamedTuple):
+class QueuedFrame(NamedTuple):
     """A user frame in a session's queue."""
 
     seq: int
@@ -87,7 +87,7 @@ class ThreadSession:
         self.listener = listener
         self.closed = False
         self.opened_at = time.perf_counter()
-        self.frames: deque[Waiting] = deque()  # at most queue_frames
+        self.frames: deque[QueuedFrame] = deque()  # at most queue_frames
         self.pushed_at = self.served_at = 0.0
         self.dropped = 0
         self.frame = 0 if config.log is None else len(config.log.tokens)

@@ -41,7 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.engine.api import EngineStats, FrameLog, MemoryStats, PromptCacheStats
-from inference.engine.requests import ThreadSession, VoiceJob, Waiting
+from inference.engine.requests import QueuedFrame, ThreadSession, VoiceJob
 from inference.engine.stats import TickStats
 from inference.errors import WorkerBusy, WorkerStopping
 from inference.timing import FRAME_MS, FRAME_SECONDS
@@ -53,7 +53,7 @@ VOICE_PATIENCE = 1.0
 MAX_VOICE_JOBS = 4
 
 
-class Work(Enum):
+class Action(Enum):
     ADMIT = auto()  # take in opened and extended sessions, give back closed ones
     TICK = auto()
     PRIME = auto()
@@ -66,7 +66,7 @@ class Turn(NamedTuple):
     """One session's part in a tick."""
 
     session: ThreadSession
-    frame: Waiting
+    frame: QueuedFrame
     dropped: int
 
 
@@ -135,7 +135,7 @@ class Schedule:
                 session.frames.popleft()
                 session.dropped += 1
                 self._stats.dropped_frames += 1
-            session.frames.append(Waiting(seq, pcm, now))
+            session.frames.append(QueuedFrame(seq, pcm, now))
             session.pushed_at = now
             self._wake.notify()
 
@@ -184,30 +184,30 @@ class Schedule:
 
     # What the model thread does.
 
-    def next(self) -> Work:
+    def next(self) -> Action:
         with self._wake:
             while not self._stopping:
                 if self._opening or self._closing:
-                    return Work.ADMIT
+                    return Action.ADMIT
                 now = time.perf_counter()
                 if self._priming and now - self._prime_served > PRIME_PATIENCE:
-                    return Work.PRIME
+                    return Action.PRIME
                 if self._voices and now - self._voice_served > VOICE_PATIENCE:
-                    return Work.ENCODE
+                    return Action.ENCODE
                 wait: float | None = None
                 if any(session.frames for session in self._live):
                     wait = self._worth_waiting(now)
                     if wait <= 0:
-                        return Work.TICK
+                        return Action.TICK
                 elif self._priming:
-                    return Work.PRIME
+                    return Action.PRIME
                 elif self._voices:
-                    return Work.ENCODE
+                    return Action.ENCODE
                 elif self._measure:
                     self._measure = False
-                    return Work.MEASURE
+                    return Action.MEASURE
                 self._wake.wait(wait)
-        return Work.STOP
+        return Action.STOP
 
     def _worth_waiting(self, now: float) -> float:
         """Seconds to wait for another session's frame before the tick; 0: go."""

@@ -67,7 +67,7 @@ class VoiceEncoder:
 
 def voice_of_codes(model: Model, codes: torch.Tensor) -> VoicePrompt:
     """Codes [V, 8] of a recording to its voice prompt."""
-    frames = model.quiet.voice_frames(codes.cpu())
+    frames = model.filler.voice_frames(codes.cpu())
     rows, _ = rows_of_frames(model.config, frames)
     embeddings = model.lm.embed(rows[:-1].to(model.device))
     return VoicePrompt(embeddings, ring_of_frames(model.config, frames))

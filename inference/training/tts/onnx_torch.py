@@ -62,7 +62,7 @@ def convert(model: Any, outputs: list[str], out: Path) -> None:
     np.savez(out / WEIGHTS, **arrays)
 
 
-class GraphRun:
+class OnnxGraph:
     """Call it with the graph's inputs by name; gives its outputs in order."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:

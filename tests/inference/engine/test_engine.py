@@ -17,6 +17,7 @@ from inference.errors import (
     VoicePromptError,
     WorkerBusy,
 )
+from inference.prompts.persona import persona_prompt
 from tests.inference.engine import sessions
 from tests.inference.engine.sessions import opened, same, voice_of
 from tests.inference.toys import toy_model
@@ -142,7 +143,7 @@ def test_the_sound_is_that_of_the_recorded_codes_one_frame_behind():
     rows = np.stack([step.tokens[1:9] for step in steps]).astype(np.int64)
     codes = rows.copy()
     codes[1:, 0] = rows[:-1, 0]
-    codes[0, 0] = MODEL.quiet.silence[0]
+    codes[0, 0] = MODEL.filler.silence[0]
     with torch.inference_mode():
         pcm = MODEL.mimi.decode(torch.from_numpy(codes.T)[None])[0, 0].numpy()
     heard = np.concatenate([step.pcm for step in steps]) / 2**15
@@ -150,9 +151,9 @@ def test_the_sound_is_that_of_the_recorded_codes_one_frame_behind():
 
 
 def test_the_first_frame_begins_with_the_end_of_the_prompt():
-    quiet = MODEL.quiet.silence.tolist()
+    filler = MODEL.filler.silence.tolist()
     first = alone(1, CONFIGS[0], speech(0, 1))[0]
-    assert first.tokens[2:9].tolist() == quiet[1:]  # still forced by their delay
+    assert first.tokens[2:9].tolist() == filler[1:]  # still forced by their delay
     assert first.piece == ""
 
 
@@ -279,7 +280,7 @@ def test_the_watcher_sees_what_waits(waiting):
 
 @pytest.mark.parametrize("sampling", [Sampling(greedy=True), Sampling(seed=1)])
 def test_a_step_of_a_wide_batch_never_waits_for_the_device(sampling):
-    prompt = MODEL.prompt("You are Ada.")
+    prompt = persona_prompt(MODEL, "You are Ada.")
     pcm = torch.from_numpy(speech(1, 3))
     active = torch.tensor([True, False, True])
     with torch.no_grad():  # inference mode would hide the reads from the watcher

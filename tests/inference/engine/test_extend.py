@@ -85,11 +85,11 @@ def test_a_character_cut_in_two_by_an_extension_is_said(engine, talk, letters):
 def test_the_codec_is_let_go_of_when_nothing_more_comes(engine, talk):
     log = log_of(talk, 0, 20)
     slot = opened(engine, dataclasses.replace(CONFIG, log=log, more=True))
-    priming = engine._slots[slot].priming
-    assert priming._codec is not None
+    prefill = engine._slots[slot].prefill
+    assert prefill._codec is not None
     engine.extend(slot, log_of(talk, 20, 21), more=False)
     primed(engine, slot)
-    assert priming._codec is None
+    assert prefill._codec is None
 
 
 def test_a_session_that_is_complete_is_not_extended(engine, talk):

@@ -12,7 +12,7 @@ from inference.engine.engine import Engine
 from inference.engine.prefill import sound_frames
 from inference.errors import ProtocolError
 from inference.loading.checkpoint import load_model
-from inference.loading.filler_codes import quiet_codes
+from inference.loading.filler_codes import find_filler_codes
 from inference.network.config import TINY
 from inference.network.mimi import MIMI_7B, MIMI_TINY
 from tests.inference.engine.sessions import opened, same, speech, voice_of
@@ -60,7 +60,10 @@ def tiny():
     mimi = lively_codec(codec, seed=5).requires_grad_(False)
     config = dataclasses.replace(TINY, mimi=codec)
     return dataclasses.replace(
-        load_model("tiny"), config=config, mimi=mimi, quiet=quiet_codes(config, mimi)
+        load_model("tiny"),
+        config=config,
+        mimi=mimi,
+        filler=find_filler_codes(config, mimi),
     )
 
 
