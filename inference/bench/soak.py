@@ -1,7 +1,7 @@
 """Sessions that join, leave and pause at random, at full rate, for as long as asked.
 
-Four of them are watched: greedy, they say what they said in a run of their own, bit for
-bit. Owns the made-up sessions and what is counted. Knows no command line.
+Four greedy ones are compared, bit for bit, with what the same sessions produced alone.
+Must not depend on a command line.
 """
 
 from __future__ import annotations
@@ -100,14 +100,14 @@ class Soak:
 
     def _solo(self, seed: int) -> list[tuple[bytes, bytes]]:
         self._begin(0, seed, greedy=True)
-        said = []
+        results = []
         for frame in range(self.frames):
             record, _, sound = self.batch.step({0: self._sound(seed, frame)})
-            said.append((record[0].tobytes(), sound[0].tobytes()))
+            results.append((record[0].tobytes(), sound[0].tobytes()))
         self.batch.end(0)
         self._live.clear()
         self._said.clear()
-        return said
+        return results
 
     def _sound(self, seed: int, frame: int) -> NDArray[np.int16]:
         sound: NDArray[np.int16] = self._noise[seed % NOISES][frame % NOISE_FRAMES]

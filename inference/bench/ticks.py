@@ -1,6 +1,6 @@
 """Ticks of made-up sessions with filled windows: what ``bench`` prints.
 
-Owns the filling of windows and the timing of parts. Knows no command line.
+Fills the windows and times the parts of a tick. Must not depend on a command line.
 """
 
 from __future__ import annotations

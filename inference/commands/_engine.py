@@ -1,6 +1,6 @@
-"""From the words of a command line to an engine that is warm.
+"""From the arguments of a command line to an engine that is warm.
 
-Owns the choice of device and of the number of slots.
+Chooses the device, the kind of engine and the number of slots.
 """
 
 from __future__ import annotations

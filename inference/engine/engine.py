@@ -3,10 +3,10 @@
 Must not depend on sockets, queues or clocks (but for its warm-up). Build it and call it
 on one thread: PyTorch keeps its number of threads and its inference mode per thread.
 
-Who shares a tick must not change what a session says. A product over several rows adds
-up in another order than the same product over one, so on a CPU every slot is a batch of
-its own and a tick runs them one after the other; on a GPU all slots are one batch whose
-shape never changes (docs/engine.md has the measurements).
+What a session gets must not depend on which others share its tick. A product over
+several rows adds up in another order than the same product over one, so on a CPU every
+slot is a batch of its own and a tick runs them one after the other; on a GPU all slots
+are one batch whose shape never changes (docs/engine.md has the measurements).
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class Slot:
         return self.prefill.left == 0
 
     def remember(self) -> None:
-        """What was said before, unsaid: the bytes of a character may be cut in two."""
+        """Feed the log's text without returning it: the log's end may cut the bytes of
+        a character in two."""
         for token in self.prefill.take_spoken():
             self.text.feed(token)
 
@@ -131,7 +132,7 @@ class Engine:
     def open(self, config: SessionConfig) -> int:
         """Take a free slot; nothing is run yet. WorkerBusy when there is none,
         RolePromptError or VoicePromptError when the persona prompt does not fit,
-        ProtocolError when the log is no session's of this model."""
+        ProtocolError when no session of this model can have left the log."""
         if None not in self._slots:
             raise WorkerBusy(f"all {len(self._slots)} slots taken")
         model = self.model
@@ -153,8 +154,8 @@ class Engine:
 
     @torch.inference_mode()
     def extend(self, slot: int, log: FrameLog, more: bool) -> None:
-        """What was said since, of a session that was opened or extended with ``more``
-        and is primed; ``prime`` has work again. ProtocolError for what is no log."""
+        """The next frames of the log of a session that was opened or extended with
+        ``more`` and is primed; ``prime`` has work again. ProtocolError for no log."""
         session = self._session(slot)
         session.prefill.extend(log, more)
         session.remember()

@@ -1,7 +1,7 @@
-"""From an open session to its first frame: the persona prompt, and what was said since.
+"""From an open session to its first frame: the persona prompt, then a log if any.
 
-Owns the order of that work, a bounded chunk at a time: the prompt from the cache or by
-prefill, then the rows of the log, then the codec's ear and voice. Knows no slots.
+The work is done in bounded chunks: the prompt from the cache or by prefill, the rows of
+the log, the state of the codec's encoder and decoder. Must not depend on slots.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from inference.timing import FRAME_SAMPLES, STREAMS
 
 PREFILL_CHUNK_CPU = 32  # rows; about 12 ms on one core at tiny
 PREFILL_CHUNK_GPU = 192
-# Frames that the codec takes at once. The ear of a CPU gets them one by one, as it got
-# them the first time: several together are rounded otherwise, and where two codes are
-# almost equally near, that decides. The chunks take about 9 and 14 ms at tiny.
+# Frames of a chunk. On a CPU the encoder gets them one by one, as it got them the first
+# time: several together are rounded differently, which decides where two codes are
+# almost equally near. The chunks take about 9 and 14 ms at tiny.
 ENCODE_CHUNK_CPU, DECODE_CHUNK_CPU = (2, 1), (8, 8)  # frames, and of each call
 ENCODE_CHUNK_GPU, DECODE_CHUNK_GPU = (50, 50), (50, 50)
 CODEC_MARGIN = 8  # frames that the codec's convolutions remember, rounded up
 
 
 def sound_frames(config: MimiConfig) -> int:
-    """Frames after which a codec that begins anew is where one that never stopped is:
-    each attention layer looks one window further back than the one before it."""
+    """Frames after which a codec that starts from nothing has the state of one that
+    never stopped: each attention layer looks one window further back than the last."""
     window = -(-config.context // config.resample_stride)
     return config.n_layers * window + CODEC_MARGIN
 
 
 class Prefill:
-    """One session's. ``log`` None: it begins; else it goes on after its frames.
-    ``more``: what was said is not known to its end yet, ``extend`` will tell."""
+    """The work for one session. ``log`` None: it begins; else it continues after these
+    frames. ``more``: further frames of the log follow by ``extend``."""
 
     def __init__(
         self,
@@ -64,12 +64,12 @@ class Prefill:
     def extend(self, log: FrameLog, more: bool) -> None:
         """The frames after those of the log so far, with the sound of all of them."""
         if not self._more:
-            raise ProtocolError("a session that is complete can't be extended")
+            raise ProtocolError("a session whose log is complete can't be extended")
         if len(log.user_pcm) != len(log.tokens):
-            raise ProtocolError("frames without sound in what was said since")
+            raise ProtocolError("frames without sound in the rest of a log")
         self._follow(log)
         self._more = more
-        self._let_go()
+        self._release_codec()
 
     def _follow(self, log: FrameLog) -> None:
         config, before = self._model.config, self._whole
@@ -107,10 +107,10 @@ class Prefill:
             self._codec.advance()
             if not self._codec.left:
                 batch.set_codec(row, self._codec.encoder, self._codec.decoder)
-                self._let_go()
+                self._release_codec()
 
-    def _let_go(self) -> None:
-        """Its codec's state is megabytes on the device, and copied to the batch's."""
+    def _release_codec(self) -> None:
+        """Its codec's state is megabytes on the device, and the batch has a copy."""
         if not self._more and self._codec is not None and not self._codec.left:
             self._codec = None
 
@@ -152,9 +152,9 @@ class CodecRebuild:
         self._encoded = self._decoded = 0
 
     def extend(self, codes: Tensor, pcm: NDArray[np.int16]) -> None:
-        """The streams go on."""
-        heard = torch.from_numpy(pcm.copy())
-        self._pcm = torch.cat((self._pcm[self._encoded :], heard))
+        """Further frames of the same streams."""
+        sound = torch.from_numpy(pcm.copy())
+        self._pcm = torch.cat((self._pcm[self._encoded :], sound))
         self._codes = torch.cat((self._codes[self._decoded :], codes))
         self._encoded = self._decoded = 0
 

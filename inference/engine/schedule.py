@@ -1,7 +1,7 @@
 """What waits for the model thread, and what it does next.
 
-Owns the one lock, the waiting frames of every session, the counters, and the order of
-work. Knows no engine: the model thread does the work that is chosen here.
+Holds the one lock, the queued frames of every session and the counters, and chooses the
+next action. Must not depend on an engine: the model thread carries the action out.
 
 When a tick starts. A frame that waits is served at once: a tick begins as soon as the
 thread is free and one session has a frame, and takes one frame of every session that
@@ -15,7 +15,7 @@ Where a batch costs about as much as a single session (GPUs), a tick therefore w
 to ``grace`` for a session whose next frame is due within that time.
 
 Who shares a tick. Where a batch costs the sum of its rows (CPUs: the engine runs them
-one after the other) sharing helps nobody and makes the first wait for the last, so
+one after the other) sharing gains nothing and makes the first wait for the last, so
 ``width`` is one there. The session served longest ago goes first, so that one with
 frames to catch up, or one that floods, takes turns with the others. Elsewhere every
 session that has a frame is in.
@@ -92,7 +92,7 @@ class Schedule:
         self._measure = False
         self._prime_served = self._voice_served = 0.0
 
-    # What comes in.
+    # Any thread.
 
     def add(
         self, session: ThreadSession, instead_of: ThreadSession | None = None
@@ -113,12 +113,12 @@ class Schedule:
         with self._wake:
             if session.closed:
                 return
-            session.said_since, session.more = log, more
+            session.log_rest, session.more = log, more
             self._opening.append(session)
             self._wake.notify()
 
     def _check_room(self) -> None:
-        """The engine has the last word on memory; this says it at once."""
+        """Refuses at once what the engine, which decides on memory, would refuse."""
         room = self._stats.memory.room
         if room is not None and len(self._opening) >= room:
             raise WorkerBusy("no memory for another conversation")
@@ -172,7 +172,7 @@ class Schedule:
             self._wake.notify()
 
     def stop(self) -> tuple[list[ThreadSession], list[VoiceJob]]:
-        """Take nothing more; what is left has to be told."""
+        """Take nothing more. Returns what is left, which the caller has to fail."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -182,7 +182,7 @@ class Schedule:
         with self._wake:
             return self._stats.snapshot(sessions=len(self._taken))
 
-    # What the model thread does.
+    # The model thread.
 
     def next(self) -> Action:
         with self._wake:
@@ -263,7 +263,7 @@ class Schedule:
                 self._priming.remove(session)
 
     def to_encode(self) -> VoiceJob:
-        """Only the model thread removes jobs, so one is there when told so."""
+        """Only the model thread removes jobs, so there is one after Action.ENCODE."""
         with self._wake:
             self._voice_served = time.perf_counter()
             return self._voices[0]

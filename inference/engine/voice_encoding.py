@@ -1,7 +1,7 @@
 """Encoding a voice: a recording to a voice prompt file, a bounded chunk at a time.
 
-Owns the procedure of spec sections 9.3 and 9.4 after loudness and resampling. Knows
-no threads and no sockets.
+The procedure of spec sections 9.3 and 9.4 after loudness and resampling. Must not
+depend on threads or sockets.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Models from directories: config.json, weights, codec and tokenizer, all checked.
 
-Owns which files make up a model and which of their tensors become resident. Nothing
-missing, extra or misshapen is passed over in silence, and nothing is allocated before
+Decides which files make up a model and which of their tensors become resident. Whatever
+is missing, extra or misshapen is an error, and nothing is allocated before
 all names and shapes were checked.
 """
 
@@ -59,7 +59,7 @@ def load_model(
 ) -> Model:
     """``source``: a directory, or the name of a built-in or downloaded model.
 
-    CheckpointError says by name all that is wrong. ``dtype`` None: fp32 on a CPU,
+    CheckpointError names everything that is wrong. ``dtype`` None: fp32 on a CPU,
     bf16 elsewhere.
     """
     device = torch.device(device)

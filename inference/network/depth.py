@@ -1,7 +1,7 @@
 """The depth transformer: the 8 agent codes of one frame, codebook by codebook.
 
-Each of its 8 steps has weights of its own, stacked along the first dimension.
-Knows nothing of time: its keys live for one frame.
+Each of its 8 steps has weights of its own, stacked along the first dimension. Its keys
+and values live for one frame; it must not depend on anything beyond that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Pieces that both transformers are made of: norm, rotary positions, gated FFN.
+"""What both transformers are made of: a layer's weights, norm, rotary positions, FFN.
 
-Knows tensors only. Every rounding is where the reference rounds (spec section 5):
-norms and rotations in fp32, the result in the model's type.
+Must not depend on anything but tensors and sizes. Every rounding is where the reference
+rounds (spec section 5): norms and rotations in fp32, the result in the model's type.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Names and shapes of the language model's tensors in a checkpoint (spec section 3).
 
-Owns the map from stored names to the places in our parameters. Opens no files.
+Maps stored names to places in our parameters. Must not open files.
 """
 
 from __future__ import annotations

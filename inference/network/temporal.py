@@ -1,6 +1,6 @@
 """The temporal transformer: one row of 17 tokens per frame, a sliding KV ring.
 
-Owns the ring and its window rule. Knows no tokens, sessions or time limits.
+Includes the ring and its window rule. Must not depend on tokens or sessions.
 """
 
 from __future__ import annotations

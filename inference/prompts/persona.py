@@ -1,7 +1,7 @@
 """The persona prompt: a voice and a role prompt as frames that the model is fed first.
 
-Owns their order and content (spec section 9.1) and the limits on their length. Knows
-no sessions; nothing here runs the network.
+Defines their order and content (spec section 9.1) and the limits on their length. Must
+not depend on sessions or run the network.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from inference.timing import FRAME_SECONDS
 
 @dataclass(frozen=True)
 class FillerCodes:
-    """The codes of both sides while nobody speaks, one frame each [8]."""
+    """The codes of both sides where neither speaks, one frame each [8]."""
 
     silence: Tensor  # of the agent
     sine: Tensor  # of the user: the reference plays a tone, not silence

@@ -3,9 +3,9 @@
 Holds their streaming state, pinned host buffers and CUDA graphs, one for each of a few
 numbers of rows. Must not depend on what a prompt means, nor on threads and queues.
 
-The row that a step feeds was complete one frame ago, so what the agent says now does
-not depend on what the user says now: the codec's encoder runs beside the language
-model, not before it.
+The row that a step feeds was complete one frame ago, so the agent's frame does not
+depend on the user's frame of the same step: the codec's encoder runs beside the
+language model, not before it.
 """
 
 from __future__ import annotations

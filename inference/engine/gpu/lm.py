@@ -1,8 +1,8 @@
 """The language model's step for many sessions over packed weights.
 
-Owns the streaming state of all slots, and puts the kernels in the order of the
+Holds the streaming state of all slots and calls the kernels in the order of the
 network. Every step of n rows is the same launches on the same memory, so that it can
-be captured. Knows no sound, prompts or graphs.
+be captured. Must not depend on sound, prompts or graphs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Chunk:
     kept: int  # slots that hold earlier positions
     turn: tuple[Tensor, Tensor]
     visible: Tensor  # bool [T, kept + T]
-    lasting: Tensor  # which of them are still held afterwards,
+    lasting: Tensor  # which of them are still in the ring afterwards,
     written: Tensor  # and where
 
 

@@ -1,7 +1,4 @@
-"""A model for the fast engine: quantised weights as they lie there, or packed now.
-
-Owns the choice between the two.
-"""
+"""A model for the fast engine: from a quantised file, or packed while it is loaded."""
 
 from __future__ import annotations
 
@@ -102,7 +99,7 @@ def _from_file(
     if packed.config != read_config(folder):
         raise CheckpointError(
             f"{path} was packed from another model",
-            text="Write it anew with `python -m inference quantize`.",
+            text="Write it again with `python -m inference quantize`.",
         )
     return _beside(folder, packed, device), packed
 

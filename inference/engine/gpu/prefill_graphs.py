@@ -1,7 +1,7 @@
-"""Prompts by captured passes of a few sizes, into any slot.
+"""Prefill of prompts by captured passes of a few sizes, into any slot.
 
-Owns the graphs and what they read. Launched one by one, the thousand kernels of a pass
-take the host longer than the GPU.
+Holds the graphs and the tensors they read. Launched one by one, the thousand kernels of
+a pass take the host longer than the GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PromptGraphs:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def capture(self) -> None:
-        """No row counts meanwhile, so nothing is written."""
+        """While it captures no row counts, so nothing is written."""
         pool = torch.cuda.graph_pool_handle()
         for size in reversed(SIZES):
             self._graphs[size] = capture(partial(self._feed, size), pool)

@@ -1,7 +1,7 @@
-"""The listeners: recogniser, voice activity, quality scores, speaker embeddings.
+"""The evaluators: recogniser, voice activity, quality scores, speaker embeddings.
 
 Each is a public package with its weights inside; requirements.txt beside the training
-names them. Everything takes mono sound, float32 at 24 kHz. Knows no conversations.
+names them. All take mono sound, float32 at 24 kHz. Must not depend on conversations.
 """
 
 from __future__ import annotations

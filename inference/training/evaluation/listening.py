@@ -1,6 +1,6 @@
-"""Lets the evaluators hear talks, and keeps what they heard.
+"""Runs the evaluators over talks and stores what they found.
 
-Knows talks and evaluators; figures are made in ``measures.py``.
+``measures.py`` makes figures of it.
 """
 
 from __future__ import annotations

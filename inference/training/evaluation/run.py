@@ -1,6 +1,6 @@
 """The evaluation's one command: conversations, evaluators, a table.
 
-Owns the order of things, and which processes share the talks.
+Runs the steps in order and divides the talks among processes.
 """
 
 from __future__ import annotations

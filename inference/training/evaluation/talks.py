@@ -1,6 +1,6 @@
 """Lets a model talk to scripted users: many conversations as rows of one batch.
 
-Knows the model's streaming step and the codec; scores are made elsewhere.
+By the model's streaming step and the codec; scores are made elsewhere.
 """
 
 from __future__ import annotations

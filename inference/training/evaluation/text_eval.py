@@ -1,6 +1,6 @@
 """Conversations that test a language model: scripted users, free-running agents.
 
-All trials run at once as rows of one batch. Knows the model's streaming step; scores
+All trials run at once as rows of one batch, by the model's streaming step. Scores
 come from the agent's own text, sound is evaluated elsewhere (``scores.py``).
 """
 

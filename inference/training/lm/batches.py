@@ -1,6 +1,6 @@
 """Pool entries to rows of the timeline, with the prompt frames of inference.
 
-Knows codes, text tokens and the order of the streams; no sound, no model.
+Must not depend on sound or a model.
 """
 
 from __future__ import annotations

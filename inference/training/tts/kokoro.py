@@ -1,6 +1,6 @@
 """The synthesiser: Kokoro-82M (Apache-2.0) as its packages hold it.
 
-Owns the packing of model and voices into one small folder and the running of it.
+Packs model and voices into one small folder and runs them.
 Words get exact times from the durations that the model itself predicts.
 """
 
