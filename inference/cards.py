@@ -1,8 +1,8 @@
 """Graphics cards as data: what their makers publish, and the same of the one here.
 
-Owns the table of cards that are named anywhere, and the card that decisions are taken
-for: the device's own, or one that it pretends to be (see ``pretend``). Knows no model
-and no kernel. ``torch`` is imported only where a device is asked.
+Holds the table of all cards that are named anywhere, and the card that decisions are
+taken for: the device's own, or one that it pretends to be (see ``pretend``). Must not
+depend on models or kernels. ``torch`` is imported only where a device is asked.
 """
 
 from __future__ import annotations

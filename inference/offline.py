@@ -1,7 +1,7 @@
 """A recorded user and the agent's answer to them, without a clock: the offline
-evaluation of the reference (spec section 12), run by the very engine that serves.
+evaluation of the reference (spec section 12), run by the engine that serves.
 
-Owns the length rules and the forms of what comes out. Knows no command line.
+Must not depend on a command line.
 """
 
 from __future__ import annotations

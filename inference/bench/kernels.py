@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from inference.engine.gpu.batch import GpuBank
+from inference.engine.gpu.batch import CudaSlotBatch
 from inference.engine.gpu.cuda_graphs import capture
 from inference.engine.gpu.measure import REPEATS, timed
 
@@ -28,34 +28,34 @@ ATTENTION_SHAPES = (
 )
 
 
-def kernel_times(bank: GpuBank, n: int) -> list[dict[str, Any]]:
-    bank._active[:n].fill_(True)
-    times = [*_products(bank, n), *_attention(bank, n), *_others(bank, n)]
+def kernel_times(batch: CudaSlotBatch, n: int) -> list[dict[str, Any]]:
+    batch._active[:n].fill_(True)
+    times = [*_products(batch, n), *_attention(batch, n), *_others(batch, n)]
     return [{"rows": n} | each for each in times]
 
 
-def _products(bank: GpuBank, n: int) -> list[dict[str, Any]]:
-    ops, weights = bank.lm.ops, bank.packed.weights
+def _products(batch: CudaSlotBatch, n: int) -> list[dict[str, Any]]:
+    ops, weights = batch.lm.ops, batch.packed.weights
     found = []
     for name in ("in_proj", "out_proj", "linear_in", "linear_out"):
-        matrices = [weights[f"layers.{i}.{name}"] for i in range(_layers(bank))]
-        x = torch.randn(n, matrices[0].columns, device=bank.device).bfloat16()
+        matrices = [weights[f"layers.{i}.{name}"] for i in range(_layers(batch))]
+        x = torch.randn(n, matrices[0].columns, device=batch.device).bfloat16()
         product = ops.gated if name == "linear_in" else ops.linear
         work = partial(product, x)
         found.append(_timed(name, work, matrices, matrices[0].bytes))
     return found
 
 
-def _attention(bank: GpuBank, n: int) -> list[dict[str, Any]]:
-    lm = bank.lm
-    ring, heads = lm.ring, bank.packed.config.temporal
-    q = torch.randn(n, heads.heads, heads.head_dim, device=bank.device).bfloat16()
-    read = ring.slot_bytes * ring.context * n // _layers(bank)
+def _attention(batch: CudaSlotBatch, n: int) -> list[dict[str, Any]]:
+    lm = batch.lm
+    ring, heads = lm.ring, batch.packed.config.temporal
+    q = torch.randn(n, heads.heads, heads.head_dim, device=batch.device).bfloat16()
+    read = ring.slot_bytes * ring.context * n // _layers(batch)
 
     def work(shape: tuple[int, int, int, int], layer: int) -> object:
-        return lm.ops.attend(q, ring, layer, lm.position[:n], bank._active[:n], shape)
+        return lm.ops.attend(q, ring, layer, lm.position[:n], batch._active[:n], shape)
 
-    layers = list(range(_layers(bank)))
+    layers = list(range(_layers(batch)))
     return [
         _timed(
             "attend " + "/".join(map(str, shape)), partial(work, shape), layers, read
@@ -64,17 +64,17 @@ def _attention(bank: GpuBank, n: int) -> list[dict[str, Any]]:
     ]
 
 
-def _others(bank: GpuBank, n: int) -> list[dict[str, Any]]:
-    lm = bank.lm
-    dim = bank.packed.config.temporal.dim
-    x = torch.randn(n, dim, device=bank.device).bfloat16()
-    weights, norm = bank.packed.weights, bank.packed.tensors["out_norm"]
+def _others(batch: CudaSlotBatch, n: int) -> list[dict[str, Any]]:
+    lm = batch.lm
+    dim = batch.packed.config.temporal.dim
+    x = torch.randn(n, dim, device=batch.device).bfloat16()
+    weights, norm = batch.packed.weights, batch.packed.tensors["out_norm"]
     parts = lm.ops.linear(x, weights["layers.0.out_proj"])
     qkv = lm.ops.linear(x, weights["layers.0.in_proj"])
-    layers = list(range(_layers(bank)))
+    layers = list(range(_layers(batch)))
 
     def write(layer: int) -> object:
-        state = lm.position[:n], bank._active[:n]
+        state = lm.position[:n], batch._active[:n]
         return lm.ops.write_kv(qkv, lm.ring, layer, lm.frequencies, *state)
 
     def add_norm(layer: int) -> object:
@@ -102,5 +102,5 @@ def _timed(
     }
 
 
-def _layers(bank: GpuBank) -> int:
-    return bank.packed.config.temporal.layers
+def _layers(batch: CudaSlotBatch) -> int:
+    return batch.packed.config.temporal.layers

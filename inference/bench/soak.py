@@ -1,7 +1,7 @@
 """Sessions that join, leave and pause at random, at full rate, for as long as asked.
 
-Four of them are watched: greedy, they say what they said in a run of their own, bit for
-bit. Owns the made-up sessions and what is counted. Knows no command line.
+Four greedy ones are compared, bit for bit, with what the same sessions produced alone.
+Must not depend on a command line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from inference.engine.api import Sampling
-from inference.engine.gpu.batch import GpuBank
+from inference.engine.gpu.batch import CudaSlotBatch
 from inference.engine.gpu.measure import percentile
 from inference.engine.prefill import PREFILL_CHUNK_GPU
 from inference.network.timeline import make_frames, rows_of_frames
@@ -31,9 +31,9 @@ NOISES, NOISE_FRAMES = 16, 50
 
 
 class Soak:
-    def __init__(self, bank: GpuBank, frames: int = FRAMES) -> None:
-        self.bank, self.frames = bank, frames
-        config = bank.packed.config
+    def __init__(self, batch: CudaSlotBatch, frames: int = FRAMES) -> None:
+        self.batch, self.frames = batch, frames
+        config = batch.packed.config
         self._config, self._chance = config, random.Random(5)
         self._noise = [
             np.random.default_rng(seed)
@@ -41,7 +41,7 @@ class Soak:
             .astype(np.int16)
             for seed in range(NOISES)
         ]
-        step = bank.width // WATCHED
+        step = batch.width // WATCHED
         self.watched = [step * n + step // 2 for n in range(WATCHED)]
         self._live: dict[int, int] = {}  # slot: what makes its session
         self._said: dict[int, int] = {}  # frames of each
@@ -59,7 +59,7 @@ class Soak:
             else:
                 pcm[slot] = self._sound(seed, self._said[slot])
         if pcm:
-            record, _, sound = self.bank.tick(pcm)
+            record, _, sound = self.batch.step(pcm)
             for slot in pcm:
                 if slot in self._alone:
                     self._compare(slot, record[slot], sound[slot])
@@ -70,11 +70,11 @@ class Soak:
         for slot in self.watched:
             if self._said.get(slot, self.frames) >= self.frames:
                 self._begin(slot, slot, greedy=True)
-        for slot in set(range(self.bank.width)) - set(self.watched):
+        for slot in set(range(self.batch.width)) - set(self.watched):
             chance = self._chance.random()
             spent = 1000 * (time.perf_counter() - began)
             if slot in self._live and chance < LEAVE:
-                self.bank.end(slot)
+                self.batch.end(slot)
                 del self._live[slot]
                 self.leaves += 1
             elif slot not in self._live and chance < JOIN and spent < JOINING_MS:
@@ -83,10 +83,10 @@ class Soak:
 
     def _begin(self, slot: int, seed: int, greedy: bool) -> None:
         prompt = self._prompt(seed)
-        self.bank.begin(slot, Sampling(greedy=greedy, seed=seed), 0, prompt.frames)
+        self.batch.begin(slot, Sampling(greedy=greedy, seed=seed), 0, prompt.frames)
         fed = 0
         while fed < prompt.fed:
-            fed = self.bank.feed(slot, prompt, fed, PREFILL_CHUNK_GPU)
+            fed = self.batch.feed(slot, prompt, fed, PREFILL_CHUNK_GPU)
         self._live[slot], self._said[slot] = seed, 0
 
     def _prompt(self, seed: int) -> PersonaPrompt:
@@ -100,14 +100,14 @@ class Soak:
 
     def _solo(self, seed: int) -> list[tuple[bytes, bytes]]:
         self._begin(0, seed, greedy=True)
-        said = []
+        results = []
         for frame in range(self.frames):
-            record, _, sound = self.bank.tick({0: self._sound(seed, frame)})
-            said.append((record[0].tobytes(), sound[0].tobytes()))
-        self.bank.end(0)
+            record, _, sound = self.batch.step({0: self._sound(seed, frame)})
+            results.append((record[0].tobytes(), sound[0].tobytes()))
+        self.batch.end(0)
         self._live.clear()
         self._said.clear()
-        return said
+        return results
 
     def _sound(self, seed: int, frame: int) -> NDArray[np.int16]:
         sound: NDArray[np.int16] = self._noise[seed % NOISES][frame % NOISE_FRAMES]
@@ -122,22 +122,22 @@ class Soak:
 
 
 def run_soak(
-    bank: GpuBank,
+    batch: CudaSlotBatch,
     seconds: float,
     frames: int = FRAMES,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """A late tick is one that took longer than a frame."""
-    soaked, times = Soak(bank, frames), list[float]()
+    soaked, times = Soak(batch, frames), list[float]()
     free: list[int] = []
     end = clock() + seconds
     while clock() < end:
         times.append(soaked.tick())
-        if bank.device.type == "cuda" and len(times) % 100 == 0:
-            free.append(torch.cuda.mem_get_info(bank.device)[0])
+        if batch.device.type == "cuda" and len(times) % 100 == 0:
+            free.append(torch.cuda.mem_get_info(batch.device)[0])
     return {
         "seconds": seconds,
-        "sessions": bank.width,
+        "sessions": batch.width,
         "ticks": len(times),
         "tick_ms": {
             "p50": round(percentile(times, 0.5), 2),

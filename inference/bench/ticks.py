@@ -1,6 +1,6 @@
 """Ticks of made-up sessions with filled windows: what ``bench`` prints.
 
-Owns the filling of windows and the timing of parts. Knows no command line.
+Fills the windows and times the parts of a tick. Must not depend on a command line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from inference.bench.kernels import kernel_times
 from inference.bench.profile import kernel_shares
 from inference.bench.soak import run_soak
 from inference.cards import hold_to_pretended, pretended
-from inference.engine.gpu.batch import GpuBank
+from inference.engine.gpu.batch import CudaSlotBatch
 from inference.engine.gpu.cuda_graphs import capture
 from inference.engine.gpu.loading import stored_weights
 from inference.engine.gpu.measure import (
@@ -66,7 +66,7 @@ class Bench:
         self.ops = _ops(plain)
         self.mimi = self._codec()
         self._model: PackedModel | None = None
-        self._bank: GpuBank | None = None
+        self._batch: CudaSlotBatch | None = None
         self._free()
 
     def row(
@@ -85,19 +85,19 @@ class Bench:
         self._free()
         began = time.perf_counter()
         model = self.model(weights)
-        bank = self._bank = GpuBank(model, self.mimi, sessions, kv, self.ops)
+        batch = self._batch = CudaSlotBatch(model, self.mimi, sessions, kv, self.ops)
         context = self.config.temporal.context
         frames = context + 500 if window == "full" else int(window)
-        bank.capture([sessions])
-        fill(bank, frames)
+        batch.capture([sessions])
+        fill(batch, frames)
         log.info("ready after %.1f s", time.perf_counter() - began)
         generator = np.random.default_rng(SEED)
         sound = generator.normal(0, 1800, (sessions, FRAME_SAMPLES)).astype(np.int16)
         pcm = dict(enumerate(sound))
-        wall_times(lambda: bank.tick(pcm), WARM_TICKS)
-        walls, owns = wall_times(lambda: bank.tick(pcm), ticks)
+        wall_times(lambda: batch.step(pcm), WARM_TICKS)
+        walls, owns = wall_times(lambda: batch.step(pcm), ticks)
         free, total = torch.cuda.mem_get_info(self.device)
-        read = self._bytes(bank, min(frames, context))
+        read = self._bytes(batch, min(frames, context))
         row: dict[str, Any] = {
             "window": min(frames, context),
             "tick_ms": {
@@ -106,7 +106,7 @@ class Bench:
                 "max": round(max(walls), 3),
             },
         }
-        row |= {f"{name}_ms": ms for name, ms in self._parts(bank, sessions).items()}
+        row |= {f"{name}_ms": ms for name, ms in self._parts(batch, sessions).items()}
         return row | {
             "host_ms": round(median(owns), 3),
             "memory_gb": round((total - free) / 1e9, 2),
@@ -114,78 +114,78 @@ class Bench:
             "floor_ms": round(1000 * read / self.bandwidth, 3),
         }
 
-    def _parts(self, bank: GpuBank, n: int) -> dict[str, float]:
+    def _parts(self, batch: CudaSlotBatch, n: int) -> dict[str, float]:
         """Each by itself; in a tick the encoder runs beside the others."""
         return {
             name: round(median(timed(graph.replay, REPEATS)), 3)
-            for name, graph in self._graphs(bank, n).items()
+            for name, graph in self._graphs(batch, n).items()
         }
 
     @torch.inference_mode()
     def profile(self) -> list[dict[str, Any]]:
-        """Of the last row's bank: the shares of each part's kernels."""
-        bank = self._bank
-        assert bank is not None
+        """Of the last row's batch: the shares of each part's kernels."""
+        batch = self._batch
+        assert batch is not None
         return [
             {"part": name} | share
-            for name, graph in self._graphs(bank, bank.width).items()
+            for name, graph in self._graphs(batch, batch.width).items()
             for share in kernel_shares(graph)
         ]
 
-    def _graphs(self, bank: GpuBank, n: int) -> dict[str, torch.cuda.CUDAGraph]:
-        lm, active = bank.lm, bank._active[:n]
+    def _graphs(self, batch: CudaSlotBatch, n: int) -> dict[str, torch.cuda.CUDAGraph]:
+        lm, active = batch.lm, batch._active[:n]
         hidden = lm.temporal(active).clone()
         parts: dict[str, Callable[[], object]] = {
-            "encode": lambda: bank.encode(n),
+            "encode": lambda: batch.encode(n),
             "temporal": lambda: lm.temporal(active),
             "depth": lambda: lm.choose(hidden),
-            "decode": lambda: bank.decode(n),
+            "decode": lambda: batch.decode(n),
         }
         return {name: capture(part, None) for name, part in parts.items()}
 
     @torch.inference_mode()
     def kernels(self, counts: tuple[int, ...]) -> list[dict[str, Any]]:
-        """Of the last row's bank: each kernel of a temporal layer by itself."""
-        bank = self._bank
-        assert bank is not None
-        fitting = [n for n in counts if n <= bank.width]
-        return [each for n in fitting for each in kernel_times(bank, n)]
+        """Of the last row's batch: each kernel of a temporal layer by itself."""
+        batch = self._batch
+        assert batch is not None
+        fitting = [n for n in counts if n <= batch.width]
+        return [each for n in fitting for each in kernel_times(batch, n)]
 
-    def _bytes(self, bank: GpuBank, window: int) -> float:
-        """What a tick must read once, for as many sessions as the bank has."""
-        kv = bank.width * window * bank.lm.ring.slot_bytes
-        states = [bank._encoder.buffer, bank._decoder.buffer]
+    def _bytes(self, batch: CudaSlotBatch, window: int) -> float:
+        """What a tick must read once, for as many sessions as the batch has."""
+        kv = batch.width * window * batch.lm.ring.slot_bytes
+        states = [batch._encoder.buffer, batch._decoder.buffer]
         codec = sum(p.numel() * p.element_size() for p in self.mimi.parameters())
         codec += sum(state.numel() * state.element_size() for state in states)
-        return bank.packed.step_bytes + kv + codec
+        return batch.packed.step_bytes + kv + codec
 
     @torch.inference_mode()
     def prompt(self, rows: int) -> dict[str, Any]:
-        """Of the last row's bank: the time to feed a prompt of so many rows."""
-        bank = self._bank
-        assert bank is not None
+        """Of the last row's batch: the time to feed a prompt of so many rows."""
+        batch = self._batch
+        assert batch is not None
         cards = self.config.text_cardinality, self.config.audio_cardinality
         tokens = torch.randint(0, cards[1], (rows, 17), device=self.device)
-        embeddings = bank.lm.embed(tokens)
+        embeddings = batch.lm.embed(tokens)
 
         prompt = PersonaPrompt("", embeddings, tokens[:0], tokens[0], tokens[0])
 
         def feed() -> None:
             fed = 0
             while fed < rows:
-                fed = bank.feed(0, prompt, fed, PREFILL_CHUNK_GPU)
+                fed = batch.feed(0, prompt, fed, PREFILL_CHUNK_GPU)
             torch.cuda.synchronize()
 
         kept: list[torch.Tensor] = []
 
         def restore() -> None:
-            bank.restore(0, prompt, kept)
+            batch.restore(0, prompt, kept)
             torch.cuda.synchronize()
 
         for _ in range(2):
             feed()
         cold = median(wall_times(feed, 5)[0])
-        kept = bank.keep(0, rows)
+        kept = batch.keep(0, rows)
         cached = median(wall_times(restore, 20)[0])
         return {"rows": rows, "cold_ms": round(cold, 2), "cached_ms": round(cached, 2)}
 
@@ -209,10 +209,10 @@ class Bench:
         self, sessions: int, weights: str, kv: str, seconds: int
     ) -> dict[str, Any]:
         model = self.model(weights)
-        bank = self._bank = GpuBank(model, self.mimi, sessions, kv, self.ops)
+        batch = self._batch = CudaSlotBatch(model, self.mimi, sessions, kv, self.ops)
         with torch.inference_mode():
-            bank.capture()
-            return run_soak(bank, seconds)
+            batch.capture()
+            return run_soak(batch, seconds)
 
     def release(self) -> None:
         """All that lies on the device."""
@@ -220,28 +220,28 @@ class Bench:
         self._free()
 
     def _free(self) -> None:
-        self._bank = None
+        self._batch = None
         gc.collect()
         torch.cuda.empty_cache()
 
 
-def fill(bank: GpuBank, frames: int) -> None:
+def fill(batch: CudaSlotBatch, frames: int) -> None:
     """Every session as if it had talked for so long, with random memories."""
-    lm = bank.lm
+    lm = batch.lm
     for store, scale in zip(lm.ring.layers, lm.ring.scales, strict=True):
         if scale is None:
             store.normal_()
         else:
             store.random_(-127, 128)
             scale.uniform_(0.005, 0.02)
-    bank.settle(frames)
-    cards = bank.packed.config.audio_cardinality
+    batch.settle(frames)
+    cards = batch.packed.config.audio_cardinality
     lm.row.random_(0, cards)
     lm.carry[:, 2:9].random_(0, cards)
-    for state in (bank._encoder, bank._decoder):
+    for state in (batch._encoder, batch._decoder):
         state.position.fill_(2 * frames)
         state.buffer.normal_(0, 0.05)
-    for slot in range(bank.width):
+    for slot in range(batch.width):
         lm.sampler.set(
             slot, seed=slot, temperatures=(0.7, 0.8), top_k=(25, 250), greedy=False
         )

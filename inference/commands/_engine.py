@@ -1,6 +1,6 @@
-"""From the words of a command line to an engine that is warm.
+"""From the arguments of a command line to an engine that is warm.
 
-Owns the choice of device and of the number of slots.
+Chooses the device, the kind of engine and the number of slots.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inference.commands._refusals import (
 )
 from inference.engine.engine import Engine
 from inference.engine.gpu.capacity import Sizes
-from inference.engine.gpu.captured import CapturedEngine
+from inference.engine.gpu.captured import CapturedSlotBatch
 from inference.loading.checkpoint import Model, load_model, model_folder, read_config
 from inference.timing import FRAME_MS, FRAME_RATE
 
@@ -63,7 +63,8 @@ def engine_loader(arguments: argparse.Namespace) -> Callable[[], Engine]:
         if not arguments.force:
             most = plain_slots(sizes(arguments), device, why)
             slots = in_time(slots, most, chosen=bool(arguments.slots))
-        engine = CapturedEngine(load(arguments, torch.bfloat16), slots, **options)
+        model = load(arguments, torch.bfloat16)
+        engine = Engine(model, slots, new_batch=CapturedSlotBatch, **options)
         tick_ms = measure(engine)
         engine.info = dataclasses.replace(
             engine.info,

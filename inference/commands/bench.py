@@ -111,9 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         _say(_line(row))
         if arguments.profile and "error" not in row:
             for each in bench.profile():
-                _say(
-                    "{part:9s}{us:9.1f} us {count:6.1f} x {kernel:.70s}".format(**each)
-                )
+                _say(PROFILED.format(**each))
     prompt = bench.prompt(arguments.prompt) if arguments.prompt else None
     kernels = bench.kernels(KERNEL_ROWS) if arguments.kernels else []
     for each in kernels:

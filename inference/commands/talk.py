@@ -116,7 +116,7 @@ def _engine(arguments: argparse.Namespace) -> Engine:
     from inference.commands._engine import chosen_engine, fast_engine, load
     from inference.commands._refusals import starting_fast
     from inference.engine.engine import Engine
-    from inference.engine.gpu.captured import CapturedEngine
+    from inference.engine.gpu.captured import CapturedSlotBatch
 
     def fast(weights: str) -> Engine:
         with starting_fast():
@@ -126,7 +126,9 @@ def _engine(arguments: argparse.Namespace) -> Engine:
         arguments,
         lambda dtype: Engine(load(arguments, dtype), 1, arguments.threads),
         fast,
-        lambda why: CapturedEngine(load(arguments, torch.bfloat16), 1),
+        lambda why: Engine(
+            load(arguments, torch.bfloat16), 1, new_batch=CapturedSlotBatch
+        ),
     )
 
 

@@ -1,7 +1,5 @@
-"""What the engine promises to whoever serves sockets.
-
-Owns the types that cross the border between the model thread and an event loop.
-Knows no sockets and no tensors.
+"""What the engine promises to the code that serves sockets: the types that pass between
+the model thread and an event loop. Must not depend on sockets or tensors.
 
 Threads: everything in :class:`ModelThread` may be called from any thread and returns
 at once, except where a ``Future`` is returned. A :class:`SessionListener` is called
@@ -38,12 +36,12 @@ class Sampling:
 
 @dataclass(frozen=True)
 class FrameLog:
-    """What a session has behind it: from this and its configuration it is rebuilt and
-    goes on with frame n, as if it had never stopped."""
+    """The frames of a session so far: from this and its configuration it is rebuilt and
+    continues with frame n, as if it had never stopped."""
 
     tokens: NDArray[np.uint16]  # [n, 17], FrameResult.tokens of frames 0 … n - 1
     # int16 [m, 1920], m <= n: the user's sound of the newest m of these frames, as it
-    # was pushed. The codec hears it again, so that it goes on where it was;
+    # was pushed. The codec encodes it again to restore its state;
     # EngineInfo.sound_frames of them are enough.
     user_pcm: NDArray[np.int16]
 
@@ -59,7 +57,7 @@ class SessionConfig:
     # Keep the persona prompt in view when the window slides; None: as the engine does.
     pin_prompt: bool | None = None
     log: FrameLog | None = field(default=None, compare=False, repr=False)
-    # Its past still grows elsewhere: caught_up instead of primed, then Session.extend.
+    # The log still grows elsewhere: caught_up instead of primed, then Session.extend.
     more: bool = False
 
 
@@ -116,11 +114,11 @@ class Session(Protocol):
         ``queue_frames`` waiting frames the oldest is dropped and counted."""
 
     def extend(self, log: FrameLog, more: bool) -> None:
-        """After ``caught_up``: what was said since, from that frame on, with the sound
+        """After ``caught_up``: the log's frames from that one on, with the sound
         of all its frames; perhaps nothing. Without ``more`` it goes live then."""
 
     def replace(self, config: SessionConfig, listener: SessionListener) -> Session:
-        """Close it and open another in its place, which nobody can take between.
+        """Close it and open another in its place, which no other session can take.
         Raises WorkerBusy if it had been closed before and its place was taken."""
 
     def close(self) -> None:
@@ -156,9 +154,8 @@ class PromptCacheStats:
 
 @dataclass(frozen=True)
 class MemoryStats:
-    """What conversations remember by, in frames; nothing where each slot has its own.
-    Free is what nobody holds, and of that nobody was promised ``room`` sessions' worth.
-    """
+    """KV memory that sessions share, in frames; empty where each slot has its own.
+    ``free``: not in use; a part of it that serves ``room`` sessions is not promised."""
 
     total: int = 0
     free: int = 0

@@ -1,13 +1,12 @@
-"""The engine: slots, and one step over all sessions that have a frame.
+"""Slots, sessions from open to close, and one step over all that have a frame.
 
-Owns sessions from open to close. Single-threaded; knows no sockets, queues or clocks
-beyond its warm-up. Build it and call it on one thread: PyTorch keeps its number of
-threads and its inference mode per thread.
+Must not depend on sockets, queues or clocks (but for its warm-up). Build it and call it
+on one thread: PyTorch keeps its number of threads and its inference mode per thread.
 
-Who shares a tick must not change what a session says. A product over several rows adds
-up in another order than the same product over one, so on a CPU every slot is a bank of
-its own and a tick runs them one after the other; on a GPU all slots are one bank whose
-shape never changes (docs/engine.md has the measurements).
+What a session gets must not depend on which others share its tick. A product over
+several rows adds up in another order than the same product over one, so on a CPU every
+slot is a batch of its own and a tick runs them one after the other; on a GPU all slots
+are one batch whose shape never changes (docs/engine.md has the measurements).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import dataclasses
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
@@ -31,13 +31,16 @@ from inference.engine.api import (
     Sampling,
     SessionConfig,
 )
-from inference.engine.batch import Bank
-from inference.engine.prefill import Priming, sound_frames
+from inference.engine.batch import BatchStep, SlotBatch
+from inference.engine.prefill import Prefill, sound_frames
 from inference.engine.prompt_cache import PromptCache
+from inference.engine.torch_batch import TorchSlotBatch
 from inference.engine.voice_encoding import VoiceEncoder
 from inference.errors import ProtocolError, WorkerBusy
 from inference.loading.checkpoint import Model
+from inference.network.config import TEXT
 from inference.network.mimi import fp32_convolutions
+from inference.prompts.persona import persona_prompt
 from inference.prompts.tokenizer import TextStream
 from inference.prompts.voice_file import read_voice
 from inference.timing import FRAME_SAMPLES
@@ -61,24 +64,25 @@ class Step:
 class Slot:
     """One session's life in the engine."""
 
-    priming: Priming
+    prefill: Prefill
     prompt_frames: int
     text: TextStream
     steps: int = 0
 
     @property
     def primed(self) -> bool:
-        return self.priming.left == 0
+        return self.prefill.left == 0
 
     def remember(self) -> None:
-        """What was said before, unsaid: the bytes of a character may be cut in two."""
-        for token in self.priming.take_spoken():
+        """Feed the log's text without returning it: the log's end may cut the bytes of
+        a character in two."""
+        for token in self.prefill.take_spoken():
             self.text.feed(token)
 
     @property
     def rows(self) -> int:
         """Timeline rows fed to the model so far."""
-        return self.priming.rows + self.steps
+        return self.prefill.rows + self.steps
 
 
 class Engine:
@@ -89,15 +93,17 @@ class Engine:
         threads: int = 1,
         width: int | None = None,
         *,
+        new_batch: Callable[[Model, int], SlotBatch] = TorchSlotBatch,
         prompt_cache_mb: int = 512,
         pin_prompt: bool = False,
     ) -> None:
-        """``width``: slots of a bank, a divisor of ``slots``; None: 1 on a CPU, else
-        all. ``pin_prompt``: for sessions that don't say."""
+        """``width``: slots of a batch, a divisor of ``slots``; None: 1 on a CPU, else
+        all. ``new_batch`` makes one of that width. ``pin_prompt``: the default for
+        sessions that don't set it."""
         on_cpu = model.device.type == "cpu"
         width = width or (1 if on_cpu else slots)
         if slots < 1 or slots % width:
-            raise ValueError(f"{slots} slots in banks of {width}")
+            raise ValueError(f"{slots} slots in batches of {width}")
         if on_cpu:
             # A second thread gains little and stalls when the other core is busy.
             torch.set_num_threads(threads)
@@ -108,7 +114,7 @@ class Engine:
         self._width = width
         self._prompts = PromptCache(prompt_cache_mb * 1024 * 1024)
         with torch.inference_mode():
-            self._banks = [self._new_bank() for _ in range(slots // self._width)]
+            self._batches = [new_batch(model, width) for _ in range(slots // width)]
         self._slots: list[Slot | None] = [None] * slots
         self.info = EngineInfo(
             model=model.config.name,
@@ -122,49 +128,46 @@ class Engine:
             pin_prompt=pin_prompt,
         )
 
-    def _new_bank(self) -> Bank:
-        return Bank(self.model, self._width)
-
     @torch.inference_mode()
     def open(self, config: SessionConfig) -> int:
         """Take a free slot; nothing is run yet. WorkerBusy when there is none,
         RolePromptError or VoicePromptError when the persona prompt does not fit,
-        ProtocolError when the log is no session's of this model."""
+        ProtocolError when no session of this model can have left the log."""
         if None not in self._slots:
             raise WorkerBusy(f"all {len(self._slots)} slots taken")
         model = self.model
         _check_sampling(config.sampling)
         voice = None if config.voice is None else read_voice(config.voice, model.config)
-        prompt = model.prompt(config.role_prompt, voice)
-        priming = Priming(model, prompt, config.log, config.more)
+        prompt = persona_prompt(model, config.role_prompt, voice)
+        prefill = Prefill(model, prompt, config.log, config.more)
         pin = self.info.pin_prompt if config.pin_prompt is None else config.pin_prompt
         index = self._slots.index(None)
-        bank, row = self._place(index)
+        batch, row = self._place(index)
         pinned, least = prompt.frames if pin else 0, prompt.frames
         if config.log is not None:
             least += len(config.log.tokens)
-        bank.begin(row, config.sampling, pinned, least)
-        session = Slot(priming, prompt.frames, TextStream(model.tokenizer))
+        batch.begin(row, config.sampling, pinned, least)
+        session = Slot(prefill, prompt.frames, TextStream(model.tokenizer))
         session.remember()
         self._slots[index] = session
         return index
 
     @torch.inference_mode()
     def extend(self, slot: int, log: FrameLog, more: bool) -> None:
-        """What was said since, of a session that was opened or extended with ``more``
-        and is primed; ``prime`` has work again. ProtocolError for what is no log."""
+        """The next frames of the log of a session that was opened or extended with
+        ``more`` and is primed; ``prime`` has work again. ProtocolError for no log."""
         session = self._session(slot)
-        session.priming.extend(log, more)
+        session.prefill.extend(log, more)
         session.remember()
 
     @torch.inference_mode()
     def prime(self, slot: int) -> int:
         """Run one chunk of what comes before the first frame; how much is left, 0 when
         frames may come."""
-        priming = self._session(slot).priming
-        if priming.left:
-            priming.advance(*self._place(slot), self._prompts)
-        return priming.left
+        prefill = self._session(slot).prefill
+        if prefill.left:
+            prefill.advance(*self._place(slot), self._prompts)
+        return prefill.left
 
     def prompt_frames(self, slot: int) -> int:
         return self._session(slot).prompt_frames
@@ -173,8 +176,8 @@ class Engine:
         return self._prompts.stats()
 
     def memory_stats(self) -> MemoryStats:
-        """Every slot has its own here."""
-        return MemoryStats()
+        """Slots share memory in one batch of all of them, or not at all."""
+        return self._batches[0].memory_stats()
 
     def context_frames(self, slot: int) -> int:
         """Frames until the context is full and its beginning slides out of view."""
@@ -190,43 +193,25 @@ class Engine:
                 raise ValueError(f"a frame is int16 [{FRAME_SAMPLES}]")
         steps: dict[int, Step] = {}
         for number in sorted({slot // self._width for slot in pcm}):
-            first = number * self._width
-            here = [s for s in pcm if first <= s < first + self._width]
-            steps.update(self._step_bank(self._banks[number], here, pcm))
+            slots = [slot for slot in pcm if slot // self._width == number]
+            frames = {slot % self._width: pcm[slot] for slot in slots}
+            results = self._batches[number].step(frames)
+            steps |= {slot: self._result(slot, results) for slot in slots}
         return steps
 
-    def _step_bank(
-        self, bank: Bank, slots: list[int], pcm: dict[int, NDArray[np.int16]]
-    ) -> dict[int, Step]:
-        sound = np.zeros((bank.width, FRAME_SAMPLES), dtype=np.int16)
-        active = torch.zeros(bank.width, dtype=torch.bool)
-        for slot in slots:
-            sound[slot % bank.width] = pcm[slot]
-            active[slot % bank.width] = True
-        device = self.model.device
-        longest = max(self._session(slot).rows for slot in slots) + 1
-        tokens, text, spoken = bank.step(
-            torch.from_numpy(sound).to(device),
-            None if bank.width == 1 else active.to(device),
-            longest,
-        )
-        # The only place where the host waits for the device.
-        record = tokens.cpu().numpy().astype(np.uint16)
-        said, heard = text.tolist(), spoken.cpu().numpy()
-        steps = {}
-        for slot in slots:
-            session, row = self._session(slot), slot % bank.width
-            session.steps += 1
-            piece = session.text.feed(said[row])
-            steps[slot] = Step(record[row], piece, heard[row])
-        return steps
+    def _result(self, slot: int, results: BatchStep) -> Step:
+        session, row = self._session(slot), slot % self._width
+        session.steps += 1
+        piece = session.text.feed(int(results.agent[row, TEXT]))
+        tokens = results.record[row].astype(np.uint16)
+        return Step(tokens, piece, results.sound[row].copy())
 
     @torch.inference_mode()
     def close(self, slot: int) -> None:
         """Free the slot; closing a free one does nothing."""
         if self._slots[slot] is not None:
-            bank, row = self._place(slot)
-            bank.end(row)
+            batch, row = self._place(slot)
+            batch.end(row)
             self._slots[slot] = None
 
     def voice_encoder(self, pcm: NDArray[np.float32]) -> VoiceEncoder:
@@ -259,8 +244,8 @@ class Engine:
             raise ValueError(f"slot {slot} is free")
         return session
 
-    def _place(self, slot: int) -> tuple[Bank, int]:
-        return self._banks[slot // self._width], slot % self._width
+    def _place(self, slot: int) -> tuple[SlotBatch, int]:
+        return self._batches[slot // self._width], slot % self._width
 
 
 def _check_sampling(sampling: Sampling) -> None:

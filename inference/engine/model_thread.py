@@ -1,7 +1,7 @@
 """The one thread that touches the model.
 
-Owns the engine and what becomes of its exceptions. What runs when is chosen in
-:mod:`inference.engine.schedule`; sockets are somebody else's.
+It runs the engine and decides which sessions an exception ends.
+:mod:`inference.engine.schedule` chooses what runs next. Must not depend on sockets.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from inference.engine.requests import SteppedEngine, StepResult, ThreadSession, 
 from inference.engine.schedule import (
     MAX_TICK_MS,
     QUEUE_FRAMES,
+    Action,
     Schedule,
     Turn,
-    Work,
 )
 from inference.errors import ModelError, PersonaplexError, WorkerStopping
 from inference.timing import FRAME_MS
@@ -43,7 +43,7 @@ FAILED_TICKS_UNTIL_BROKEN = 3
 
 
 class EngineBroken(Exception):
-    """The engine as a whole can't go on; the process has to start anew."""
+    """The engine as a whole can't continue; the process has to be restarted."""
 
 
 class DeviceLost(EngineBroken):
@@ -104,7 +104,7 @@ class ModelThread:
         self._thread.start()
 
     def stop(self, timeout: float = 5) -> None:
-        """End after the work at hand; sessions still open fail with WorkerStopping."""
+        """End after the current action; open sessions fail with WorkerStopping."""
         self._schedule.stop()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -125,7 +125,7 @@ class ModelThread:
 
     def measure_again(self) -> Future[float]:
         """The tick of one session in ms, once more, when there is nothing to do. Only
-        for a worker that serves nobody yet: the measurement needs a free slot."""
+        for a worker without sessions: the measurement needs a free slot."""
         self._measured = Future()
         self._schedule.ask_to_measure()
         return self._measured
@@ -134,7 +134,7 @@ class ModelThread:
         return self._schedule.stats()
 
     def busy_seconds(self) -> float:
-        """How long the work at hand has been going on; what a watchdog looks at."""
+        """How long the current action has been running; what a watchdog looks at."""
         since = self._busy_since
         return 0.0 if since is None else time.perf_counter() - since
 
@@ -144,9 +144,9 @@ class ModelThread:
         try:
             with torch.inference_mode():
                 self._start_watched()
-                while (work := self._schedule.next()) is not Work.STOP:
+                while (action := self._schedule.next()) is not Action.STOP:
                     self._busy_since = time.perf_counter()
-                    self._do(work)
+                    self._do(action)
                     self._busy_since = None
         except BaseException as error:
             trace = None if isinstance(error, PersonaplexError) else error
@@ -173,27 +173,27 @@ class ModelThread:
             self._schedule.grace = self._grace_ms / 1000
         self.loaded.set_result(info)
 
-    def _do(self, work: Work) -> None:
-        match work:
-            case Work.ADMIT:
+    def _do(self, action: Action) -> None:
+        match action:
+            case Action.ADMIT:
                 self._admit()
-            case Work.TICK:
+            case Action.TICK:
                 self._tick()
-            case Work.PRIME:
+            case Action.PRIME:
                 self._prime()
-            case Work.ENCODE:
+            case Action.ENCODE:
                 self._encode()
-            case Work.MEASURE:
+            case Action.MEASURE:
                 self._measured.set_result(self._engine.warm_up())
 
     def _end(self, error: BaseException | None) -> None:
         self._busy_since = None
         sessions, voices = self._schedule.stop()
-        told = WorkerStopping() if error is None else ModelError(str(error))
+        reason = WorkerStopping() if error is None else ModelError(str(error))
         for session in sessions:
-            self._drop(session, told)
+            self._drop(session, reason)
         for job in voices:
-            job.fail(told)
+            job.fail(reason)
         if error is None:
             self.ended.set_result(None)
             return
@@ -215,14 +215,14 @@ class ModelThread:
         self._schedule.note_memory(self._engine.memory_stats())
 
     def _take_in(self, session: ThreadSession) -> None:
-        said, session.said_since = session.said_since, None
-        if said is None:
+        rest, session.log_rest = session.log_rest, None
+        if rest is None:
             session.slot = self._engine.open(session.config)
             # The log is megabytes, and in the engine.
             session.config = dataclasses.replace(session.config, log=None)
         else:
-            self._engine.extend(session.slot, said, session.more)
-            session.frame += len(said.tokens)
+            self._engine.extend(session.slot, rest, session.more)
+            session.frame += len(rest.tokens)
 
     def _prime(self) -> None:
         session = self._schedule.to_prime()
@@ -306,9 +306,9 @@ class ModelThread:
     def _blame(
         self, sessions: list[ThreadSession], error: Exception, doing: str
     ) -> None:
-        """Close the sessions an exception belongs to; go on unless all is lost.
+        """Close the sessions an exception belongs to, and continue unless all is lost.
 
-        A batch is one computation: when it fails, nobody can say whose row it was and
+        A batch is one computation: when it fails, it is not known whose row it was and
         none of its sessions has a sound state, so all of that tick are closed.
         """
         known = isinstance(error, PersonaplexError)
@@ -334,7 +334,7 @@ class ModelThread:
         try:
             session.listener.failed(error)
         except Exception:
-            log.exception("[%s] could not be told", session.config.conversation)
+            log.exception("[%s] its listener failed", session.config.conversation)
 
 
 def _as_ours(error: Exception) -> PersonaplexError:

@@ -1,7 +1,7 @@
-"""From an open session to its first frame: the persona prompt, and what was said since.
+"""From an open session to its first frame: the persona prompt, then a log if any.
 
-Owns the order of that work, a bounded chunk at a time: the prompt from the cache or by
-prefill, then the rows of the log, then the codec's ear and voice. Knows no slots.
+The work is done in bounded chunks: the prompt from the cache or by prefill, the rows of
+the log, the state of the codec's encoder and decoder. Must not depend on slots.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.engine.api import MAX_LOG_FRAMES, FrameLog
-from inference.engine.batch import PCM_SCALE, Bank
+from inference.engine.batch import PCM_SCALE, SlotBatch
 from inference.engine.prompt_cache import PromptCache
 from inference.errors import ProtocolError
 from inference.loading.checkpoint import Model
@@ -24,24 +24,24 @@ from inference.timing import FRAME_SAMPLES, STREAMS
 
 PREFILL_CHUNK_CPU = 32  # rows; about 12 ms on one core at tiny
 PREFILL_CHUNK_GPU = 192
-# Frames that the codec takes at once. The ear of a CPU gets them one by one, as it got
-# them the first time: several together are rounded otherwise, and where two codes are
-# almost equally near, that decides. The chunks take about 9 and 14 ms at tiny.
-HEAR_CPU, SAY_CPU = (2, 1), (8, 8)  # frames of a chunk, and of each call in it
-HEAR_GPU, SAY_GPU = (50, 50), (50, 50)
+# Frames of a chunk. On a CPU the encoder gets them one by one, as it got them the first
+# time: several together are rounded differently, which decides where two codes are
+# almost equally near. The chunks take about 9 and 14 ms at tiny.
+ENCODE_CHUNK_CPU, DECODE_CHUNK_CPU = (2, 1), (8, 8)  # frames, and of each call
+ENCODE_CHUNK_GPU, DECODE_CHUNK_GPU = (50, 50), (50, 50)
 CODEC_MARGIN = 8  # frames that the codec's convolutions remember, rounded up
 
 
 def sound_frames(config: MimiConfig) -> int:
-    """Frames after which a codec that begins anew is where one that never stopped is:
-    each attention layer looks one window further back than the one before it."""
+    """Frames after which a codec that starts from nothing has the state of one that
+    never stopped: each attention layer looks one window further back than the last."""
     window = -(-config.context // config.resample_stride)
     return config.n_layers * window + CODEC_MARGIN
 
 
-class Priming:
-    """One session's. ``log`` None: it begins; else it goes on after its frames.
-    ``more``: what was said is not known to its end yet, ``extend`` will tell."""
+class Prefill:
+    """The work for one session. ``log`` None: it begins; else it continues after these
+    frames. ``more``: further frames of the log follow by ``extend``."""
 
     def __init__(
         self,
@@ -64,12 +64,12 @@ class Priming:
     def extend(self, log: FrameLog, more: bool) -> None:
         """The frames after those of the log so far, with the sound of all of them."""
         if not self._more:
-            raise ProtocolError("a session that is complete can't be extended")
+            raise ProtocolError("a session whose log is complete can't be extended")
         if len(log.user_pcm) != len(log.tokens):
-            raise ProtocolError("frames without sound in what was said since")
+            raise ProtocolError("frames without sound in the rest of a log")
         self._follow(log)
         self._more = more
-        self._let_go()
+        self._release_codec()
 
     def _follow(self, log: FrameLog) -> None:
         config, before = self._model.config, self._whole
@@ -97,33 +97,33 @@ class Priming:
         codec = 0 if self._codec is None else self._codec.left
         return self._whole.fed - self.rows + codec
 
-    def advance(self, bank: Bank, row: int, cache: PromptCache) -> None:
+    def advance(self, batch: SlotBatch, row: int, cache: PromptCache) -> None:
         """One chunk."""
         if self.rows < self._prompt.fed:
-            self._feed_prompt(bank, row, cache)
+            self._feed_prompt(batch, row, cache)
         elif self.rows < self._whole.fed:
-            self.rows = bank.feed(row, self._whole, self.rows, self._chunk)
+            self.rows = batch.feed(row, self._whole, self.rows, self._chunk)
         elif self._codec is not None and self._codec.left:
             self._codec.advance()
             if not self._codec.left:
-                bank.set_codec(row, self._codec.encoder, self._codec.decoder)
-                self._let_go()
+                batch.set_codec(row, self._codec.encoder, self._codec.decoder)
+                self._release_codec()
 
-    def _let_go(self) -> None:
-        """Its codec's state is megabytes on the device, and copied to the bank's."""
+    def _release_codec(self) -> None:
+        """Its codec's state is megabytes on the device, and the batch has a copy."""
         if not self._more and self._codec is not None and not self._codec.left:
             self._codec = None
 
-    def _feed_prompt(self, bank: Bank, row: int, cache: PromptCache) -> None:
+    def _feed_prompt(self, batch: SlotBatch, row: int, cache: PromptCache) -> None:
         prompt = self._prompt
         if self.rows == 0 and (kept := cache.get(prompt.key)) is not None:
-            bank.restore(row, prompt, kept)
+            batch.restore(row, prompt, kept)
             self.rows = prompt.fed
             return
-        self.rows = bank.feed(row, prompt, self.rows, self._chunk)
+        self.rows = batch.feed(row, prompt, self.rows, self._chunk)
         if self.rows == prompt.fed:
-            size = bank.kept_bytes(prompt.fed)
-            cache.add(prompt.key, size, lambda: bank.keep(row, prompt.fed))
+            size = batch.kept_bytes(prompt.fed)
+            cache.add(prompt.key, size, lambda: batch.keep(row, prompt.fed))
 
 
 class CodecRebuild:
@@ -138,7 +138,8 @@ class CodecRebuild:
     def __init__(self, model: Model, codes: Tensor, pcm: NDArray[np.int16]) -> None:
         self._mimi, self._device = model.mimi, model.device
         on_cpu = model.device.type == "cpu"
-        self._hear, self._say = (HEAR_CPU, SAY_CPU) if on_cpu else (HEAR_GPU, SAY_GPU)
+        self._encode_chunk = ENCODE_CHUNK_CPU if on_cpu else ENCODE_CHUNK_GPU
+        self._decode_chunk = DECODE_CHUNK_CPU if on_cpu else DECODE_CHUNK_GPU
         newest, frames = sound_frames(model.config.mimi), len(codes)
         self._pcm = torch.from_numpy(pcm[max(len(pcm) - newest, 0) :].copy())
         self._codes = codes[-newest:]
@@ -148,30 +149,30 @@ class CodecRebuild:
         for state, given in ((self.encoder, self._pcm), (self.decoder, self._codes)):
             if len(given) >= newest:
                 state.position.fill_(per_frame * (frames - newest))
-        self._heard = self._said = 0
+        self._encoded = self._decoded = 0
 
     def extend(self, codes: Tensor, pcm: NDArray[np.int16]) -> None:
-        """The streams go on."""
-        heard = torch.from_numpy(pcm.copy())
-        self._pcm = torch.cat((self._pcm[self._heard :], heard))
-        self._codes = torch.cat((self._codes[self._said :], codes))
-        self._heard = self._said = 0
+        """Further frames of the same streams."""
+        sound = torch.from_numpy(pcm.copy())
+        self._pcm = torch.cat((self._pcm[self._encoded :], sound))
+        self._codes = torch.cat((self._codes[self._decoded :], codes))
+        self._encoded = self._decoded = 0
 
     @property
     def left(self) -> int:
-        return len(self._pcm) - self._heard + len(self._codes) - self._said
+        return len(self._pcm) - self._encoded + len(self._codes) - self._decoded
 
     def advance(self) -> None:
-        if self._heard < len(self._pcm):
-            frames = self._pcm[self._heard : self._heard + self._hear[0]]
-            self._heard += len(frames)
-            for part in frames.split(self._hear[1]):
+        if self._encoded < len(self._pcm):
+            frames = self._pcm[self._encoded : self._encoded + self._encode_chunk[0]]
+            self._encoded += len(frames)
+            for part in frames.split(self._encode_chunk[1]):
                 sound = part.to(self._device).float().div_(PCM_SCALE)
                 self._mimi.encode_step(sound.reshape(1, 1, -1), self.encoder)
         else:
-            codes = self._codes[self._said : self._said + self._say[0]]
-            self._said += len(codes)
-            for part in codes.split(self._say[1]):
+            codes = self._codes[self._decoded : self._decoded + self._decode_chunk[0]]
+            self._decoded += len(codes)
+            for part in codes.split(self._decode_chunk[1]):
                 self._mimi.decode_step(part.T[None].to(self._device), self.decoder)
 
 

@@ -1,7 +1,7 @@
 """Keys and values of persona prompts that were prefilled before.
 
-Owns the memory bound and who has to go. Knows no sessions; what it keeps are tensors
-of one engine, so a key needs to name the prompt only, not the model.
+Enforces the memory bound and evicts entries. What it keeps are tensors of one engine,
+so a key names the prompt only, not the model. Must not depend on sessions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inference.engine.api import PromptCacheStats
 
-Kept = list[Tensor]  # of each layer; whatever a bank's ``keep`` returns
+Kept = list[Tensor]  # of each layer; what a batch's ``keep`` returns
 
 
 class PromptCache:

@@ -1,7 +1,7 @@
 """What waits for the model thread: sessions with their frames, and voice jobs.
 
-Owns the data, and the shape of the engine that works on it. Locks and order are the
-model thread's; knows no sockets.
+Data, and the interface of the engine that works on it; locks and order are in
+``schedule``. Must not depend on sockets.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SteppedEngine(Protocol):
     def warm_up(self) -> float: ...
 
 
-class Waiting(NamedTuple):
+class QueuedFrame(NamedTuple):
     """A user frame in a session's queue."""
 
     seq: int
@@ -87,12 +87,12 @@ class ThreadSession:
         self.listener = listener
         self.closed = False
         self.opened_at = time.perf_counter()
-        self.frames: deque[Waiting] = deque()  # at most queue_frames
+        self.frames: deque[QueuedFrame] = deque()  # at most queue_frames
         self.pushed_at = self.served_at = 0.0
         self.dropped = 0
         self.frame = 0 if config.log is None else len(config.log.tokens)
-        self.more = config.more  # held when it is primed, not live
-        self.said_since: FrameLog | None = None  # what to extend it with
+        self.more = config.more  # not live when it is primed: its log continues
+        self.log_rest: FrameLog | None = None  # what to extend it with
         self._owner = owner
 
     def extend(self, log: FrameLog, more: bool) -> None:
@@ -126,7 +126,7 @@ class VoiceJob:
         self.encoder: VoiceEncoding | None = None
 
     def fail(self, error: PersonaplexError) -> None:
-        with suppress(InvalidStateError):  # given up meanwhile
+        with suppress(InvalidStateError):  # cancelled
             self.future.set_exception(error)
 
     def finish(self, prompt: bytes) -> None:

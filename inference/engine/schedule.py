@@ -1,7 +1,7 @@
 """What waits for the model thread, and what it does next.
 
-Owns the one lock, the waiting frames of every session, the counters, and the order of
-work. Knows no engine: the model thread does the work that is chosen here.
+Holds the one lock, the queued frames of every session and the counters, and chooses the
+next action. Must not depend on an engine: the model thread carries the action out.
 
 When a tick starts. A frame that waits is served at once: a tick begins as soon as the
 thread is free and one session has a frame, and takes one frame of every session that
@@ -15,7 +15,7 @@ Where a batch costs about as much as a single session (GPUs), a tick therefore w
 to ``grace`` for a session whose next frame is due within that time.
 
 Who shares a tick. Where a batch costs the sum of its rows (CPUs: the engine runs them
-one after the other) sharing helps nobody and makes the first wait for the last, so
+one after the other) sharing gains nothing and makes the first wait for the last, so
 ``width`` is one there. The session served longest ago goes first, so that one with
 frames to catch up, or one that floods, takes turns with the others. Elsewhere every
 session that has a frame is in.
@@ -41,7 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.engine.api import EngineStats, FrameLog, MemoryStats, PromptCacheStats
-from inference.engine.requests import ThreadSession, VoiceJob, Waiting
+from inference.engine.requests import QueuedFrame, ThreadSession, VoiceJob
 from inference.engine.stats import TickStats
 from inference.errors import WorkerBusy, WorkerStopping
 from inference.timing import FRAME_MS, FRAME_SECONDS
@@ -53,7 +53,7 @@ VOICE_PATIENCE = 1.0
 MAX_VOICE_JOBS = 4
 
 
-class Work(Enum):
+class Action(Enum):
     ADMIT = auto()  # take in opened and extended sessions, give back closed ones
     TICK = auto()
     PRIME = auto()
@@ -66,7 +66,7 @@ class Turn(NamedTuple):
     """One session's part in a tick."""
 
     session: ThreadSession
-    frame: Waiting
+    frame: QueuedFrame
     dropped: int
 
 
@@ -92,7 +92,7 @@ class Schedule:
         self._measure = False
         self._prime_served = self._voice_served = 0.0
 
-    # What comes in.
+    # Any thread.
 
     def add(
         self, session: ThreadSession, instead_of: ThreadSession | None = None
@@ -113,12 +113,12 @@ class Schedule:
         with self._wake:
             if session.closed:
                 return
-            session.said_since, session.more = log, more
+            session.log_rest, session.more = log, more
             self._opening.append(session)
             self._wake.notify()
 
     def _check_room(self) -> None:
-        """The engine has the last word on memory; this says it at once."""
+        """Refuses at once what the engine, which decides on memory, would refuse."""
         room = self._stats.memory.room
         if room is not None and len(self._opening) >= room:
             raise WorkerBusy("no memory for another conversation")
@@ -135,7 +135,7 @@ class Schedule:
                 session.frames.popleft()
                 session.dropped += 1
                 self._stats.dropped_frames += 1
-            session.frames.append(Waiting(seq, pcm, now))
+            session.frames.append(QueuedFrame(seq, pcm, now))
             session.pushed_at = now
             self._wake.notify()
 
@@ -172,7 +172,7 @@ class Schedule:
             self._wake.notify()
 
     def stop(self) -> tuple[list[ThreadSession], list[VoiceJob]]:
-        """Take nothing more; what is left has to be told."""
+        """Take nothing more. Returns what is left, which the caller has to fail."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -182,32 +182,32 @@ class Schedule:
         with self._wake:
             return self._stats.snapshot(sessions=len(self._taken))
 
-    # What the model thread does.
+    # The model thread.
 
-    def next(self) -> Work:
+    def next(self) -> Action:
         with self._wake:
             while not self._stopping:
                 if self._opening or self._closing:
-                    return Work.ADMIT
+                    return Action.ADMIT
                 now = time.perf_counter()
                 if self._priming and now - self._prime_served > PRIME_PATIENCE:
-                    return Work.PRIME
+                    return Action.PRIME
                 if self._voices and now - self._voice_served > VOICE_PATIENCE:
-                    return Work.ENCODE
+                    return Action.ENCODE
                 wait: float | None = None
                 if any(session.frames for session in self._live):
                     wait = self._worth_waiting(now)
                     if wait <= 0:
-                        return Work.TICK
+                        return Action.TICK
                 elif self._priming:
-                    return Work.PRIME
+                    return Action.PRIME
                 elif self._voices:
-                    return Work.ENCODE
+                    return Action.ENCODE
                 elif self._measure:
                     self._measure = False
-                    return Work.MEASURE
+                    return Action.MEASURE
                 self._wake.wait(wait)
-        return Work.STOP
+        return Action.STOP
 
     def _worth_waiting(self, now: float) -> float:
         """Seconds to wait for another session's frame before the tick; 0: go."""
@@ -263,7 +263,7 @@ class Schedule:
                 self._priming.remove(session)
 
     def to_encode(self) -> VoiceJob:
-        """Only the model thread removes jobs, so one is there when told so."""
+        """Only the model thread removes jobs, so there is one after Action.ENCODE."""
         with self._wake:
             self._voice_served = time.perf_counter()
             return self._voices[0]

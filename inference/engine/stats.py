@@ -1,6 +1,6 @@
 """Counters of the model thread, and percentiles over its last few thousand ticks.
 
-Written by the model thread only; a reader gets a copy. Knows no engine.
+Written by the model thread only; a reader gets a copy. Must not depend on an engine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from inference.engine.api import EngineStats, MemoryStats, PromptCacheStats
 from inference.timing import FRAME_MS
 
 KEPT_TICKS = 4096  # at one session about five minutes
-NEWEST_TICKS = 256  # at most 20 seconds: what they took says if another may come
+NEWEST_TICKS = 256  # at most 20 seconds: decides whether another session is taken
 
 
 class TickStats:

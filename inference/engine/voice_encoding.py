@@ -1,7 +1,7 @@
 """Encoding a voice: a recording to a voice prompt file, a bounded chunk at a time.
 
-Owns the procedure of spec sections 9.3 and 9.4 after loudness and resampling. Knows
-no threads and no sockets.
+The procedure of spec sections 9.3 and 9.4 after loudness and resampling. Must not
+depend on threads or sockets.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class VoiceEncoder:
 
 def voice_of_codes(model: Model, codes: torch.Tensor) -> VoicePrompt:
     """Codes [V, 8] of a recording to its voice prompt."""
-    frames = model.quiet.voice_frames(codes.cpu())
+    frames = model.filler.voice_frames(codes.cpu())
     rows, _ = rows_of_frames(model.config, frames)
     embeddings = model.lm.embed(rows[:-1].to(model.device))
     return VoicePrompt(embeddings, ring_of_frames(model.config, frames))

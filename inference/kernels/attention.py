@@ -11,9 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from inference.kernels.fused import load_sum
 from inference.kernels.launch import LAUNCH, PDL, begin
 from inference.kernels.ring import KV_MAX, LEAST_SCALE, Ring
-from inference.kernels.rows import load_sum
 
 # For rings of up to so many rows: slots of a load, warps, loads under way, programs for
 # a page; measured in docs/performance.md.

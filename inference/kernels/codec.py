@@ -77,8 +77,8 @@ class FrameCodec:
         self._begin, *self._up, _ = _layers(mimi.decoder.model)
         self._last = _conv(mimi.decoder.model[-1], whole=False)
         self._decoder = [_attention(e) for e in _transformer(mimi.decoder_transformer)]
-        self._widen_key = mimi.upsample.convtr.key
-        self._widen_weight = mimi.upsample.convtr.inner.weight
+        self._upsample_key = mimi.upsample.convtr.key
+        self._upsample_weight = mimi.upsample.convtr.inner.weight
         self._table, self._squares = _codebooks(mimi)
         chains = (mimi.quantizer.rvq_first, mimi.quantizer.rvq_rest)
         looked = torch.cat([chain.input_proj.weight[..., 0] for chain in chains])
@@ -94,7 +94,7 @@ class FrameCodec:
     ) -> None:
         """int16 [B, 1920] into ``codes``, int64 [B, 8]. Rows that are not ``active``
         (bool [B]) keep their state; their codes mean nothing."""
-        x = ends.hear(pcm, self._first, state[self._first.key], active)
+        x = ends.encode_input(pcm, self._first, state[self._first.key], active)
         for layer in self._down:
             if isinstance(layer, _Block):
                 x = self._residual(layer, x, state, active)
@@ -114,7 +114,7 @@ class FrameCodec:
     ) -> None:
         """Codes int64 [B, 8] into ``pcm``, int16 [B, 1920]; else as ``encode``."""
         x = product(books.look_up(codes, self._table), self._found)
-        x = ends.widen(x, self._widen_weight, state[self._widen_key], active)
+        x = ends.upsample(x, self._upsample_weight, state[self._upsample_key], active)
         x = self._transform(self._decoder, x, state, active)
         x = self._convolve(self._begin, x, state, active, elu_in=False)
         for layer, times in self._up_layers():
@@ -125,7 +125,7 @@ class FrameCodec:
                 x, tail = transposed(x, layer, kept, times)
                 ends.keep(tail, kept, active)
         last = self._last
-        ends.say(x, last, state[last.key], state.position, active, pcm, 2)
+        ends.decode_output(x, last, state[last.key], state.position, active, pcm, 2)
 
     def _up_layers(self) -> list[tuple[_Block | Layer, int]]:
         ratios = [r for ratio in reversed(self.config.ratios) for r in (ratio, 0)]

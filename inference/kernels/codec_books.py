@@ -113,8 +113,8 @@ def nearest(
     advance: int,
 ) -> None:
     """z [B, 1, 2 * d], what both chains of codebooks look for, to ``codes`` int64 [B,
-    books]. ``table`` [books, bins, d], ``squares`` [books, bins]. As ``say`` it ends
-    the frame."""
+    books]. ``table`` [books, bins, d], ``squares`` [books, bins]. It ends the frame, so
+    it moves ``position`` as ``decode_output`` does."""
     batch, (books, bins, size) = z.shape[0], table.shape
     parts = triton.cdiv(bins, CODES)
     keys = torch.empty(batch, books, parts, dtype=torch.int64, device=z.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from inference.kernels.codec_products import Layer
 from inference.kernels.launch import LAUNCH, PDL, begin
 
-HEARD, SAID = 64, 32  # samples of a program
+ENCODE_SAMPLES, DECODE_SAMPLES = 64, 32  # samples of a program
 PCM_SCALE = tl.constexpr(32768.0)
 
 
@@ -51,7 +51,7 @@ def _keep(
 
 
 @triton.jit
-def _hear(
+def _encode_input(
     pcm_ptr,
     w_ptr,
     bias_ptr,
@@ -91,7 +91,7 @@ def _hear(
 
 
 @triton.jit
-def _say(
+def _decode_output(
     x_ptr,
     w_ptr,
     bias_ptr,
@@ -141,7 +141,7 @@ def _say(
 
 
 @triton.jit
-def _widen(
+def _upsample(
     x_ptr,
     w_ptr,
     state_ptr,
@@ -189,11 +189,11 @@ def keep(x: Tensor, state: Tensor, active: Tensor, *, elu_in: bool = False) -> N
     )
 
 
-def hear(pcm: Tensor, layer: Layer, state: Tensor, active: Tensor) -> Tensor:
+def encode_input(pcm: Tensor, layer: Layer, state: Tensor, active: Tensor) -> Tensor:
     """int16 [B, T] through the first convolution, fp32 [B, T, width]."""
     batch, length = pcm.shape
     out = torch.empty(batch, length, layer.width, device=pcm.device)
-    _hear[(triton.cdiv(length, HEARD), batch)](
+    _encode_input[(triton.cdiv(length, ENCODE_SAMPLES), batch)](
         pcm,
         layer.weight,
         layer.bias,
@@ -204,7 +204,7 @@ def hear(pcm: Tensor, layer: Layer, state: Tensor, active: Tensor) -> Tensor:
         layer.width,
         state.stride(0),
         TAPS=layer.taps,
-        BT=HEARD,
+        BT=ENCODE_SAMPLES,
         BN=triton.next_power_of_2(layer.width),
         PDL=PDL,
         num_warps=4,
@@ -213,7 +213,7 @@ def hear(pcm: Tensor, layer: Layer, state: Tensor, active: Tensor) -> Tensor:
     return out
 
 
-def say(
+def decode_output(
     x: Tensor,
     layer: Layer,
     state: Tensor,
@@ -225,7 +225,7 @@ def say(
     """ELU of x [B, T, channels] through the last convolution, into int16 [B, T]; the
     frame is done, so ``position`` [B] of active rows moves by ``advance``."""
     batch, length, channels = x.shape
-    _say[(triton.cdiv(length, SAID), batch)](
+    _decode_output[(triton.cdiv(length, DECODE_SAMPLES), batch)](
         x,
         layer.weight,
         layer.bias,
@@ -238,7 +238,7 @@ def say(
         state.stride(0),
         advance,
         TAPS=layer.taps,
-        BT=SAID,
+        BT=DECODE_SAMPLES,
         BC=triton.next_power_of_2(channels),
         PDL=PDL,
         num_warps=4,
@@ -246,13 +246,13 @@ def say(
     )
 
 
-def widen(x: Tensor, weight: Tensor, state: Tensor, active: Tensor) -> Tensor:
+def upsample(x: Tensor, weight: Tensor, state: Tensor, active: Tensor) -> Tensor:
     """A frame [B, 1, channels] to two positions [B, 2, channels], each channel by
     itself; weight [channels, 1, 4]."""
     batch, _, channels = x.shape
     out = x.new_empty(batch, 2, channels)
     block = min(triton.next_power_of_2(channels), 128)
-    _widen[(triton.cdiv(channels, block), batch)](
+    _upsample[(triton.cdiv(channels, block), batch)](
         x,
         weight,
         state,

@@ -1,12 +1,12 @@
 """The fast path's functions, under the names that ``plain`` gives its own."""
 
 from inference.kernels.attention import attend, write_kv
-from inference.kernels.choose import choose
 from inference.kernels.codec import FrameCodec, fits
-from inference.kernels.frame import attend_frame
+from inference.kernels.depth_attention import attend_frame
+from inference.kernels.fused import add_norm, advance, complete, embed
 from inference.kernels.plain import PlainCodec
-from inference.kernels.prompt import attend_chunk, write_chunk
-from inference.kernels.rows import add_norm, advance, complete, embed
+from inference.kernels.prefill_attention import attend_chunk, write_chunk
+from inference.kernels.sample import choose
 from inference.kernels.skinny import gated, linear, project
 from inference.network.mimi import Mimi
 

@@ -1,7 +1,8 @@
 """CUDA C++ compiled when it is first needed, and launched early (see ``launch``).
 
-Owns compiled functions, one per program and device. Needs the package cuda-bindings,
-which comes with torch's CUDA builds; compiling alone needs no GPU and no driver.
+Keeps the compiled functions, one per program and device. Needs the package
+cuda-bindings, which comes with torch's CUDA builds; compiling alone needs no GPU and no
+driver.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class KernelRefused(RuntimeError):
 
 
 class CompileError(KernelRefused):
-    """What the compiler said."""
+    """With the compiler's message."""
 
 
 def architecture(card: CardSpec) -> str:
@@ -50,7 +51,7 @@ def compiled(
     source: str, definitions: Definitions, target: str, options: Sequence[str] = ()
 ) -> tuple[bytes, str]:
     """``source``, a file of ``SOURCES``, to machine code for sm_…, or to PTX for
-    compute_…; and what was said, with ``REPORT`` what it takes of the card."""
+    compute_…; and the compiler's log, with ``REPORT`` what it takes of the card."""
     options = [f"--gpu-architecture={target}", "--std=c++17", *options]
     options += [f"-D{name}={value}" for name, value in definitions]
     text = (SOURCES / source).read_bytes()

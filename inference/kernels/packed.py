@@ -1,6 +1,6 @@
-"""A language model's weights, packed for the fast path and known by flat names.
+"""A language model's weights, packed for the fast path, by flat names.
 
-Owns which matrix is kept in which format. Opens no files.
+Decides which matrix is kept in which format. Must not open files.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Who holds which pages of memory, and who may take another.
+"""Which session uses which pages of KV memory, and whether it may take another.
 
-Owns the counts; knows no tensors. A page is so many slots of one session's ring.
+A page is a number of slots of one session's ring. Counts only: must not depend on
+tensors.
 
 Every session is promised a number of pages when it begins, and none begins unless all
 promises can be kept together. Beyond its promise a session gets a page as long as one
-is left that nobody was promised.
+is left that is not promised to another.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Pages:
 
     @property
     def spare(self) -> int:
-        """Free ones that nobody was promised."""
+        """Free pages that are not promised to any session."""
         held = map(len, self._held)
         owed = (max(p - h, 0) for p, h in zip(self._promised, held, strict=True))
         return len(self._free) - sum(owed)

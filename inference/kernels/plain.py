@@ -181,8 +181,8 @@ class PlainCodec:
     def encode(
         self, pcm: Tensor, state: StreamState, active: Tensor, codes: Tensor
     ) -> None:
-        heard = pcm.float().div_(PCM_SCALE)[:, None]
-        codes.copy_(self.mimi.encode_step(heard, state, active)[:, :, 0])
+        scaled = pcm.float().div_(PCM_SCALE)[:, None]
+        codes.copy_(self.mimi.encode_step(scaled, state, active)[:, :, 0])
 
     def decode(
         self, codes: Tensor, state: StreamState, active: Tensor, pcm: Tensor

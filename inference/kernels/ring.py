@@ -1,7 +1,7 @@
 """The KV rings of many sessions, bf16 or 8-bit with a scale per token and head.
 
-Owns their layout: pages of slots, taken as sessions grow, and a table that says which
-page holds which slots of a row. Which slots are in view is the business of attention.
+Defines their layout: pages of slots, taken as sessions grow, and a table that says
+which page holds which slots of a row. Which slots are in view is up to attention.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Ring(Window):
     """``layers`` [pages, 2, heads, slots of a page, head_dim] each, keys first, and
     ``scales``, without the last; ``table`` int32 [B, pages of a row].
 
-    A row without memory for its next page goes on with the window it has by then:
+    A row without memory for its next page continues with the window it has by then:
     its ``limit`` is what its pages hold.
     """
 

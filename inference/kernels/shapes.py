@@ -2,7 +2,8 @@
 
 Pure arithmetic on sizes; launches and compiles nothing, so that what any card would be
 asked for is known on a machine without one. Nothing here orders a sum: how one is cut
-follows from the matrix alone, so a row gives the same on every card and in any company.
+follows from the matrix alone, so a row gives the same on every card and whatever the
+other rows are.
 """
 
 from __future__ import annotations

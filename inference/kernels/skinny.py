@@ -1,8 +1,8 @@
 """Products of a few rows with a large matrix, read once in its packed form.
 
-A row gives the same in any company: how its sum is ordered depends on the matrix'
-shape alone. Bound by the matrix's bytes for small numbers of rows. How a product is cut
-for the card at hand: see ``shapes``.
+A row's result does not depend on the other rows: the order of its sum depends on the
+matrix's shape alone. Bound by the matrix's bytes for small numbers of rows. How a
+product is cut for the card at hand: see ``shapes``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Weight matrices in the number formats that products read: bf16, int8, fp8, int4.
 
-Owns the packed layouts and their meaning in plain PyTorch. Knows no model.
+Defines the packed layouts and what they mean in plain PyTorch. Must not depend on a
+model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Models from directories: config.json, weights, codec and tokenizer, all checked.
 
-Owns which files make up a model and which of their tensors become resident. Nothing
-missing, extra or misshapen is passed over in silence, and nothing is allocated before
+Decides which files make up a model and which of their tensors become resident. Whatever
+is missing, extra or misshapen is an error, and nothing is allocated before
 all names and shapes were checked.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inference.loading.filler_codes import quiet_codes
+from inference.loading.filler_codes import find_filler_codes
 from inference.loading.known_models import FILES, is_ours, other_layout, recognised
 from inference.loading.layouts import as_stored
 from inference.loading.safetensors_file import CheckpointError, TensorFile
@@ -24,9 +24,8 @@ from inference.network.config import ConfigError, ModelConfig
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi, fp32_convolutions
 from inference.network.stored import StoredTensor, stored_tensors
-from inference.prompts.persona import PersonaPrompt, QuietCodes, persona_prompt
+from inference.prompts.persona import FillerCodes
 from inference.prompts.tokenizer import Tokenizer
-from inference.prompts.voice_file import VoicePrompt
 
 BUILT_IN = Path(__file__).parent.parent / "weights"
 CONFIG = "config.json"
@@ -44,16 +43,13 @@ class Model:
     lm: LanguageModel
     mimi: Mimi
     tokenizer: Tokenizer
-    quiet: QuietCodes
+    filler: FillerCodes
     fingerprint: str
     trained: bool  # False: seeded random weights
 
     @property
     def device(self) -> torch.device:
         return self.lm.text_emb.device
-
-    def prompt(self, role: str, voice: VoicePrompt | None = None) -> PersonaPrompt:
-        return persona_prompt(self.config, self.tokenizer, self.quiet, role, voice)
 
 
 def load_model(
@@ -63,7 +59,7 @@ def load_model(
 ) -> Model:
     """``source``: a directory, or the name of a built-in or downloaded model.
 
-    CheckpointError says by name all that is wrong. ``dtype`` None: fp32 on a CPU,
+    CheckpointError names everything that is wrong. ``dtype`` None: fp32 on a CPU,
     bf16 elsewhere.
     """
     device = torch.device(device)
@@ -90,8 +86,8 @@ def load_model(
         mimi.init_weights(torch.Generator().manual_seed(RANDOM_SEED))
     mimi.to(device).eval().requires_grad_(False)
     fingerprint = fingerprint_of(config, present)
-    quiet = quiet_codes(config, mimi)
-    return Model(config, lm, mimi, tokenizer, quiet, fingerprint, bool(present))
+    filler = find_filler_codes(config, mimi)
+    return Model(config, lm, mimi, tokenizer, filler, fingerprint, bool(present))
 
 
 def model_folder(source: Path | str, models: Path | str = "") -> Path:

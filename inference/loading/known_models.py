@@ -1,7 +1,7 @@
-"""Models whose directories hold no configuration of ours: known by their files.
+"""Models whose directories hold no configuration of ours, recognised by their files.
 
-Owns which published layouts are recognised, and the words for those that can't be
-run. Opens no files and knows no tensors.
+Also the error texts for published layouts that can't be run. Must not open files or
+depend on tensors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOSHI_7B = replace(
 )
 FILES = (PERSONAPLEX_7B.weights, PERSONAPLEX_7B.codec, PERSONAPLEX_7B.tokenizer)
 
-# Kyutai's configuration: what must hold where it is said, and what changes nothing.
+# Kyutai's configuration: what must hold if it is given, and what changes nothing.
 FIXED: dict[str, object] = {
     "n_q": 2 * CODEBOOKS,
     "hidden_scale": 4.125,

@@ -1,7 +1,7 @@
 """Published checkpoints that hold our tensors under other names or cut otherwise.
 
-Owns the one such layout that we load: Kyutai's code later cut the projections of
-attention into one tensor per depth step. Opens no files.
+We load one such layout: Kyutai's code later cut the projections of attention into one
+tensor per depth step. Must not open files.
 """
 
 from __future__ import annotations

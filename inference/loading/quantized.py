@@ -1,6 +1,6 @@
 """Quantised checkpoints: written once, loaded as they are.
 
-Owns their file format: one safetensors file of packed matrices, norms and embeddings
+Their file format is one safetensors file of packed matrices, norms and embeddings
 by the fast path's names, with version and number format in its metadata.
 """
 
@@ -45,7 +45,7 @@ def save_packed(model: PackedModel, path: Path) -> None:
         "config": model.config.to_json(),
         "weights": json.dumps(shapes),
     }
-    # Whoever reads the file never sees half of it.
+    # A reader of the file never sees half of it.
     unfinished = path.with_name(path.name + ".part")
     save_file(tensors, unfinished, metadata)
     os.replace(unfinished, path)

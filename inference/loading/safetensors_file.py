@@ -1,7 +1,7 @@
 """Safetensors files: what is in one, and its tensors one at a time.
 
-Owns the check of names, shapes and types, and what stands for a matrix in 8 bits: an
-I8 tensor ``w`` and an F32 one ``w_scale`` [rows]. Knows no models.
+Checks names, shapes and types. A matrix in 8 bits is stored as an I8 tensor ``w`` and
+an F32 one ``w_scale`` [rows]. Must not depend on models.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class TensorFile:
 
     def read(self, name: str, rows: int | None = None) -> Tensor:
         """The first ``rows`` of a tensor, on the host; bf16 of one in 8 bits, so that
-        every number format begins at the same values. Opened anew each time: a file
+        every number format begins at the same values. Opened each time: a file
         that stays open keeps every page that was read in our memory, 16 GB at last."""
         with self._opened() as file:
             tensor: Tensor = (

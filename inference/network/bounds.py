@@ -1,7 +1,7 @@
 """What a configuration may ask for at most.
 
 A config.json is read before anything else of a model, and may be broken or hostile:
-without bounds it could ask for memory and time without end. Knows no tensors.
+without bounds it could ask for memory and time without end. Must not depend on tensors.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Sizes and special tokens of a model, and their JSON form.
 
-Owns every number of the language model. Knows no tensors and opens no files.
+Every number of the language model is named here once. Must not depend on tensors or
+open files.
 """
 
 from __future__ import annotations

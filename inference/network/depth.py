@@ -1,20 +1,22 @@
 """The depth transformer: the 8 agent codes of one frame, codebook by codebook.
 
-Each of its 8 steps has weights of its own, stacked along the first dimension.
-Knows nothing of time: its keys live for one frame.
+Each of its 8 steps has weights of its own, stacked along the first dimension. Its keys
+and values live for one frame; it must not depend on anything beyond that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inference.network.config import DepthConfig, ffn_hidden
+from inference.network.config import DepthConfig
 from inference.network.layers import (
+    TransformerLayer,
     by_columns,
     fill_normal,
     gated_ffn,
@@ -27,22 +29,13 @@ from inference.timing import CODEBOOKS
 Choose = Callable[[int, Tensor], Tensor]
 
 
-class DepthLayer(nn.Module):
+class DepthLayer(TransformerLayer):
+    """Each step has matrices of its own; the norms are shared by all steps."""
+
     def __init__(
         self, config: DepthConfig, dtype: torch.dtype, device: torch.device
     ) -> None:
-        super().__init__()
-        dim, hidden = config.dim, ffn_hidden(config.dim)
-
-        def new(*shape: int) -> nn.Parameter:
-            return parameter(*shape, dtype=dtype, device=device)
-
-        self.heads, self.head_dim = config.heads, config.head_dim
-        self.norm1, self.norm2 = new(dim), new(dim)  # shared by all steps
-        self.in_proj = new(CODEBOOKS, 3 * dim, dim)
-        self.out_proj = new(CODEBOOKS, dim, dim)
-        self.linear_in = new(CODEBOOKS, 2 * hidden, dim)
-        self.linear_out = new(CODEBOOKS, dim, hidden)
+        super().__init__(config, dtype, device, stack=(CODEBOOKS,))
 
     def step(self, x: Tensor, at: int, kv: Tensor) -> Tensor:
         """[B, dim] at step ``at``; ``kv`` [2, B, H, 8, d] holds the earlier steps'."""
@@ -81,9 +74,7 @@ class DepthTransformer(nn.Module):
     ) -> None:
         super().__init__()
 
-        def new(*shape: int) -> nn.Parameter:
-            return parameter(*shape, dtype=dtype, device=device)
-
+        new = partial(parameter, dtype=dtype, device=device)
         self.config = config
         self.inputs = new(CODEBOOKS, config.dim, temporal_dim)
         self.text_emb = new(text_cardinality + 1, config.dim)
@@ -95,11 +86,7 @@ class DepthTransformer(nn.Module):
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
         for layer in self.layers:
-            layer.norm1.fill_(1)
-            layer.norm2.fill_(1)
-            for name in ("in_proj", "out_proj", "linear_in", "linear_out"):
-                weight = getattr(layer, name)
-                fill_normal(weight, weight.shape[-1], generator)
+            layer.init_weights(generator)
         for weight in (self.inputs, self.heads):
             fill_normal(weight, weight.shape[-1], generator)
         for weight in (self.text_emb, self.emb):
@@ -108,7 +95,7 @@ class DepthTransformer(nn.Module):
     def by_columns(self) -> None:
         """All matrices; the inputs' as the one that they are in ``step``."""
         for layer in self.layers:
-            by_columns(layer.in_proj, layer.out_proj, layer.linear_in, layer.linear_out)
+            layer.by_columns()
         by_columns(self.heads)
         joined = self.inputs.data.flatten(0, 1).t().contiguous().t()
         self.inputs.data = joined.unflatten(0, self.inputs.shape[:2])

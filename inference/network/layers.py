@@ -1,14 +1,18 @@
-"""Pieces that both transformers are made of: norm, rotary positions, gated FFN.
+"""What both transformers are made of: a layer's weights, norm, rotary positions, FFN.
 
-Knows tensors only. Every rounding is where the reference rounds (spec section 5):
-norms and rotations in fp32, the result in the model's type.
+Must not depend on anything but tensors and sizes. Every rounding is where the reference
+rounds (spec section 5): norms and rotations in fp32, the result in the model's type.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from inference.network.config import DepthConfig, TemporalConfig, ffn_hidden
 
 NORM_EPS = 1e-8
 
@@ -52,6 +56,41 @@ def gated_ffn(x: Tensor, linear_in: Tensor, linear_out: Tensor) -> Tensor:
     """silu is rounded before the product, as the reference does uncompiled."""
     gate, up = F.linear(x, linear_in).chunk(2, dim=-1)
     return F.linear(F.silu(gate) * up, linear_out)
+
+
+class TransformerLayer(nn.Module):
+    """The weights of a layer of either transformer: two norms and four matrices, these
+    with the leading dimensions ``stack``."""
+
+    def __init__(
+        self,
+        config: TemporalConfig | DepthConfig,
+        dtype: torch.dtype,
+        device: torch.device,
+        stack: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        dim, hidden = config.dim, ffn_hidden(config.dim)
+        new = partial(parameter, dtype=dtype, device=device)
+        self.heads, self.head_dim = config.heads, config.head_dim
+        self.norm1, self.norm2 = new(dim), new(dim)
+        self.in_proj, self.out_proj = new(*stack, 3 * dim, dim), new(*stack, dim, dim)
+        self.linear_in = new(*stack, 2 * hidden, dim)
+        self.linear_out = new(*stack, dim, hidden)
+
+    @property
+    def matrices(self) -> tuple[nn.Parameter, ...]:
+        return self.in_proj, self.out_proj, self.linear_in, self.linear_out
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator) -> None:
+        self.norm1.fill_(1)
+        self.norm2.fill_(1)
+        for weight in self.matrices:
+            fill_normal(weight, weight.shape[-1], generator)
+
+    def by_columns(self) -> None:
+        by_columns(*self.matrices)
 
 
 def by_columns(*weights: nn.Parameter) -> None:

@@ -1,7 +1,8 @@
 """The language model: rows of 17 tokens in, the next row out, for many sessions.
 
-Owns the streaming state of the token timeline and puts embedding, temporal
-transformer, sampling and depth transformer in order. Knows no sound, sockets or files.
+Holds the streaming state of the token timeline and runs embedding, temporal
+transformer, sampling and depth transformer in order. Must not depend on sound, sockets
+or files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How tokens are chosen from logits (spec section 6).
 
 Random numbers come from a hash of (seed, position, stream, token), so that what a
-session draws depends on nothing else: not on its slot, its company or a resumption.
+session draws depends on nothing else: not on its slot, other sessions or a resumption.
 """
 
 from __future__ import annotations

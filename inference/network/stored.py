@@ -1,6 +1,6 @@
 """Names and shapes of the language model's tensors in a checkpoint (spec section 3).
 
-Owns the map from stored names to the places in our parameters. Opens no files.
+Maps stored names to places in our parameters. Must not open files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from inference.network.config import ModelConfig, ffn_hidden
 from inference.network.depth import DepthLayer
 from inference.network.lm import LanguageModel
-from inference.network.temporal import Layer
+from inference.network.temporal import TemporalLayer
 from inference.timing import CODEBOOKS, STREAMS
 
 
@@ -51,7 +51,9 @@ def stored_tensors(lm: LanguageModel) -> Iterator[StoredTensor]:
         yield from _depth_layer(f"depformer.layers.{i}.", depth_layer, config)
 
 
-def _temporal_layer(prefix: str, layer: Layer, dim: int) -> Iterator[StoredTensor]:
+def _temporal_layer(
+    prefix: str, layer: TemporalLayer, dim: int
+) -> Iterator[StoredTensor]:
     hidden = ffn_hidden(dim)
     for name, shape, target in (
         ("self_attn.in_proj_weight", (3 * dim, dim), layer.in_proj),

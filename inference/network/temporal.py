@@ -1,6 +1,6 @@
 """The temporal transformer: one row of 17 tokens per frame, a sliding KV ring.
 
-Owns the ring and its window rule. Knows no tokens, sessions or time limits.
+Includes the ring and its window rule. Must not depend on tokens or sessions.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inference.network.config import TemporalConfig, ffn_hidden
+from inference.network.config import TemporalConfig
 from inference.network.layers import (
-    by_columns,
-    fill_normal,
+    TransformerLayer,
     gated_ffn,
     parameter,
     rms_norm,
@@ -135,21 +134,7 @@ def in_window(queries: Tensor, keys: Tensor, context: int, pinned: int = 0) -> T
     return (age >= 0) & ((age < context - pinned - 1) | (keys < pinned))
 
 
-class Layer(nn.Module):
-    def __init__(
-        self, config: TemporalConfig, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        super().__init__()
-        dim, hidden = config.dim, ffn_hidden(config.dim)
-
-        def new(*shape: int) -> nn.Parameter:
-            return parameter(*shape, dtype=dtype, device=device)
-
-        self.heads, self.head_dim = config.heads, config.head_dim
-        self.norm1, self.norm2 = new(dim), new(dim)
-        self.in_proj, self.out_proj = new(3 * dim, dim), new(dim, dim)
-        self.linear_in, self.linear_out = new(2 * hidden, dim), new(dim, hidden)
-
+class TemporalLayer(TransformerLayer):
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T, dim] to rotated queries [B, H, T, d] and, stacked, rotated keys and
         values [2, B, H, T, d]."""
@@ -172,24 +157,20 @@ class TemporalTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        layers = [Layer(config, dtype, device) for _ in range(config.layers)]
-        self.layers = cast(list[Layer], nn.ModuleList(layers))
+        layers = [TemporalLayer(config, dtype, device) for _ in range(config.layers)]
+        self.layers = cast(list[TemporalLayer], nn.ModuleList(layers))
         self.out_norm = parameter(config.dim, dtype=dtype, device=device)
         self.frequencies = rope_frequencies(config.head_dim, config.rope_base, device)
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
         for layer in self.layers:
-            for norm in (layer.norm1, layer.norm2):
-                norm.fill_(1)
-            for name in ("in_proj", "out_proj", "linear_in", "linear_out"):
-                weight = getattr(layer, name)
-                fill_normal(weight, weight.shape[1], generator)
+            layer.init_weights(generator)
         self.out_norm.fill_(1)
 
     def by_columns(self) -> None:
         for layer in self.layers:
-            by_columns(layer.in_proj, layer.out_proj, layer.linear_in, layer.linear_out)
+            layer.by_columns()
 
     def ring(self, batch: int) -> KVRing:
         weight = self.out_norm

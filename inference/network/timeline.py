@@ -1,7 +1,8 @@
 """The 17-stream timeline: frames to rows of tokens, by each stream's delay (spec 8.1).
 
 A *frame* holds what belongs to 80 ms of sound; *row* p holds what the network reads
-at position p: of a stream with delay d the token of frame p - d. Knows tensors only.
+at position p: of a stream with delay d the token of frame p - d. Must not depend on
+anything but tensors.
 """
 
 from __future__ import annotations

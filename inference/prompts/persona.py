@@ -1,13 +1,14 @@
 """The persona prompt: a voice and a role prompt as frames that the model is fed first.
 
-Owns their order and content (spec section 9.1) and the limits on their length. Knows
-no sessions; nothing here runs the network.
+Defines their order and content (spec section 9.1) and the limits on their length. Must
+not depend on sessions or run the network.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -32,8 +33,8 @@ from inference.timing import FRAME_SECONDS
 
 
 @dataclass(frozen=True)
-class QuietCodes:
-    """What the sides say while nobody speaks, one frame each [8]."""
+class FillerCodes:
+    """The codes of both sides where neither speaks, one frame each [8]."""
 
     silence: Tensor  # of the agent
     sine: Tensor  # of the user: the reference plays a tone, not silence
@@ -81,22 +82,30 @@ def prompt_limit(config: ModelConfig) -> int:
     return prompt_frames(config.temporal.context)
 
 
+class PromptModel(Protocol):
+    """What a persona prompt is built with; a loaded Model has it."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def filler(self) -> FillerCodes: ...
+
+
 def persona_prompt(
-    config: ModelConfig,
-    tokenizer: Tokenizer,
-    quiet: QuietCodes,
-    role_prompt: str,
-    voice: VoicePrompt | None,
+    model: PromptModel, role_prompt: str, voice: VoicePrompt | None = None
 ) -> PersonaPrompt:
     """RolePromptError or VoicePromptError for what does not fit this model."""
+    config, tokenizer, filler = model.config, model.tokenizer, model.filler
     ids = tokenizer.encode(wrapped(role_prompt))
     voiced = 0 if voice is None else voice.frames
     _check_length(config, voiced, len(ids))
     frames = torch.cat(
         (
-            quiet.frames(SPACER_FRAMES),
-            quiet.frames(len(ids), torch.tensor(ids, dtype=torch.int64)),
-            quiet.frames(SPACER_FRAMES),
+            filler.frames(SPACER_FRAMES),
+            filler.frames(len(ids), torch.tensor(ids, dtype=torch.int64)),
+            filler.frames(SPACER_FRAMES),
         )
     )
     key = _key(ids, voice)

@@ -1,7 +1,7 @@
-"""The voices that a model's directory brings along, by name.
+"""The voices in a model's directory, by name.
 
-Owns the ``voices`` folder: which names there are, and how a file comes in. What is in
-a file is :mod:`inference.prompts.voice_file`' business.
+Lists the ``voices`` folder and adds files to it. What a file holds is read and checked
+by :mod:`inference.prompts.voice_file`.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def add_voices(
     config: ModelConfig,
     replace: bool = False,
 ) -> list[str]:
-    """Check all, then let all appear at once, so that whoever reads the folder never
+    """Check all, then let all appear at once, so that a reader of the folder never
     sees half of one. VoicePromptError or HostileArchive: nothing was added."""
     folder, names = model / FOLDER, []
     with tempfile.TemporaryDirectory(prefix=".voices-", dir=model) as scratch:

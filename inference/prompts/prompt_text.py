@@ -1,6 +1,6 @@
 """The words of a persona prompt: how they are marked, counted and limited.
 
-Must not depend on torch: the site counts with it while somebody writes.
+Must not depend on torch: the site counts with it while a role prompt is written.
 """
 
 from __future__ import annotations

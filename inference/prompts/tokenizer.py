@@ -1,6 +1,7 @@
 """Text to tokens and, live, tokens to text.
 
-Owns the SentencePiece model and the rule which tokens are spoken. Knows no frames.
+Wraps the SentencePiece model and decides which tokens are spoken. Must not depend on
+frames.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Tokenizer:
         self._check_pieces(path.name)
 
     def _check_pieces(self, name: str) -> None:
-        """Every piece can be said: not in the middle of a conversation is when to
-        find that one can't."""
+        """Decode every piece now: one that can't be must not turn up in the middle of a
+        conversation."""
         for token in range(len(self._model)):
             try:
                 self.piece(token)

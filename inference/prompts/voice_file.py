@@ -1,6 +1,7 @@
 """Voice prompt files, the ``.pt`` of the reference (spec section 9.4).
 
-Owns reading them without trust and writing them. Knows no sound and runs no network.
+Reads them as untrusted input, and writes them. Must not depend on sound or run the
+network.
 """
 
 from __future__ import annotations

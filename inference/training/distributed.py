@@ -1,6 +1,6 @@
 """Several GPUs of one host, or none: the few collective calls that training needs.
 
-Knows tensors and ranks; nothing of models or data.
+Must not depend on models or data.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class Ranks:
-    """This process among its equals. Alone it does nothing and says yes to itself."""
+    """This process among the ranks of a run. With one rank no call communicates."""
 
     def __init__(self) -> None:
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -38,7 +38,7 @@ class Ranks:
                 dist.broadcast(tensor, 0)
 
     def agree(self, yes: bool) -> bool:
-        """Whether the first rank says yes; so that all stop at the same step."""
+        """The first rank's answer on every rank, so that all stop at the same step."""
         if self.count == 1:
             return yes
         flag = torch.tensor([float(yes)], device=self.device)

@@ -1,6 +1,6 @@
 """Weights and speech between files and memory, for trainings.
 
-Knows the stored names of both networks and the speech archive's folders.
+Defines the stored names of both networks and the speech archive's folders.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A training step as one CUDA graph, which costs one launch instead of thousands.
 
-Owns the static inputs. Knows nothing of what a step does, but that it reads them, takes
-the same way every time and never waits for the device.
+Holds the static inputs. A step must read them, take the same path every time and never
+wait for the device; nothing else here depends on what it does.
 """
 
 from __future__ import annotations

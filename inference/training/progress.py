@@ -1,7 +1,7 @@
 """How far a training is, on stderr, and its loss curves as JSON and a picture.
 
-Knows names and numbers only. Values stay on the device until a line is due, so that
-looking on does not slow the training.
+Must not depend on what is trained. Values stay on the device until a line is due, so
+that looking on does not slow the training.
 """
 
 from __future__ import annotations

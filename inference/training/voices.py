@@ -1,6 +1,6 @@
 """The voices that the small model ships: from sentences to voice prompt files.
 
-Owns which trained speaker stands behind which name. The sound is kept beside the
+Defines which trained speaker belongs to which name. The sound is kept beside the
 training, since prompts have to be encoded again for each new set of weights.
 """
 

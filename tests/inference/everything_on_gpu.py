@@ -18,7 +18,7 @@ from tests.parts import run_parts
 BENCH = ["-m", "inference", "bench", "--random-weights"]
 CASES = "bf16/bf16:1+32,int4/int8:1,int8/int8:1+32+64+80"
 # Where tests marked ``gpu`` are; the others import what a bare GPU machine lacks.
-TESTS = ("engine", "kernels", "network", "test_loading_memory.py")
+TESTS = ("bench", "engine", "kernels", "network", "loading/test_memory.py")
 PARTS = {
     "tests": [  # 80 s
         *("-m", "pytest", "-c", os.devnull, "--rootdir", "."),

@@ -15,8 +15,8 @@ from statistics import median
 
 import torch
 
-from inference.engine.batch import Bank
-from inference.engine.gpu.captured import CapturedBank
+from inference.engine.gpu.captured import CapturedSlotBatch
+from inference.engine.torch_batch import TorchSlotBatch
 from inference.loading.checkpoint import Model
 from inference.network.config import PERSONAPLEX_7B
 from inference.network.mimi import Mimi, fp32_convolutions
@@ -37,11 +37,11 @@ def main() -> int:
     mimi.to(device).eval().requires_grad_(False)
     model = Model(config, lm, mimi, None, None, "random", False)
     with torch.inference_mode():
-        for kind in (Bank, CapturedBank):
+        for kind in (TorchSlotBatch, CapturedSlotBatch):
             for slots in (1, 4):
                 ms, gigabytes = measured(kind, model, slots, device)
                 sys.stdout.write(
-                    f"{kind.__name__:14s} {slots} conversations {ms:7.2f} ms "
+                    f"{kind.__name__:17s} {slots} conversations {ms:7.2f} ms "
                     f"{gigabytes:6.2f} GB\n"
                 )
                 sys.stdout.flush()
@@ -50,15 +50,15 @@ def main() -> int:
 
 def measured(kind, model, slots, device):
     torch.cuda.empty_cache()
-    bank = kind(model, slots)
+    batch = kind(model, slots)
     generator = torch.Generator().manual_seed(slots)
     sound = torch.randn(slots, FRAME_SAMPLES, generator=generator).mul(2000).short()
     times = []
     for _ in range(STEPS):
         began = time.perf_counter()
         active = torch.ones(slots, dtype=torch.bool)
-        said = bank.step(sound.to(device), active.to(device), 3000)
-        for tensor in said:
+        output = batch.compute(sound.to(device), active.to(device), 3000)
+        for tensor in output:
             tensor.cpu()
         times.append(1000 * (time.perf_counter() - began))
     free, total = torch.cuda.mem_get_info(device)

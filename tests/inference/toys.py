@@ -7,7 +7,7 @@ import functools
 import torch
 
 from inference.loading.checkpoint import BUILT_IN, Model
-from inference.loading.filler_codes import quiet_codes
+from inference.loading.filler_codes import find_filler_codes
 from inference.network.config import (
     TINY,
     DepthConfig,
@@ -69,7 +69,7 @@ def toy_model(context: int = 200) -> Model:
         tokenizer=Tokenizer(
             BUILT_IN / TINY.name / TINY.tokenizer, config.text_cardinality
         ),
-        quiet=quiet_codes(config, mimi),
+        filler=find_filler_codes(config, mimi),
         fingerprint="toy",
         trained=False,
     )

@@ -100,7 +100,7 @@ def conversation() -> int:
     import torch
 
     from inference.bench.ticks import SEED
-    from inference.engine.gpu.batch import GpuBank
+    from inference.engine.gpu.batch import CudaSlotBatch
     from inference.engine.prefill import PREFILL_CHUNK_GPU
     from inference.kernels import fast
     from inference.kernels.packed import pack_model, random_weights
@@ -122,12 +122,12 @@ def conversation() -> int:
         fetch = random_weights(device, SEED)
         model = pack_model(config, weights, fetch, device)
         with torch.inference_mode():
-            bank = GpuBank(model, mimi, SESSIONS, kv, fast)
-            bank.capture([SESSIONS])
+            batch = CudaSlotBatch(model, mimi, SESSIONS, kv, fast)
+            batch.capture([SESSIONS])
             for row in range(SESSIONS):
-                begin(bank, row, PROMPTS[row % len(PROMPTS)], PREFILL_CHUNK_GPU)
-            say(f"{weights}/{kv} {talk(bank)}")
-        del bank, model
+                begin(batch, row, PROMPTS[row % len(PROMPTS)], PREFILL_CHUNK_GPU)
+            say(f"{weights}/{kv} {talk(batch)}")
+        del batch, model
         torch.cuda.empty_cache()
     return 0
 
@@ -170,33 +170,33 @@ def digest(*tensors):
     return hashed.hexdigest()[:12]
 
 
-def begin(bank, row, rows, chunk):
+def begin(batch, row, rows, chunk):
     import torch
 
     from inference.engine.api import Sampling
     from inference.network.config import FREE
     from inference.prompts.persona import PersonaPrompt
 
-    bank.begin(row, Sampling(greedy=row % 2 == 0, seed=row))
-    cards = bank.packed.config.audio_cardinality
+    batch.begin(row, Sampling(greedy=row % 2 == 0, seed=row))
+    cards = batch.packed.config.audio_cardinality
     generator = torch.Generator().manual_seed(row)
     tokens = torch.randint(0, cards, (rows + 1, 17), generator=generator)
-    embeddings = bank.lm.embed(tokens[:-1].to(bank.device))
+    embeddings = batch.lm.embed(tokens[:-1].to(batch.device))
     free = torch.full((17,), FREE)
     prompt = PersonaPrompt("", embeddings, tokens[:0], tokens[-1], free)
     fed = 0
     while fed < rows:
-        fed = bank.feed(row, prompt, fed, chunk)
+        fed = batch.feed(row, prompt, fed, chunk)
 
 
-def talk(bank):
+def talk(batch):
     import numpy as np
 
     generator = np.random.default_rng(1)
     after, tokens, sound = [], hashlib.sha256(), hashlib.sha256()
     for frame in range(FRAMES):
         pcm = generator.normal(0, 1800, (SESSIONS, 1920)).astype(np.int16)
-        record, _, spoken = bank.tick(dict(enumerate(pcm)))
+        record, _, spoken = batch.step(dict(enumerate(pcm)))
         tokens.update(record.tobytes())
         sound.update(spoken.tobytes())
         if frame in (0, 3):

@@ -1,10 +1,11 @@
-"""All slots of a GPU: their streaming state, and the captured step over the first n.
+"""A batch of all sessions of a GPU, over packed weights, by steps that are captured.
 
-Owns tensors, pinned buffers and graphs. Knows no prompts' meaning, threads or queues.
+Holds their streaming state, pinned host buffers and CUDA graphs, one for each of a few
+numbers of rows. Must not depend on what a prompt means, nor on threads and queues.
 
-The row that a step feeds was complete one frame ago, so what the agent says now does
-not depend on what the user says now: the codec's encoder runs beside the language
-model, not before it.
+The row that a step feeds was complete one frame ago, so the agent's frame does not
+depend on the user's frame of the same step: the codec's encoder runs beside the
+language model, not before it.
 """
 
 from __future__ import annotations
@@ -17,20 +18,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.engine.api import MemoryStats, Sampling
-from inference.engine.batch import Bank
+from inference.engine.batch import BatchStep, set_sampling
 from inference.engine.gpu.cuda_graphs import StepGraphs, sizes_for
 from inference.engine.gpu.lm import OWN, GpuLM
 from inference.engine.gpu.prefill_graphs import PromptGraphs
 from inference.errors import WorkerBusy
 from inference.kernels.packed import PackedModel
 from inference.network.mimi import Mimi
+from inference.network.mimi.streaming import StreamState
 from inference.prompts.persona import PersonaPrompt
 from inference.timing import CODEBOOKS, FRAME_SAMPLES, STREAMS
 
 
-class GpuBank(Bank):
-    """A Bank whose steps are captured. What a row computes does not depend on the
-    others. One step is under way at a time."""
+class CudaSlotBatch:
+    """See SlotBatch. One step runs at a time, over the first rows up to the last that
+    takes part."""
 
     def __init__(
         self,
@@ -42,9 +44,9 @@ class GpuBank(Bank):
         pages: int | None = None,
         promised: int | None = None,
     ) -> None:
-        """``pages`` of memory for all conversations; None: whole windows for all.
-        ``promised``: positions that each may count on; None: a whole window."""
-        # Not Bank's own: nothing of its tensors is needed.
+        """``ops``: kernels.fast, or kernels.plain where there is no GPU. ``pages`` of
+        memory for all sessions; None: whole windows for all. ``promised``: positions
+        that each may count on; None: a whole window."""
         self.packed, self.mimi, self.width = packed, mimi, slots
         self.device = packed.device
         self.lm = GpuLM(packed, slots, kv, ops, pages)
@@ -79,13 +81,8 @@ class GpuBank(Bank):
         self._graphs = StepGraphs(self.launch, sizes or sizes_for(self.width))
 
     def begin(
-        self,
-        row: int,
-        sampling: Sampling,
-        pinned: int = 0,
-        least: int = 0,
+        self, row: int, sampling: Sampling, pinned: int = 0, least: int = 0
     ) -> None:
-        """WorkerBusy when there is no memory for it."""
         promised = self._promised and max(self._promised, least + 2)
         if not self.lm.reset(row, promised):
             raise WorkerBusy("no memory for another conversation")
@@ -93,13 +90,7 @@ class GpuBank(Bank):
         self._encoder.reset([row])
         self._decoder.reset([row])
         self.lm.ring.pin(row, pinned)
-        self.lm.sampler.set(
-            row,
-            seed=sampling.seed,
-            temperatures=(sampling.temperature_text, sampling.temperature_audio),
-            top_k=(sampling.top_k_text, sampling.top_k_audio),
-            greedy=sampling.greedy,
-        )
+        set_sampling(self.lm.sampler, row, sampling)
 
     def end(self, row: int) -> None:
         self.lm.sampler.clear(row)
@@ -131,6 +122,10 @@ class GpuBank(Bank):
         self._written[row] = prompt.fed
         self.lm.begin(row, prompt.last, prompt.carry)
 
+    def set_codec(self, row: int, encoder: StreamState, decoder: StreamState) -> None:
+        self._encoder.copy_stream(row, encoder)
+        self._decoder.copy_stream(row, decoder)
+
     def memory_stats(self) -> MemoryStats:
         ring = self.lm.ring
         spare = ring.pages.spare
@@ -157,20 +152,15 @@ class GpuBank(Bank):
             parts.insert(0, prompt.embeddings[start:stop].to(self.device))
         return torch.cat(parts)
 
-    def tick(
-        self, pcm: dict[int, NDArray[np.int16]]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int16]]:
-        """int16 [1920] of each of these rows to, of all rows: the step's record
-        [B, 17], the agent's tokens of the completed frame [B, 9], and its sound, int16
-        [B, 1920]. They are overwritten by the next step."""
+    def step(self, frames: dict[int, NDArray[np.int16]]) -> BatchStep:
         sound, active = self.pcm_host.numpy(), self.active_host.numpy()
         active[:] = False
-        for row, frame in pcm.items():
+        for row, frame in frames.items():
             sound[row] = frame
             active[row] = True
             self._written[row] += 1
             self.lm.ring.reserve(row, self._written[row])
-        needed = max(pcm) + 1
+        needed = max(frames) + 1
         if self._graphs is None:
             self.launch(needed)
         else:
@@ -180,7 +170,7 @@ class GpuBank(Bank):
             self._done.record()
             self._done.synchronize()
         hosts = self._record_host, self._output_host, self._sound_host
-        return hosts[0].numpy(), hosts[1].numpy(), hosts[2].numpy()
+        return BatchStep(hosts[0].numpy(), hosts[1].numpy(), hosts[2].numpy())
 
     def launch(self, n: int) -> None:
         """One step of the first n rows, from host buffers to host buffers."""

@@ -1,7 +1,7 @@
 """What a GPU can hold and how fast, from its bandwidth, memory and launch cost.
 
-Owns the model of a tick's time (docs/performance.md says how well it predicts). Knows
-numbers only, no tensors on any device.
+Predicts a tick's time (docs/performance.md says how well). Works with numbers only and
+must not need a device.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inference.network.mimi import Mimi
 from inference.timing import CODEBOOKS, FRAME_RATE, STREAMS
 
 PAIRS = (("bf16", "bf16"), ("int8", "int8"), ("fp8", "int8"), ("int4", "int8"))
-# What is tried where nobody says, the most exact first; fp8 needs GPUs of 2022 on.
+# What is tried if no format is given, the most exact first; fp8 needs GPUs of 2022 on.
 PREFERRED = (("bf16", "bf16"), ("int8", "bf16"), ("int8", "int8"), ("int4", "int8"))
 BITS = {"bf16": 16.0, "int8": 8.0, "fp8": 8.0, "int4": 4.25}
 HEAD_BITS = {"bf16": 16.0, "int8": 8.0, "fp8": 8.0, "int4": 8.0}
@@ -27,7 +27,7 @@ HEAD_BITS = {"bf16": 16.0, "int8": 8.0, "fp8": 8.0, "int4": 8.0}
 SHARE = 0.9  # of the memory's read rate that a tick reaches
 KV_SHARE = {"bf16": 1.0, "int8": 0.88}  # and of that, attention
 PUBLISHED = 0.8  # of a published bandwidth that can be read at: 0.93 on an H100
-LAUNCHES = 2100  # launch costs that a tick takes besides: 2.6 ms on an H100
+LAUNCHES = 2100  # launch costs of a tick, beside its bytes: 2.6 ms on an H100
 # Of a session, beside its bytes: 0.03 ms on an H100, as bytes of its read rate.
 SESSION_BYTES = 9e7
 TOGETHER = 64  # sessions whose products read the weights once

@@ -1,7 +1,8 @@
-"""The plain engine for a GPU on which the fast one can't start: its step as one graph.
+"""The plain step as one CUDA graph, for a GPU on which the fast engine can't start.
 
 The network's own layers are thousands of small kernels a step. Launched one by one they
-take the host longer than a frame lasts, captured they do not. Same tokens as Engine's.
+take the host longer than a frame lasts; captured they do not. The tokens are those of
+the plain step.
 """
 
 from __future__ import annotations
@@ -9,30 +10,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inference.engine.batch import Bank
-from inference.engine.engine import Engine
 from inference.engine.gpu.cuda_graphs import capture
+from inference.engine.torch_batch import TorchSlotBatch
 from inference.loading.checkpoint import Model
 from inference.timing import FRAME_SAMPLES
 
 
-class CapturedBank(Bank):
+class CapturedSlotBatch(TorchSlotBatch):
     def __init__(self, model: Model, width: int) -> None:
         super().__init__(model, width)
         device = model.device
         shape = (width, FRAME_SAMPLES)
         self._pcm = torch.zeros(shape, dtype=torch.int16, device=device)
-        # Nobody is active while it is captured, so no state changes.
+        # No row is active while the step is captured, so no state changes.
         self._active = torch.zeros(width, dtype=torch.bool, device=device)
-        self._said: tuple[Tensor, Tensor, Tensor]
+        self._output: tuple[Tensor, Tensor, Tensor]
         self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cuda":
             self._graph = capture(self._run, None)
 
-    def step(
+    def compute(
         self, pcm: Tensor, active: Tensor | None, longest: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As a Bank's; what it returns is overwritten by the next step."""
+        """As TorchSlotBatch's, but the next step overwrites what it returns."""
         self._pcm.copy_(pcm)
         if active is None:
             self._active.fill_(True)
@@ -42,15 +42,8 @@ class CapturedBank(Bank):
             self._run()
         else:
             self._graph.replay()
-        return self._said
+        return self._output
 
     def _run(self) -> None:
         context = self.model.config.temporal.context
-        self._said = super().step(self._pcm, self._active, context)
-
-
-class CapturedEngine(Engine):
-    """All slots are one bank, however few they are."""
-
-    def _new_bank(self) -> Bank:
-        return CapturedBank(self.model, self._width)
+        self._output = super().compute(self._pcm, self._active, context)

@@ -1,6 +1,6 @@
 """A step captured as CUDA graphs, one for each of a few sizes.
 
-Owns the sizes and the captures. Knows nothing of what a step computes.
+Chooses the sizes and captures them. Must not depend on what a step computes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The fast engine for one GPU: packed weights, kernels and captured steps.
 
-The same sessions, prompts and results as Engine, of which it replaces the bank and the
-step. ``inference.kernels.fast`` needs Triton and CUDA; with ``plain`` the same engine
+It holds the same sessions as Engine and differs in its batch alone.
+``inference.kernels.fast`` needs Triton and CUDA; with ``kernels.plain`` the same engine
 runs anywhere, slowly, which is how it is tested where there is no GPU.
 """
 
@@ -10,24 +10,20 @@ from __future__ import annotations
 import dataclasses
 from types import ModuleType
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from inference.engine.api import MemoryStats
-from inference.engine.batch import Bank
-from inference.engine.engine import Engine, Step
-from inference.engine.gpu.batch import GpuBank
+from inference.engine.batch import SlotBatch
+from inference.engine.engine import Engine
+from inference.engine.gpu.batch import CudaSlotBatch
 from inference.kernels.packed import PackedModel
 from inference.loading.checkpoint import Model
-from inference.network.config import TEXT
 from inference.network.lm import LanguageModel
 
 
 class GpuEngine(Engine):
-    """All slots are one bank. ``model``: see ``without_weights``; ``pages`` and
-    ``promised``: see GpuBank."""
+    """All slots are one batch. ``model``: see ``without_weights``; ``ops``, ``pages``
+    and ``promised``: see CudaSlotBatch."""
 
     def __init__(
         self,
@@ -42,42 +38,21 @@ class GpuEngine(Engine):
         prompt_cache_mb: int = 512,
         pin_prompt: bool = False,
     ) -> None:
-        self._packed, self._kv, self._ops = packed, kv, ops
-        self._pages, self._promised = pages, promised
+        def new_batch(model: Model, width: int) -> SlotBatch:
+            memory = pages, promised
+            batch = CudaSlotBatch(packed, model.mimi, width, kv, ops, *memory)
+            if packed.device.type == "cuda":
+                batch.capture()
+            return batch
+
         super().__init__(
             model,
             slots,
             width=slots,
+            new_batch=new_batch,
             prompt_cache_mb=prompt_cache_mb,
             pin_prompt=pin_prompt,
         )
-
-    def _new_bank(self) -> Bank:
-        mimi = self.model.mimi
-        memory = self._pages, self._promised
-        bank = GpuBank(self._packed, mimi, self._width, self._kv, self._ops, *memory)
-        if self._packed.device.type == "cuda":
-            bank.capture()
-        return bank
-
-    def memory_stats(self) -> MemoryStats:
-        (bank,) = self._banks
-        assert isinstance(bank, GpuBank)
-        return bank.memory_stats()
-
-    def _step_bank(
-        self, bank: Bank, slots: list[int], pcm: dict[int, NDArray[np.int16]]
-    ) -> dict[int, Step]:
-        assert isinstance(bank, GpuBank)
-        record, output, sound = bank.tick({slot: pcm[slot] for slot in slots})
-        steps = {}
-        for slot in slots:
-            session = self._session(slot)
-            session.steps += 1
-            piece = session.text.feed(int(output[slot, TEXT]))
-            tokens = record[slot].astype(np.uint16)
-            steps[slot] = Step(tokens, piece, sound[slot].copy())
-        return steps
 
 
 def without_weights(model: Model, packed: PackedModel) -> Model:

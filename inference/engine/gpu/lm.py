@@ -1,13 +1,15 @@
 """The language model's step for many sessions over packed weights.
 
-Owns the streaming state of all slots, and puts the kernels in the order of the
+Holds the streaming state of all slots and calls the kernels in the order of the
 network. Every step of n rows is the same launches on the same memory, so that it can
-be captured. Knows no sound, prompts or graphs.
+be captured. Must not depend on sound, prompts or graphs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 import torch
@@ -33,7 +35,7 @@ class _Chunk:
     kept: int  # slots that hold earlier positions
     turn: tuple[Tensor, Tensor]
     visible: Tensor  # bool [T, kept + T]
-    lasting: Tensor  # which of them are still held afterwards,
+    lasting: Tensor  # which of them are still in the ring afterwards,
     written: Tensor  # and where
 
 
@@ -197,23 +199,44 @@ class GpuLM:
             written,
         )
         x = embeddings.to(torch.bfloat16).contiguous()
+        self.feed(x, partial(self._attend_eager, chunk))
+        self.position[slot] = start + count
+
+    def feed(self, x: Tensor, attend: Callable[[int, Tensor], Tensor]) -> None:
+        """All temporal layers over the positions x, bf16 [T, dim], of one session.
+        ``attend``: a layer's number and its product with in_proj, bf16 [T, 3 * dim], to
+        what the positions see, bf16 [T, dim]; it also writes their keys and values."""
         norms = self.norms()
         y = rms_norm(x, norms[0])
         for i in range(self.model.config.temporal.layers):
-            x, y = self._prefill_layer(i, x, y, chunk, norms[i + 1])
-        self.position[slot] = start + count
+            x, y = self._feed_layer(i, x, y, attend, norms[i + 1])
 
-    def _prefill_layer(
-        self, i: int, x: Tensor, y: Tensor, chunk: _Chunk, after: Tensor
+    def _feed_layer(
+        self,
+        i: int,
+        x: Tensor,
+        y: Tensor,
+        attend: Callable[[int, Tensor], Tensor],
+        after: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        ops, weights, ring = self.ops, self.model.weights, self.ring
-        name, heads = f"layers.{i}.", self.model.config.temporal.heads
-        qkv = ops.project(y, weights[name + "in_proj"]).unflatten(-1, (3, heads, -1))
+        ops, weights, name = self.ops, self.model.weights, f"layers.{i}."
+        seen = attend(i, ops.project(y, weights[name + "in_proj"]))
+        added = ops.project(seen, weights[name + "out_proj"])
+        x, y = ops.add_norm(added[None], x, self.model.tensors[name + "norm2"])
+        gate, up = deinterleave(ops.project(y, weights[name + "linear_in"]))
+        inner = F.silu(gate).mul_(up)
+        added = ops.project(inner, weights[name + "linear_out"])
+        return ops.add_norm(added[None], x, after)
+
+    def _attend_eager(self, chunk: _Chunk, i: int, qkv: Tensor) -> Tensor:
+        """Any chunk, also one that slides earlier positions out of the window."""
+        ring, heads = self.ring, self.model.config.temporal.heads
+        qkv = qkv.unflatten(-1, (3, heads, -1))
         q, k, v = qkv.permute(1, 2, 0, 3)  # [H, T, D] each
         kv = torch.stack((rotate(k, *chunk.turn), v))
         data, scale = quantise(kv, ring.format)
         if scale is not None:  # what a step will read of them, not what they were
-            kv = (data.float() * scale.float()[..., None]).to(y.dtype)
+            kv = (data.float() * scale.float()[..., None]).to(qkv.dtype)
         row = slice(chunk.slot, chunk.slot + 1)
         before = ring.read(i, row, chunk.kept)[:, 0]
         keys, values = torch.cat((before, kv), dim=2)
@@ -223,13 +246,7 @@ class GpuLM:
         seen = F.scaled_dot_product_attention(
             rotate(q, *chunk.turn)[None], keys[None], values[None], chunk.visible
         )
-        seen = seen[0].transpose(0, 1).flatten(1)
-        added = ops.project(seen, weights[name + "out_proj"])
-        x, y = ops.add_norm(added[None], x, self.model.tensors[name + "norm2"])
-        gate, up = deinterleave(ops.project(y, weights[name + "linear_in"]))
-        inner = F.silu(gate).mul_(up)
-        added = ops.project(inner, weights[name + "linear_out"])
-        return ops.add_norm(added[None], x, after)
+        return seen[0].transpose(0, 1).flatten(1)
 
     def norms(self) -> list[Tensor]:
         """What follows the embedding, and each layer: the last one is out_norm."""

@@ -1,7 +1,4 @@
-"""A model for the fast engine: quantised weights as they lie there, or packed now.
-
-Owns the choice between the two.
-"""
+"""A model for the fast engine: from a quantised file, or packed while it is loaded."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from inference.loading.checkpoint import (
     model_folder,
     read_config,
 )
-from inference.loading.filler_codes import quiet_codes
+from inference.loading.filler_codes import find_filler_codes
 from inference.loading.layouts import pieces_of
 from inference.loading.quantized import load_packed, packed_path
 from inference.loading.safetensors_file import TensorFile
@@ -102,7 +99,7 @@ def _from_file(
     if packed.config != read_config(folder):
         raise CheckpointError(
             f"{path} was packed from another model",
-            text="Write it anew with `python -m inference quantize`.",
+            text="Write it again with `python -m inference quantize`.",
         )
     return _beside(folder, packed, device), packed
 
@@ -114,7 +111,7 @@ def _beside(folder: Path, packed: PackedModel, device: torch.device) -> Model:
     load_codec(folder / config.codec, mimi)
     mimi.to(device).eval().requires_grad_(False)
     tokenizer = Tokenizer(folder / config.tokenizer, config.text_cardinality)
-    quiet = quiet_codes(config, mimi)
+    filler = find_filler_codes(config, mimi)
     shell = LanguageModel(config, torch.bfloat16, "meta")
-    model = Model(config, shell, mimi, tokenizer, quiet, packed.fingerprint, True)
+    model = Model(config, shell, mimi, tokenizer, filler, packed.fingerprint, True)
     return without_weights(model, packed)

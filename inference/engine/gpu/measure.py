@@ -1,6 +1,6 @@
 """What this GPU can do at best, and how long captured work takes on it.
 
-Owns clocks and events. Knows nothing of what it times.
+Must not depend on what it times.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Prompts by captured passes of a few sizes, into any slot.
+"""Prefill of prompts by captured passes of a few sizes, into any slot.
 
-Owns the graphs and what they read. Launched one by one, the thousand kernels of a pass
-take the host longer than the GPU.
+Holds the graphs and the tensors they read. Launched one by one, the thousand kernels of
+a pass take the host longer than the GPU.
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from inference.engine.gpu.cuda_graphs import capture
 from inference.engine.gpu.lm import GpuLM
-from inference.kernels.weights import deinterleave
-from inference.network.layers import rms_norm
 
 SIZES = (64, 192)  # rows
 
@@ -29,7 +26,7 @@ class PromptGraphs:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def capture(self) -> None:
-        """No row counts meanwhile, so nothing is written."""
+        """While it captures no row counts, so nothing is written."""
         pool = torch.cuda.graph_pool_handle()
         for size in reversed(SIZES):
             self._graphs[size] = capture(partial(self._feed, size), pool)
@@ -52,18 +49,12 @@ class PromptGraphs:
         self._lm.position[slot] = start + count
 
     def _feed(self, size: int) -> None:
+        self._lm.feed(self._x[:size], self._attend)
+
+    def _attend(self, i: int, qkv: Tensor) -> Tensor:
+        """Of a chunk that lies in view whole, by kernels that read where it lies from
+        the device."""
         lm = self._lm
-        tensors, norms = lm.model.tensors, lm.norms()
-        x = self._x[:size]
-        y = rms_norm(x, norms[0])
-        for i in range(lm.model.config.temporal.layers):
-            ops, weights, name = lm.ops, lm.model.weights, f"layers.{i}."
-            qkv = ops.project(y, weights[name + "in_proj"])
-            q = ops.write_chunk(qkv, lm.ring, i, lm.frequencies, self._where)
-            seen = ops.attend_chunk(q, lm.ring, i, self._where)
-            added = ops.project(seen, weights[name + "out_proj"])
-            x, y = ops.add_norm(added[None], x, tensors[name + "norm2"])
-            gate, up = deinterleave(ops.project(y, weights[name + "linear_in"]))
-            inner = F.silu(gate).mul_(up)
-            added = ops.project(inner, weights[name + "linear_out"])
-            x, y = ops.add_norm(added[None], x, norms[i + 1])
+        q = lm.ops.write_chunk(qkv, lm.ring, i, lm.frequencies, self._where)
+        seen: Tensor = lm.ops.attend_chunk(q, lm.ring, i, self._where)
+        return seen

@@ -1,7 +1,7 @@
 """The Mimi codec: 80 ms of sound to 8 codes and back, whole or frame by frame.
 
-Owns the order of the parts and their streaming state. Knows no sessions, slots,
-files or devices. All arithmetic is fp32, where ``fp32_convolutions`` was called.
+Runs the parts in order and makes their streaming state. Must not depend on sessions,
+slots, files or devices. All arithmetic is fp32, where ``fp32_convolutions`` was called.
 """
 
 from __future__ import annotations

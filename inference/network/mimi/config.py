@@ -1,4 +1,4 @@
-"""The codec's sizes. Knows numbers only, no tensors."""
+"""The codec's sizes. Must not depend on tensors."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Causal convolutions, whole or in chunks, and the two stacks built from them.
 
-Knows shapes [B, channels, time] only. Names follow the checkpoint.
+Works on [B, channels, time]; must not depend on sessions. Names follow the checkpoint.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Vectors to codes and back: one semantic codebook beside a residual chain.
 
-Knows vectors [B, dim, F] and codes [B, K, F]; how codebooks are trained is elsewhere.
+From vectors [B, dim, F] to codes [B, K, F]. Must not depend on how codebooks are
+trained.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from inference.network.mimi.config import MimiConfig
 
 
 class Codebook(nn.Module):
-    """Stored as running sums, so that training can go on; used as their quotient.
+    """Stored as running sums, so that training can continue; used as their quotient.
 
-    Outside training the quotient is kept in ``vectors`` and made anew when a state
-    dict is loaded. Whoever writes the sums otherwise calls ``refresh``.
+    Outside training the quotient is kept in ``vectors`` and computed again when a state
+    dict is loaded. Code that writes the sums otherwise calls ``refresh``.
     """
 
     embedding_sum: Tensor

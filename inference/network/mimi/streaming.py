@@ -1,6 +1,6 @@
-"""What a stream remembers between two calls: fixed tensors, one row per session.
+"""The state of streams between two calls: fixed tensors, one row per session.
 
-Knows nothing of what the layers compute. No Python branch here depends on a tensor's
+Must not depend on what the layers compute. No Python branch here depends on a tensor's
 values, so a step can be captured in a CUDA graph.
 """
 
@@ -63,8 +63,13 @@ class StreamState:
         part._views = {key: view[:count] for key, view in self._views.items()}
         return part
 
+    def copy_stream(self, row: int, other: StreamState) -> None:
+        """Put the first stream of ``other``, of the same codec half, into this row."""
+        self.buffer[row].copy_(other.buffer[0])
+        self.position[row].copy_(other.position[0])
+
     def reset(self, rows: Sequence[int] | Tensor | None = None) -> None:
-        """Begin these rows anew; the others don't notice. None means all rows.
+        """Reset these rows and leave the others as they are. None means all rows.
 
         ``rows`` are indices or a bool mask of [B].
         """

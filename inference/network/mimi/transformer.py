@@ -1,6 +1,6 @@
 """The codec's transformers: causal attention over a ring of recent positions.
 
-Knows vectors [B, T, dim] only, with two positions per frame.
+Works on [B, T, dim] with two positions per frame. Must not depend on sessions.
 
 Which keys a query sees is part of the model: the checkpoint was used with a ring
 that loses its oldest key as soon as it is full. A call writes the two positions of

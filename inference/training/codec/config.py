@@ -34,7 +34,7 @@ class CodecConfig:
     features: float = 15.0
     init: str = ""  # a codec's weights to begin with
     judge: str = ""  # a run's state, whose discriminator to begin with
-    resume: str = ""  # a run's state to go on from
+    resume: str = ""  # a run's state to continue from
     graphs: bool = True  # each step as one CUDA graph
     apart: int = 8  # steps that several GPUs take by themselves between two averages
     average: float = 0.999  # of the weights that are saved, from one step to the next

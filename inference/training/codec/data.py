@@ -1,7 +1,7 @@
 """Endless clips for the codec: windows of the speech corpus, changed a little.
 
-Owns the corpus's copy on the device and the changes that bring real microphones into
-range: level, speed and pitch, noise, gaps. Knows nothing of the network.
+Holds the corpus's copy on the device and applies the changes that real microphones
+make: level, speed and pitch, noise, gaps. Must not depend on the network.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from inference.training.corpus.speech_corpus import Entry, ShardReader, SpeechCo
 
 LABEL_SAMPLES = 240  # one phoneme label each 10 ms
 SYMBOLS = 192  # phoneme vocabulary; 0 is silence
-UNKNOWN = 255  # a label of speech whose phonemes nobody wrote down
+UNKNOWN = 255  # a label of speech without known phonemes
 POLL_SECONDS = 2.0
 
 
@@ -50,7 +50,7 @@ class SpeechPool:
         )
         self.samples = 0
         self.first = 0  # samples at the beginning that are drawn more often
-        self.still = threading.Lock()  # whoever holds it keeps the pool from growing
+        self.still = threading.Lock()  # while it is locked the pool does not grow
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 

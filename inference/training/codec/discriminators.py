@@ -1,7 +1,7 @@
-"""Who learns to tell a codec's sound from a recording, so that the codec learns, too.
+"""Discriminators: networks that learn to tell a codec's sound from a recording.
 
 Two families: spectrograms of several windows (EnCodec) and the waveform folded at
-several periods (HiFi-GAN). Knows sound [B, 1, T] only.
+several periods (HiFi-GAN). Input is sound [B, 1, T]; must not depend on the codec.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a codec is measured by: mel spectra of many sizes, and the phonemes that its
 first codebook tells.
 
-Knows sound [B, 1, T] and labels only.
+From sound [B, 1, T] and labels; must not depend on the codec.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from torch import Tensor
 from inference.network.mimi.quantizer import Codebook, Quantizer, ResidualQuantizer
 
 DECAY = 0.99
-DEAD = 0.1  # of an equal share of the choices: below it a vector is drawn anew
+DEAD = 0.1  # of an equal share of the choices: below it a vector is drawn again
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Trains the codec: reconstruction, then codebooks, then a discriminator.
 
 One command, any number of GPUs (``torchrun``). Phases follow the share of the time
-or of the steps that is used up. Knows the Mimi network and the clips.
+or of the steps that is used up.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class CodecTrainer:
             state = torch.load(config.judge, map_location=device, weights_only=True)
             self.judge.load_state_dict(state["judge"])
         cuda = device.type == "cuda"
-        # Rates are tensors, which a captured step reads anew.
+        # Rates are tensors, which a captured step reads each time.
         self.rates = torch.zeros(2, device=device)
         self.optimizer = torch.optim.AdamW(
             self.parameters,

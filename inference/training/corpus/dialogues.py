@@ -1,6 +1,6 @@
 """What a planned dialogue consists of, and the corpus's index by who says what.
 
-Knows the entries of the corpus, no sound; ``planner.py`` draws the dialogues.
+Must not depend on sound; ``planner.py`` draws the dialogues.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The closed domain: what may be asked, answered and stated, and by which voices.
 
-Reads ``data/intents.toml`` and ``data/wordings.toml``. Knows text only: no sound.
+Reads ``data/intents.toml`` and ``data/wordings.toml``. Must not depend
+on sound.
 """
 
 from __future__ import annotations

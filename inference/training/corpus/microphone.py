@@ -1,6 +1,7 @@
 """What a microphone makes of a voice: level, tone, room, noise, overload, echo.
 
-Works on whole dialogues on the device, each with faults of its own. Knows sound only.
+Works on whole dialogues on the device, each with faults of its own. Must not depend on
+plans or text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Plans to sound to codes, on the device: what the microphone and the voice say.
+"""Plans to sound to codes, on the device.
 
-Owns the mix and the pool of encoded dialogues. Tokens are
-always those of really mixed sound: pasted ones do not stand in for them.
+Mixes dialogues and holds the pool of encoded ones. Tokens are always encoded from mixed
+sound, never pasted together from those of single utterances.
 """
 
 from __future__ import annotations

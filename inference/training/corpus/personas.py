@@ -1,6 +1,6 @@
 """Personas: what a role prompt says, in many wordings, and which facts it holds.
 
-Knows text only.
+Must not depend on sound.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Draws dialogues: who says which utterance when.
 
-Owns turn-taking: gaps, pauses, interruptions after which the agent stops,
-backchannels over which it goes on and its own, long silences. Knows the corpus's index,
-no sound.
+Decides turn-taking: gaps, pauses, interruptions after which the agent stops,
+backchannels over which it continues and its own, long silences. Uses the corpus's index
+and must not depend on sound.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ RATES = (0.84, 1.2)  # of the user's sound: another pitch and size of throat
 # good fifth of a second later: a frame of delay, a fade, and what was not sure at once.
 STOPS = (0.16, 0.22)
 # Some speak on for a while, and learn in every frame of it that they should not: else,
-# whoever has missed the moment takes its own speech for a sign that nobody interrupts.
+# one that missed the moment takes its own speech for a sign of no interruption.
 LATE, LATER = 0.4, (0.1, 0.8)
-ALERT = 1.2  # seconds from the onset in which stopping or going on is decided
+ALERT = 1.2  # seconds from the onset in which stopping or continuing is decided
 INTERRUPTED, BACKCHANNELLED = 0.3, 0.2  # of the answers that are long enough
 EARLIEST = 0.35  # seconds of an answer before somebody speaks over it
 PAUSES = (0.3, 1.3)  # within a question, seconds

@@ -1,6 +1,6 @@
 """Batches of dialogue plans as arrays, drawn by processes beside the training.
 
-Knows plans and numpy; no torch, so that the processes start fast.
+Must not depend on torch, so that the processes start fast.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The speech corpus: every utterance that exists, as one array with an index.
 
-Owns its forms on disk: shards that synthesisers write while others already read,
-and the Opus archive that keeps it small between runs. Knows nothing of dialogues.
+Defines its forms on disk: shards that synthesisers write while others already read,
+and the Opus archive that keeps it small between runs. Must not depend on dialogues.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Words on the frames of a dialogue, and the same dialogue told with other facts.
 
-Knows text, tokens and times; no sound.
+From text, tokens and times; must not depend on sound.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which sentences are spoken by which voice: the list that speech is made from.
 
-Knows text and voices, no sound. Same seed, same list.
+The same seed gives the same list. Must not depend on sound.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import torch
 
 from inference.loading.checkpoint import Model
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
-from inference.training.evaluation.evaluators import Judges, Sound
+from inference.training.evaluation.evaluators import Evaluators, Sound
 from inference.training.evaluation.words import errors
 
 CLIP_SECONDS = 6.0
@@ -25,7 +25,7 @@ def through_codec(model: Model, sound: Sound) -> Sound:
 
 
 def codec_scores(
-    model: Model, clips: dict[str, list[tuple[str, Sound]]], judges: Judges
+    model: Model, clips: dict[str, list[tuple[str, Sound]]], evaluators: Evaluators
 ) -> dict[str, dict[str, dict[str, float]]]:
     """``clips``: by group, what is said (empty: unknown) and its sound."""
     tables = {}
@@ -37,14 +37,14 @@ def codec_scores(
             for name, heard in (("original", sound), ("through the codec", coded)):
                 whole = [(0.0, len(heard) / SAMPLE_RATE)]
                 if text:
-                    said = " ".join(w.text for w in judges.words(heard, whole))
+                    said = " ".join(w.text for w in evaluators.words(heard, whole))
                     found = errors(text, said)
                     wrong[name] = [
                         a + b for a, b in zip(wrong[name], found, strict=True)
                     ]
-                values[f"DNSMOS, {name}"].append(judges.dnsmos(heard))
-                values[f"DistillMOS, {name}"].append(judges.distillmos(heard))
-            near = judges.speaker(sound) @ judges.speaker(coded)
+                values[f"DNSMOS, {name}"].append(evaluators.dnsmos(heard))
+                values[f"DistillMOS, {name}"].append(evaluators.distillmos(heard))
+            near = evaluators.speaker(sound) @ evaluators.speaker(coded)
             values["same speaker, cosine"].append(float(near))
         table = {
             name: {"value": round(float(np.mean(v)), 3), "n": len(v)}

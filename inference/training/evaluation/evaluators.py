@@ -1,7 +1,7 @@
-"""The listeners: recogniser, voice activity, quality scores, speaker embeddings.
+"""The evaluators: recogniser, voice activity, quality scores, speaker embeddings.
 
 Each is a public package with its weights inside; requirements.txt beside the training
-names them. Everything takes mono sound, float32 at 24 kHz. Knows no conversations.
+names them. All take mono sound, float32 at 24 kHz. Must not depend on conversations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from inference.timing import SAMPLE_RATE
 
 Sound = NDArray[np.float32]
-RATE = 16_000  # of all judges
+RATE = 16_000  # of all evaluators
 KEPT_GAP = 0.5  # seconds of a silence that the recogniser gets to hear
 VAD_MIN_SPEECH_MS, VAD_MIN_SILENCE_MS, VAD_PAD_MS = 250, 100, 30
 MERGE_AGENT = 0.5  # segments closer than this are one, seconds
@@ -39,7 +39,7 @@ class Word:
     end: float
 
 
-class Judges:
+class Evaluators:
     """Loads each on first use. ``scratch``: a folder for the joined recogniser."""
 
     def __init__(self, scratch: Path, threads: int = 1) -> None:

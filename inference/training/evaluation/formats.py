@@ -1,8 +1,7 @@
 """What a number format costs: the same talks, read with other weights or caches.
 
 Every matrix is packed as the fast path packs it and unpacked again, and keys and
-values are rounded as its ring rounds them; the arithmetic stays fp32. Knows the
-model's parts by name; no sound.
+values are rounded as its ring rounds them; the arithmetic stays fp32.
 """
 
 from __future__ import annotations

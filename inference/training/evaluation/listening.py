@@ -1,6 +1,6 @@
-"""Lets the judges hear talks, and keeps what they heard.
+"""Runs the evaluators over talks and stores what they found.
 
-Knows talks and judges; figures are made in ``measures.py``.
+``measures.py`` makes figures of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from inference.training.evaluation.codec_scores import through_codec
 from inference.training.evaluation.evaluators import (
     MERGE_AGENT,
     MERGE_USER,
-    Judges,
+    Evaluators,
     Sound,
     only_speech,
 )
@@ -38,7 +38,7 @@ class Panel:
     the codec, which is all that the model ever hears. ``quality_every``: one talk of
     so many is scored for quality, which is slow; 0: none."""
 
-    judges: Judges
+    evaluators: Evaluators
     speakers: dict[str, Any]
     coded: dict[str, Any]
     quality_every: int
@@ -66,42 +66,44 @@ def listen(
         ]
         heard = Heard(talk.script, pieces, [], [])
         if panel is not None:
-            _judge(panel, talk, heard, number)
+            _evaluate(panel, talk, heard, number)
             if number % 10 == 9:
-                sys.stderr.write(f"judged {number + 1}/{len(talks)}\n")
+                sys.stderr.write(f"evaluated {number + 1}/{len(talks)}\n")
         if notes is not None:
             keep(heard, notes, number)
         heards.append(heard)
     return heards
 
 
-def _judge(panel: Panel, talk: Talk, heard: Heard, number: int) -> None:
-    judges = panel.judges
+def _evaluate(panel: Panel, talk: Talk, heard: Heard, number: int) -> None:
+    evaluators = panel.evaluators
     sound = as_floats(talk.pcm)
-    heard.agent = judges.speech(sound, MERGE_AGENT)
-    heard.user = judges.speech(as_floats(talk.user), MERGE_USER)
-    heard.words = judges.words(sound, heard.agent)
+    heard.agent = evaluators.speech(sound, MERGE_AGENT)
+    heard.user = evaluators.speech(as_floats(talk.user), MERGE_USER)
+    heard.words = evaluators.words(sound, heard.agent)
     own = only_speech(sound, heard.agent)
-    judge_voice(panel, heard, own)
+    evaluate_voice(panel, heard, own)
     if panel.quality_every and number % panel.quality_every == 0:
-        judge_quality(judges, heard, own)
+        evaluate_quality(evaluators, heard, own)
 
 
-def make_panel(model: Model, judges: Judges, sounds: Path, quality_every: int) -> Panel:
+def make_panel(
+    model: Model, evaluators: Evaluators, sounds: Path, quality_every: int
+) -> Panel:
     known = {path.stem: read_sound(path) for path in sorted(sounds.glob("*.ogg"))}
     return Panel(
-        judges,
-        {name: judges.speaker(sound) for name, sound in known.items()},
-        {n: judges.speaker(through_codec(model, s)) for n, s in known.items()},
+        evaluators,
+        {name: evaluators.speaker(sound) for name, sound in known.items()},
+        {n: evaluators.speaker(through_codec(model, s)) for n, s in known.items()},
         quality_every,
     )
 
 
-def judge_voice(panel: Panel, heard: Heard, own: Sound) -> None:
+def evaluate_voice(panel: Panel, heard: Heard, own: Sound) -> None:
     voice = heard.script.voice
     if len(own) < MIN_SPEECH * SAMPLE_RATE or voice not in panel.speakers:
         return
-    vector = panel.judges.speaker(own)
+    vector = panel.evaluators.speaker(own)
     near = {name: float(vector @ other) for name, other in panel.speakers.items()}
     heard.speaker_right = max(near, key=lambda name: near[name]) == voice
     heard.speaker_own = near[voice]
@@ -113,11 +115,11 @@ def judge_voice(panel: Panel, heard: Heard, own: Sound) -> None:
     }
 
 
-def judge_quality(judges: Judges, heard: Heard, own: Sound) -> None:
+def evaluate_quality(evaluators: Evaluators, heard: Heard, own: Sound) -> None:
     clip = own[: int(QUALITY_SECONDS * SAMPLE_RATE)]
     if len(clip) >= MIN_SPEECH * SAMPLE_RATE:
-        heard.quality["quality: DNSMOS"] = judges.dnsmos(clip)
-        heard.quality["quality: DistillMOS"] = judges.distillmos(clip)
+        heard.quality["quality: DNSMOS"] = evaluators.dnsmos(clip)
+        heard.quality["quality: DistillMOS"] = evaluators.distillmos(clip)
 
 
 def keep(heard: Heard, notes: Path, number: int) -> None:

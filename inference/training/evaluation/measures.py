@@ -1,7 +1,7 @@
 """Figures from what was said when: right answers, turn-taking, interruptions.
 
-By the formulas of Full-Duplex-Bench where it has one. Knows segments of speech, words
-with times and text tokens with times; no sound, no models.
+By the formulas of Full-Duplex-Bench where it has one, from segments of speech, words
+with times and text tokens with times. Must not depend on sound or models.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The evaluation's one command: conversations, judges, a table.
+"""The evaluation's one command: conversations, evaluators, a table.
 
-Owns the order of things, and which processes share the talks.
+Runs the steps in order and divides the talks among processes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from inference.prompts.voice_file import VoicePrompt, read_voice
 from inference.training.corpus.domain import load_domain
 from inference.training.corpus.speech_corpus import SpeechCorpus, as_floats
 from inference.training.evaluation.codec_scores import codec_scores
-from inference.training.evaluation.evaluators import Judges
+from inference.training.evaluation.evaluators import Evaluators
 from inference.training.evaluation.formats import (
     compare,
     read,
@@ -99,9 +99,9 @@ class Evaluation:
             temperature_audio=config.audio_temperature,
             seed=1,
         )
-        judges = Judges(self.out, config.threads)
+        evaluators = Evaluators(self.out, config.threads)
         sounds = Path(config.sounds)
-        self.panel = make_panel(self.model, judges, sounds, config.quality_every)
+        self.panel = make_panel(self.model, evaluators, sounds, config.quality_every)
 
     def _talk(
         self, corpus: SpeechCorpus, scripts: list[Script], seconds: float, model: Model
@@ -127,7 +127,7 @@ class Evaluation:
         return figures_by_group(heards)
 
     def hold(self, worker: int) -> list[Heard]:
-        """One worker's share of the talks, held and judged."""
+        """One worker's share of the talks, held and evaluated."""
         scripts = write_scripts(self.corpus, list(self.voices), self.config)
         scripts = scripts[worker :: self.config.workers]
         talks = self._talk(self.corpus, scripts, SECONDS, self.model)
@@ -171,7 +171,7 @@ class Evaluation:
             for entry in corpus.entries:
                 sound = as_floats(corpus.sound(entry))
                 groups["people"].append((entry.text, sound))
-        return codec_scores(self.model, dict(groups), self.panel.judges)
+        return codec_scores(self.model, dict(groups), self.panel.evaluators)
 
     def recall(self) -> dict[str, Figures]:
         """Facts of the role prompt before and after the window has slid."""

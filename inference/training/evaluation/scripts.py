@@ -1,7 +1,7 @@
 """Scripted users: what is asked when, with pauses, backchannels and interruptions.
 
-Owns the fixed times of an evaluation's conversation and what a right answer is. Knows
-the domain's text and the corpus's index; no sound, no model.
+Fixes the times of an evaluation's conversation and what a right answer is, from the
+domain's text and the corpus's index. Must not depend on sound or a model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Turns = Sequence[tuple[str, float]]  # kind of each and where it begins, seconds
 
 PAUSE = 1.0  # seconds inside a question
 REACTION = 1.0  # from a question's end to the user's "mm-hm" or interruption
-LONG_ANSWER = 7  # words, so that it still goes on when the user is heard
+LONG_ANSWER = 7  # words, so that it still speaks when the user is heard
 # The greeting is over by the first.
 TURNS = (
     ("plain", 5.0),

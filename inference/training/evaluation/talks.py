@@ -1,6 +1,6 @@
 """Lets a model talk to scripted users: many conversations as rows of one batch.
 
-Knows the model's streaming step and the codec; scores are made elsewhere.
+By the model's streaming step and the codec; scores are made elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from inference.engine.api import Sampling
 from inference.loading.checkpoint import Model
 from inference.network.config import FREE, TEXT, USER
+from inference.prompts.persona import persona_prompt
 from inference.prompts.voice_file import VoicePrompt
 from inference.timing import CODEBOOKS, FRAME_SAMPLES, FRAME_SECONDS, STREAMS
 from inference.training.corpus.mixing import mix
@@ -64,7 +65,7 @@ def talk(
     lm = model.lm
     state, sampler = lm.state(count), lm.sampler(count)
     for row, script in enumerate(scripts):
-        prompt = model.prompt(script.persona.role_prompt, voices[script.voice])
+        prompt = persona_prompt(model, script.persona.role_prompt, voices[script.voice])
         if pin:
             state.ring.pin(row, prompt.frames)
         start = 0
@@ -83,7 +84,7 @@ def talk(
         )
     prompts, rows, spoken = [], [], []
     for script in scripts:
-        made = model.prompt(script.persona.role_prompt, voices[script.voice])
+        made = persona_prompt(model, script.persona.role_prompt, voices[script.voice])
         fed = lm.embed(torch.cat((made.rows, made.last[None])).to(device))
         voiced = made.embeddings
         whole = fed if voiced is None else torch.cat((voiced.to(device), fed))

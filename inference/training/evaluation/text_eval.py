@@ -1,7 +1,7 @@
 """Conversations that test a language model: scripted users, free-running agents.
 
-All trials run at once as rows of one batch. Knows the model's streaming step; scores
-come from the agent's own text, sound is judged elsewhere (``scores.py``).
+All trials run at once as rows of one batch, by the model's streaming step. Scores
+come from the agent's own text, sound is evaluated elsewhere (``scores.py``).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from inference.engine.api import Sampling
-from inference.loading.filler_codes import quiet_codes
+from inference.loading.filler_codes import find_filler_codes
 from inference.network.config import FREE, PAD, TINY, USER
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
 from inference.network.sampling import Sampler
 from inference.network.timeline import rows_of_frames
-from inference.prompts.persona import QuietCodes
+from inference.prompts.persona import FillerCodes
 from inference.prompts.prompt_text import SPACER_FRAMES
 from inference.prompts.tokenizer import SPACE
 from inference.timing import CODEBOOKS, FRAME_SAMPLES, FRAME_SECONDS, STREAMS
@@ -126,15 +126,15 @@ def _choice(
 
 
 def persona_rows(
-    trial: Trial, codes: Tensor, ids: list[int], quiet: QuietCodes
+    trial: Trial, codes: Tensor, ids: list[int], filler: FillerCodes
 ) -> tuple[Tensor, Tensor]:
     """The prompt as inference has it: voice codes [V, 8], then the role prompt."""
     frames = torch.cat(
         (
-            quiet.voice_frames(codes),
-            quiet.frames(SPACER_FRAMES),
-            quiet.frames(len(ids), torch.tensor(ids)),
-            quiet.frames(SPACER_FRAMES),
+            filler.voice_frames(codes),
+            filler.frames(SPACER_FRAMES),
+            filler.frames(len(ids), torch.tensor(ids)),
+            filler.frames(SPACER_FRAMES),
         )
     )
     return rows_of_frames(TINY, frames)
@@ -167,13 +167,13 @@ def run_trials(
         VOICE_FRAMES[1] * FRAME_SAMPLES,
     )
     voices = encode(codec, voice[:, 0]).long().transpose(1, 2).cpu()
-    quiet = quiet_codes(TINY, codec)
+    filler = find_filler_codes(TINY, codec)
     state = model.state(count)
     sampler = Sampler(count, TINY.text_cardinality, TINY.audio_cardinality, device)
     for index_of, trial in enumerate(trials):
         ids = encode_text(trial.persona.role_prompt)  # type: ignore[operator]
         kept = voices[index_of, : VOICE_FRAMES[1] - 10]
-        rows, carry = persona_rows(trial, kept, ids, quiet)
+        rows, carry = persona_rows(trial, kept, ids, filler)
         model.prefill(state, index_of, model.embed(rows[:-1].to(device)), 0)
         state.begin(index_of, rows[-1], carry)
         sampler.set(

@@ -1,6 +1,6 @@
 """Pool entries to rows of the timeline, with the prompt frames of inference.
 
-Knows codes, text tokens and the order of the streams; no sound, no model.
+Must not depend on sound or a model.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inference.loading.filler_codes import quiet_codes
+from inference.loading.filler_codes import find_filler_codes
 from inference.network.config import AGENT, PAD, TEXT, TINY, USER
 from inference.network.mimi import Mimi
 from inference.timing import CODEBOOKS, STREAMS
@@ -41,10 +41,10 @@ class Assembler:
     """Pool entries to rows of the timeline, with the prompt frames of inference."""
 
     def __init__(self, config: LMConfig, codec: Mimi, device: torch.device) -> None:
-        quiet = quiet_codes(TINY, codec)
+        filler = find_filler_codes(TINY, codec)
         self.config = config
-        self.silence = quiet.silence.to(device)
-        self.sine = quiet.sine.to(device)
+        self.silence = filler.silence.to(device)
+        self.sine = filler.sine.to(device)
         self.stopped = F.pad(self.silence, (1, 0), value=PAD)  # text and agent's codes
         delays = torch.tensor(TINY.delays, device=device)
         self.start = torch.full((STREAMS,), TINY.audio_start, device=device)

@@ -1,7 +1,6 @@
 """Trains the language model on an endless stream of really mixed dialogues.
 
-One command, any number of GPUs (``torchrun``) or none. Knows the model, the pool and
-the losses.
+One command, any number of GPUs (``torchrun``) or none.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class LMTrainer:
         self.share = min(self.ranks.same(share), 1.0)
 
     def settle(self, pool: DialoguePool) -> None:
-        """Compiles, or goes on without: the first step shows which."""
+        """Compiles, or continues without: the first step shows which."""
         if not self.config.compiled:
             return
         begin = time.monotonic()

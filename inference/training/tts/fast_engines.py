@@ -1,7 +1,7 @@
 """The fast synthesisers: hibari (one voice of Kokoro's, distilled) at several sizes of
 throat, flite, espeak-ng and SVOX Pico.
 
-Knows their packages and programs. Words of the others get times by length.
+Calls their packages and programs. Words of all but hibari get times by length.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Speech at a hundred times real time, for what the large synthesiser is too slow for.
 
-Owns which sentence is said by which fast voice. Knows the engines and the corpus.
+Decides which sentence is spoken by which fast voice.
 """
 
 from __future__ import annotations

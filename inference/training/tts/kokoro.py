@@ -1,6 +1,6 @@
 """The synthesiser: Kokoro-82M (Apache-2.0) as its packages hold it.
 
-Owns the packing of model and voices into one small folder and the running of it.
+Packs model and voices into one small folder and runs them.
 Words get exact times from the durations that the model itself predicts.
 """
 
@@ -117,12 +117,12 @@ def _on_cpu(folder: Path) -> Run:
 def _on_gpu(folder: Path, device: str) -> Run:
     import torch
 
-    from inference.training.tts.onnx_torch import GraphRun
+    from inference.training.tts.onnx_torch import OnnxGraph
 
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
-    graph = GraphRun(folder, torch.device(device))
+    graph = OnnxGraph(folder, torch.device(device))
 
     def run(inputs: Inputs) -> list[NDArray[np.float32]]:
         given = {name: torch.from_numpy(value) for name, value in inputs.items()}

@@ -1,8 +1,8 @@
 """Runs an ONNX graph with torch, on a GPU: what the packaged runtime can't do there.
 
-Owns the operators that Kokoro's graph has. A value that only shapes depend on stays on
-the CPU, so that the GPU is asked for a number as rarely as possible. Quantised layers
-are computed in floating point: their weights are widened once, activations are not
+Implements the operators that Kokoro's graph has. A value that only shapes depend on
+stays on the CPU, so that the GPU is rarely asked for a number. Quantised layers are
+computed in floating point: their weights are widened once, activations are not
 quantised at all.
 """
 
@@ -62,7 +62,7 @@ def convert(model: Any, outputs: list[str], out: Path) -> None:
     np.savez(out / WEIGHTS, **arrays)
 
 
-class GraphRun:
+class OnnxGraph:
     """Call it with the graph's inputs by name; gives its outputs in order."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:

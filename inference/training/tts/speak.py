@@ -1,6 +1,6 @@
 """Speaks a list of utterances on all cores, into shards that appear as they fill.
 
-Knows the synthesiser and the corpus's shards; nothing of what the speech is for.
+Must not depend on what the speech is for.
 """
 
 from __future__ import annotations

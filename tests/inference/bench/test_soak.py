@@ -5,17 +5,19 @@ import torch
 
 from inference.bench import soak
 from inference.bench.soak import Soak, run_soak
-from inference.engine.gpu.batch import GpuBank
+from inference.engine.gpu.batch import CudaSlotBatch
 from inference.kernels import plain
 from tests.inference.engine.gpu.test_gpu_batch import codec
 from tests.inference.kernels.shapes import packed, small_config
 
 
 def made(ops, frames=6):
-    bank = GpuBank(packed(small_config(context=200), "int8"), codec(), 8, "int8", ops)
+    batch = CudaSlotBatch(
+        packed(small_config(context=200), "int8"), codec(), 8, "int8", ops
+    )
     with torch.inference_mode():
-        bank.capture()
-        return Soak(bank, frames)
+        batch.capture()
+        return Soak(batch, frames)
 
 
 @torch.inference_mode()
@@ -26,7 +28,7 @@ def test_a_session_that_is_heard_by_another_is_found_out():
     assert made_up.compared
     before = made_up.unequal
     slot = next(slot for slot in made_up.watched if made_up._said.get(slot))
-    made_up.bank.lm.row[slot, 0] += 1  # as if another had written there
+    made_up.batch.lm.row[slot, 0] += 1  # as if another had written there
     made_up._chance.seed(3)  # nobody pauses
     for _ in range(3):
         made_up.tick()
@@ -37,7 +39,7 @@ def test_a_session_that_is_heard_by_another_is_found_out():
 def test_sessions_join_leave_and_pause(monkeypatch):
     monkeypatch.setattr(soak, "LEAVE", 0.1)
     monkeypatch.setattr(soak, "JOINING_MS", 10_000)
-    found = run_soak(made(plain, 4).bank, 30, 4, clock=iter(range(100)).__next__)
+    found = run_soak(made(plain, 4).batch, 30, 4, clock=iter(range(100)).__next__)
     assert found["ticks"] == 29
     assert min(found["joins"], found["leaves"], found["pauses"]) > 0
     assert found["compared"] > 50

@@ -111,7 +111,7 @@ def test_greedy_equals_the_literal_loop(tmp_path, model):
 
 
 def literal(loaded, role, sound):
-    config, mimi, quiet = loaded.config, loaded.mimi, loaded.quiet
+    config, mimi, filler = loaded.config, loaded.mimi, loaded.filler
     slow = Reference(
         load(toy_files()[LM]),
         {
@@ -125,8 +125,8 @@ def literal(loaded, role, sound):
     # The very codes that models.voice(1) makes its file of.
     codes = torch.randint(config.audio_cardinality, (12, 8), generator=seeded(1))
     ids = loaded.tokenizer.encode(wrapped(role))
-    prompt = [quiet.voice_frames(codes), quiet.frames(6)]
-    prompt += [quiet.frames(len(ids), torch.tensor(ids)), quiet.frames(6)]
+    prompt = [filler.voice_frames(codes), filler.frames(6)]
+    prompt += [filler.frames(len(ids), torch.tensor(ids)), filler.frames(6)]
     for frame in torch.cat(prompt).tolist():
         slow.call(frame)
     hearing, speaking = mimi.encoder_state(1), mimi.decoder_state(1)

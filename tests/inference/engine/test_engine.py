@@ -9,21 +9,23 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from inference.engine.api import Sampling, SessionConfig
-from inference.engine.batch import Bank
 from inference.engine.engine import Engine
+from inference.engine.torch_batch import TorchSlotBatch
 from inference.errors import (
     ProtocolError,
     RolePromptError,
     VoicePromptError,
     WorkerBusy,
 )
+from inference.prompts.persona import persona_prompt
 from tests.inference.engine import sessions
 from tests.inference.engine.sessions import opened, same, voice_of
 from tests.inference.toys import toy_model
 
-WIDTHS = [1, 4]  # a bank for each slot, as on CPUs; one bank for all, as on GPUs
-FRAMES = 160  # beyond the context of the toy
-MODEL = toy_model(context=120)
+WIDTHS = [1, 4]  # a batch for each slot, as on CPUs; one batch for all, as on GPUs
+CONTEXT = 64
+FRAMES = 80  # with a prompt of 24: beyond the context, and over all of the prompt
+MODEL = toy_model(CONTEXT)
 
 
 def speech(seed, frames=FRAMES):
@@ -44,7 +46,7 @@ def alone(width, config, sound, slot=0):
 
 
 def voice(seed=5):
-    return voice_of(engine(), speech(seed, 30))
+    return voice_of(engine(), speech(seed, 8))
 
 
 CONFIGS = [
@@ -58,7 +60,7 @@ CONFIGS = [
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_session_says_in_company_what_it_says_alone(width):
-    """Three conversations of 160 frames, past the window's wrap; each joins, pauses and
+    """Three conversations of 80 frames, past the window's wrap; each joins, pauses and
     ends at random times while strangers come and go. Bit for bit."""
     sounds = [speech(i) for i in range(len(CONFIGS))]
     expected = [alone(width, c, s) for c, s in zip(CONFIGS, sounds, strict=True)]
@@ -93,7 +95,7 @@ def test_a_session_says_in_company_what_it_says_alone(width):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_same_seed_gives_the_same_conversation_on_any_slot(width):
     config = SessionConfig("b", "You are Bob.", sampling=Sampling(seed=11))
-    sound = speech(1, 40)
+    sound = speech(1, 20)
     first = alone(width, config, sound)
     assert all(map(same, alone(width, config, sound, slot=2), first))
     other = SessionConfig("b", "You are Bob.", sampling=Sampling(seed=12))
@@ -105,20 +107,20 @@ def test_a_slot_keeps_nothing_of_its_last_session(width):
     made = engine(width, slots=width)
     for config in (CONFIGS[1], CONFIGS[2]):
         slot = opened(made, config)
-        for frame in speech(9, 30):
+        for frame in speech(9, 20):
             made.step({slot: frame})
         made.close(slot)
     slot = opened(made, CONFIGS[0])
-    sound = speech(0, 60)
+    sound = speech(0, 30)
     again = [made.step({slot: frame})[slot] for frame in sound]
     fresh = Engine(MODEL, width, width=width)
     slot = opened(fresh, CONFIGS[0])
     assert all(map(same, again, [fresh.step({slot: f})[slot] for f in sound]))
 
 
-def test_a_wide_bank_says_what_a_narrow_one_says():
+def test_a_wide_batch_says_what_a_narrow_one_says():
     """The tokens; the sums behind them are taken in another order."""
-    config, sound = CONFIGS[0], speech(0, 60)
+    config, sound = CONFIGS[0], speech(0, 40)
     for a, b in zip(alone(1, config, sound), alone(4, config, sound), strict=True):
         assert np.array_equal(a.tokens, b.tokens)
 
@@ -142,7 +144,7 @@ def test_the_sound_is_that_of_the_recorded_codes_one_frame_behind():
     rows = np.stack([step.tokens[1:9] for step in steps]).astype(np.int64)
     codes = rows.copy()
     codes[1:, 0] = rows[:-1, 0]
-    codes[0, 0] = MODEL.quiet.silence[0]
+    codes[0, 0] = MODEL.filler.silence[0]
     with torch.inference_mode():
         pcm = MODEL.mimi.decode(torch.from_numpy(codes.T)[None])[0, 0].numpy()
     heard = np.concatenate([step.pcm for step in steps]) / 2**15
@@ -150,14 +152,14 @@ def test_the_sound_is_that_of_the_recorded_codes_one_frame_behind():
 
 
 def test_the_first_frame_begins_with_the_end_of_the_prompt():
-    quiet = MODEL.quiet.silence.tolist()
+    filler = MODEL.filler.silence.tolist()
     first = alone(1, CONFIGS[0], speech(0, 1))[0]
-    assert first.tokens[2:9].tolist() == quiet[1:]  # still forced by their delay
+    assert first.tokens[2:9].tolist() == filler[1:]  # still forced by their delay
     assert first.piece == ""
 
 
 def test_priming_runs_in_bounded_chunks_and_can_wait():
-    made = engine()
+    made = Engine(toy_model(context=120), 1)
     slot = made.open(SessionConfig("a", "You are kind. " * 8))
     left = [made.prime(slot) for _ in range(4)]
     assert left[0] == made.prompt_frames(slot) - 1 - 32
@@ -178,15 +180,17 @@ def test_the_context_that_is_left_is_counted():
     made = engine()
     slot = opened(made, CONFIGS[0])
     before = made.context_frames(slot)
-    assert before == 120 - made.prompt_frames(slot)
-    for frame in speech(0, 110):
+    assert before == CONTEXT - made.prompt_frames(slot)
+    left = []
+    for frame in speech(0, before + 2):
         made.step({slot: frame})
-    assert made.context_frames(slot) == 0
+        left.append(made.context_frames(slot))
+    assert left == [*reversed(range(before)), 0, 0]
 
 
 def test_a_pinned_prompt_tells_when_the_window_has_slid():
     """By the engine's word or by the session's, which wins; not a frame earlier."""
-    sound, said = speech(0, 130), {}
+    sound, said = speech(0, 60), {}
     for engines, sessions_ in (
         (False, None),
         (True, None),
@@ -194,7 +198,7 @@ def test_a_pinned_prompt_tells_when_the_window_has_slid():
         (True, False),
     ):
         made = Engine(MODEL, 1, pin_prompt=engines)
-        config = dataclasses.replace(CONFIGS[0], pin_prompt=sessions_)
+        config = dataclasses.replace(CONFIGS[1], pin_prompt=sessions_)
         slot = opened(made, config)
         full = made.context_frames(slot)
         said[engines, sessions_] = [made.step({slot: f})[slot] for f in sound]
@@ -278,20 +282,20 @@ def test_the_watcher_sees_what_waits(waiting):
 
 
 @pytest.mark.parametrize("sampling", [Sampling(greedy=True), Sampling(seed=1)])
-def test_a_step_of_a_wide_bank_never_waits_for_the_device(sampling):
-    prompt = MODEL.prompt("You are Ada.")
+def test_a_step_of_a_wide_batch_never_waits_for_the_device(sampling):
+    prompt = persona_prompt(MODEL, "You are Ada.")
     pcm = torch.from_numpy(speech(1, 3))
     active = torch.tensor([True, False, True])
     with torch.no_grad():  # inference mode would hide the reads from the watcher
-        bank = Bank(MODEL, 3)
+        batch = TorchSlotBatch(MODEL, 3)
         for row in (0, 2):
-            bank.begin(row, sampling)
-            bank.feed(row, prompt, 0, prompt.fed)
-        bank.step(pcm, active, prompt.fed + 1)
+            batch.begin(row, sampling)
+            batch.feed(row, prompt, 0, prompt.fed)
+        batch.compute(pcm, active, prompt.fed + 1)
         with NothingWaits():
-            bank.step(pcm, active, prompt.fed + 2)
+            batch.compute(pcm, active, prompt.fed + 2)
 
 
-def test_banks_have_to_fill_the_slots():
-    with pytest.raises(ValueError, match="banks of 3"):
+def test_batches_have_to_fill_the_slots():
+    with pytest.raises(ValueError, match="batches of 3"):
         Engine(MODEL, 4, width=3)

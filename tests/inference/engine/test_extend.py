@@ -13,7 +13,7 @@ from tests.inference.engine.sessions import opened, speech
 from tests.inference.toys import toy_model
 
 TOY = toy_model(context=80)
-FRAMES, GOES_ON = 100, 15
+FRAMES, CONTINUED = 100, 15
 CONFIG = SessionConfig("a", "Be kind.", sampling=Sampling(greedy=True))
 
 
@@ -45,7 +45,7 @@ def primed(engine, slot):
 
 
 @pytest.mark.parametrize("seams", [(60, 67, 68, 68), (95, 96, 98), (0, 0, 30), (5,)])
-def test_it_goes_on_as_the_unmoved_session(engine, talk, seams):
+def test_it_continues_as_the_unmoved_session(engine, talk, seams):
     """Rebuilt up to the first seam, then extended to each of the others. The window of
     80 slides; the codec has forgotten its beginning after 18 frames."""
     sound, steps = talk
@@ -56,12 +56,12 @@ def test_it_goes_on_as_the_unmoved_session(engine, talk, seams):
         primed(engine, slot)
     at = seams[-1]
     engine.extend(slot, log_of(talk, at, at), more=False)
-    for wanted, frame in zip(steps[at : at + GOES_ON], sound[at:], strict=False):
+    for wanted, frame in zip(steps[at : at + CONTINUED], sound[at:], strict=False):
         got = engine.step({slot: frame})[slot]
         assert got.tokens.tolist() == wanted.tokens.tolist()
         assert got.piece == wanted.piece
         assert np.abs(got.pcm.astype(int) - wanted.pcm).max() <= 2
-    rows = engine.prompt_frames(slot) - 1 + at + min(GOES_ON, FRAMES - at)
+    rows = engine.prompt_frames(slot) - 1 + at + min(CONTINUED, FRAMES - at)
     assert engine.context_frames(slot) == max(0, 80 - rows - 1)
 
 
@@ -82,14 +82,14 @@ def test_a_character_cut_in_two_by_an_extension_is_said(engine, talk, letters):
     assert step[slot].piece == letters
 
 
-def test_the_codec_is_let_go_of_when_nothing_more_comes(engine, talk):
+def test_the_codec_is_freed_when_the_log_is_complete(engine, talk):
     log = log_of(talk, 0, 20)
     slot = opened(engine, dataclasses.replace(CONFIG, log=log, more=True))
-    priming = engine._slots[slot].priming
-    assert priming._codec is not None
+    prefill = engine._slots[slot].prefill
+    assert prefill._codec is not None
     engine.extend(slot, log_of(talk, 20, 21), more=False)
     primed(engine, slot)
-    assert priming._codec is None
+    assert prefill._codec is None
 
 
 def test_a_session_that_is_complete_is_not_extended(engine, talk):
@@ -106,7 +106,7 @@ def test_a_session_that_is_complete_is_not_extended(engine, talk):
         lambda log: FrameLog(log.tokens.astype(np.int64), log.user_pcm),
     ],
 )
-def test_what_no_session_can_have_said_since_is_refused(engine, talk, spoil):
+def test_frames_that_no_session_can_have_left_are_refused(engine, talk, spoil):
     slot = opened(engine, dataclasses.replace(CONFIG, more=True))
     with pytest.raises(ProtocolError):
         engine.extend(slot, spoil(log_of(talk, 0, 5)), more=False)

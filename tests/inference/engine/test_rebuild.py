@@ -1,4 +1,4 @@
-"""Sessions opened in the middle go on as if they had never stopped."""
+"""Sessions opened in the middle continue as if they had never stopped."""
 
 import dataclasses
 import random
@@ -12,15 +12,15 @@ from inference.engine.engine import Engine
 from inference.engine.prefill import sound_frames
 from inference.errors import ProtocolError
 from inference.loading.checkpoint import load_model
-from inference.loading.filler_codes import quiet_codes
+from inference.loading.filler_codes import find_filler_codes
 from inference.network.config import TINY
 from inference.network.mimi import MIMI_7B, MIMI_TINY
 from tests.inference.engine.sessions import opened, same, speech, voice_of
 from tests.inference.network.mimi.examples import SMALL, lively_codec
 from tests.inference.toys import toy_model
 
-GOES_ON = 50  # frames compared after the seam
-TOY = toy_model(context=120)
+CONTINUED = 20  # frames compared after the seam
+TOY = toy_model(context=64)
 
 
 def held(engine, config, sound):
@@ -40,64 +40,69 @@ def resumed(engine, config, log, sound):
     return held(engine, dataclasses.replace(config, log=log), sound)
 
 
-def assert_goes_on(engine, config, steps, sound, at, heard=None):
+def assert_continues(engine, config, steps, sound, at, heard=None):
     log = log_of(steps, sound, at, heard)
-    again = resumed(engine, config, log, sound[at : at + GOES_ON])
+    again = resumed(engine, config, log, sound[at : at + CONTINUED])
     for n, (got, wanted) in enumerate(zip(again, steps[at:], strict=False)):
         assert got.tokens.tolist() == wanted.tokens.tolist(), f"frame {at} + {n}"
         assert got.piece == wanted.piece
         # The codec rounds otherwise when it says several frames at once.
         assert np.abs(got.pcm.astype(int) - wanted.pcm).max() <= 2
-    assert len(again) == min(GOES_ON, len(sound) - at)
+    assert len(again) == min(CONTINUED, len(sound) - at)
 
 
 @pytest.fixture(scope="module")
 def tiny():
     """The language model of the product; a small codec whose attention counts (one that
     forgot its past at once would prove nothing), and which has forgotten its beginning
-    after 68 frames."""
-    codec = dataclasses.replace(SMALL, bins=TINY.audio_cardinality, context=60)
+    after 38 frames."""
+    codec = dataclasses.replace(SMALL, bins=TINY.audio_cardinality, context=30)
     mimi = lively_codec(codec, seed=5).requires_grad_(False)
     config = dataclasses.replace(TINY, mimi=codec)
     return dataclasses.replace(
-        load_model("tiny"), config=config, mimi=mimi, quiet=quiet_codes(config, mimi)
+        load_model("tiny"),
+        config=config,
+        mimi=mimi,
+        filler=find_filler_codes(config, mimi),
     )
 
 
 @pytest.mark.parametrize("conversation", [1, 2])
-def test_it_goes_on_at_tiny_as_the_uninterrupted_run(tiny, conversation):
+def test_it_continues_at_tiny_as_the_uninterrupted_run(tiny, conversation):
     """fp32, each conversation rebuilt at ten random frames. What is drawn is drawn by
     frame, so that it is the same again; a less lively agent would be silent here."""
     engine, chance = Engine(tiny, 1), random.Random(conversation)
-    assert engine.info.sound_frames == 68
+    assert engine.info.sound_frames == 38
     name = f"You are number {conversation}."
     lively = Sampling(temperature_text=1.2, temperature_audio=1.2, seed=conversation)
     config = SessionConfig("a", name, sampling=lively)
-    sound = speech(conversation, 150)
+    sound = speech(conversation, 90)
     steps = held(engine, config, sound)
     assert len({step.tokens[:9].tobytes() for step in steps}) > 20
     for _ in range(10):
-        at = chance.randrange(1, len(sound) - GOES_ON)
-        assert_goes_on(engine, config, steps, sound, at)
+        at = chance.randrange(1, len(sound) - CONTINUED)
+        assert_continues(engine, config, steps, sound, at)
 
 
 @pytest.mark.parametrize(("width", "pinned"), [(1, False), (3, True)])
-def test_a_seeded_conversation_goes_on_long_after_the_window_slid(width, pinned):
-    """Context 120, 280 frames: with a voice, on a slot that others used, in company."""
+def test_a_seeded_conversation_continues_long_after_the_window_slid(width, pinned):
+    """Context 64, prompt 27, 130 frames: from before the window slides to its second
+    wrap; with a voice, on a slot that others used, beside others."""
     engine = Engine(TOY, 3, width=width)
-    voice = voice_of(engine, speech(9, 20))
+    voice = voice_of(engine, speech(9, 8))
     config = SessionConfig("a", "Be kind.", voice, Sampling(seed=4), pinned)
-    sound = speech(7, 280)
+    sound = speech(7, 130)
     steps = held(engine, config, sound)
     opened(engine, SessionConfig("in the way"))
-    for at in (1, 77, 119, 230):
-        assert_goes_on(engine, config, steps, sound, at)
+    assert engine.info.context_frames == 64
+    for at in (1, 35, 60, 105):
+        assert_continues(engine, config, steps, sound, at)
 
 
 @pytest.fixture(scope="module")
 def talk():
     """Of the toy: its engine, configuration, the user's sound and what came of it."""
-    engine, sound = Engine(TOY, 2), speech(7, 160)
+    engine, sound = Engine(TOY, 2), speech(7, 80)
     config = SessionConfig("a", "Be kind.", sampling=Sampling(seed=4))
     return engine, config, sound, held(engine, config, sound)
 
@@ -106,18 +111,18 @@ def test_so_much_sound_is_enough(talk):
     """One layer that sees ten frames, and the convolutions."""
     engine, config, sound, steps = talk
     assert engine.info.sound_frames == 18
-    assert_goes_on(engine, config, steps, sound, 100, heard=18)
+    assert_continues(engine, config, steps, sound, 60, heard=18)
 
 
-def test_the_ear_is_where_it_was_bit_for_bit(tiny):
-    """Long after it forgot the beginning; two layers, each with a window of 30."""
-    engine, sound = Engine(tiny, 2), speech(3, 110)
+def test_the_encoder_is_where_it_was_bit_for_bit(tiny):
+    """Long after it forgot the beginning; two layers, each with a window of 15."""
+    engine, sound = Engine(tiny, 2), speech(3, 70)
     config = SessionConfig("a", sampling=Sampling(seed=1))
     slot = opened(engine, config)
     steps = [engine.step({slot: frame})[slot] for frame in sound]
-    log = log_of(steps, sound, 110, heard=68)
+    log = log_of(steps, sound, 70, heard=38)
     again = opened(engine, dataclasses.replace(config, log=log))
-    before, after = (engine._banks[at] for at in (slot, again))
+    before, after = (engine._batches[at] for at in (slot, again))
     assert torch.equal(after._encoder.position, before._encoder.position)
     assert torch.equal(after._encoder.buffer, before._encoder.buffer)
     error = (after._decoder.buffer - before._decoder.buffer).abs().max()
@@ -129,7 +134,7 @@ def test_the_sound_that_is_enough_is_one_window_for_each_layer():
     assert sound_frames(MIMI_7B) == 8 * 125 + 8
 
 
-def test_without_sound_the_rows_are_right_and_the_ear_begins_anew(talk):
+def test_without_sound_the_rows_are_right_and_the_encoder_starts_from_nothing(talk):
     engine, config, sound, steps = talk
     log = log_of(steps, sound, 60, heard=0)
     again = resumed(engine, config, log, sound[60:62])
@@ -146,17 +151,17 @@ def test_a_log_without_frames_is_a_beginning(talk):
 def test_the_prompt_of_a_rebuilt_session_comes_from_the_cache(talk):
     engine, config, sound, steps = talk
     before = engine.prompt_stats().hits
-    assert_goes_on(engine, config, steps, sound, 30)
+    assert_continues(engine, config, steps, sound, 30)
     assert engine.prompt_stats().hits == before + 1
     fresh = Engine(TOY, 1, prompt_cache_mb=0)
-    assert_goes_on(fresh, config, steps, sound, 30)
+    assert_continues(fresh, config, steps, sound, 30)
 
 
 def test_rebuilding_runs_in_bounded_chunks_and_can_wait(talk):
     engine, config, sound, steps = talk
-    log = log_of(steps, sound, 90)
+    log = log_of(steps, sound, 40)
     slot = engine.open(dataclasses.replace(config, log=log))
-    rows = engine.prompt_frames(slot) - 1 + 90
+    rows = engine.prompt_frames(slot) - 1 + 40
     left = [rows + 18 + 18]
     with pytest.raises(ValueError, match="not primed"):
         engine.step({slot: sound[0]})
@@ -165,7 +170,7 @@ def test_rebuilding_runs_in_bounded_chunks_and_can_wait(talk):
     chunks = -np.diff(left)
     assert max(chunks) == 32
     assert chunks[-12:].tolist() == [2] * 9 + [8, 8, 2]  # heard, then said
-    assert engine.context_frames(slot) == 120 - rows - 1
+    assert engine.context_frames(slot) == 64 - rows - 1
     engine.close(slot)
 
 

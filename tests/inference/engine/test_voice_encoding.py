@@ -36,7 +36,7 @@ def test_the_prompt_is_made_of_the_recordings_codes_frame_by_frame():
     with torch.inference_mode():
         for chunk in torch.from_numpy(pcm).view(11, 1, 1, 1920):
             codes.append(MODEL.mimi.encode_step(chunk, state)[0, :, 0])
-        frames = MODEL.quiet.voice_frames(torch.stack(codes))
+        frames = MODEL.filler.voice_frames(torch.stack(codes))
         rows, _ = rows_of_frames(MODEL.config, frames)
         assert torch.equal(voice.embeddings, MODEL.lm.embed(rows[:-1]))
 

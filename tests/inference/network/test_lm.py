@@ -9,7 +9,7 @@ from inference.network.config import FREE, PAD, USER
 from inference.network.lm import LanguageModel
 from inference.network.stored import stored_tensors
 from inference.network.timeline import ring_of_frames, rows_of_frames
-from inference.prompts.persona import QuietCodes
+from inference.prompts.persona import FillerCodes
 from tests.inference.network.reference import Reference
 from tests.inference.toys import seeded, toy_config, toy_lm
 
@@ -48,10 +48,10 @@ def prompt_frames(config, seed=5):
     def codes(*shape):
         return torch.randint(config.audio_cardinality, shape, generator=generator)
 
-    quiet = QuietCodes(codes(8), codes(8))
+    filler = FillerCodes(codes(8), codes(8))
     ids = torch.randint(4, config.text_cardinality, (TEXT_TOKENS,), generator=generator)
-    voice = quiet.voice_frames(codes(VOICE_FRAMES, 8))
-    rest = [quiet.frames(6), quiet.frames(TEXT_TOKENS, ids), quiet.frames(6)]
+    voice = filler.voice_frames(codes(VOICE_FRAMES, 8))
+    rest = [filler.frames(6), filler.frames(TEXT_TOKENS, ids), filler.frames(6)]
     return torch.cat([voice, *rest]), codes
 
 

@@ -11,7 +11,7 @@ from inference.engine.api import FrameLog, Sampling, SessionConfig
 from inference.engine.engine import Engine
 from inference.engine.gpu.engine import GpuEngine, without_weights
 from inference.loading.checkpoint import Model
-from inference.loading.filler_codes import quiet_codes
+from inference.loading.filler_codes import find_filler_codes
 from inference.prompts.prompt_text import SPACER_FRAMES
 from tests.inference.engine.sessions import opened, speech
 from tests.inference.parity.side_by_side import OWN, Plain, plain_lm
@@ -37,8 +37,8 @@ class Words:
 
 
 def model_with(rig, lm):
-    quiet = quiet_codes(rig.config, rig.mimi)
-    return Model(rig.config, lm, rig.mimi, Words(), quiet, "random", False)
+    filler = find_filler_codes(rig.config, rig.mimi)
+    return Model(rig.config, lm, rig.mimi, Words(), filler, "random", False)
 
 
 def engine(rig, weights, kv, slots=2):
@@ -119,15 +119,15 @@ def first_differing(one, two):
 
 def state_of(made, slot):
     """Copies, by name: what is compared bit for bit, and what is not."""
-    (bank,) = made._banks
-    lm = bank.lm
+    (batch,) = made._batches
+    lm = batch.lm
     exact = [t[slot].clone() for t in (lm.position, lm.row, lm.carry, lm.ring.pinned)]
     count = int(lm.position[slot])
     rings = [
         lm.ring.read(layer, slice(slot, slot + 1), min(count, lm.ring.context)).clone()
         for layer in range(len(lm.ring.layers))
     ]
-    states = bank._encoder, bank._decoder
+    states = batch._encoder, batch._decoder
     exact += [state.position[slot].clone() for state in states]
     codec = [state.buffer[slot].clone() for state in states]
     return exact, rings, codec

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from inference.engine.api import Sampling
-from inference.engine.gpu.batch import GpuBank
+from inference.engine.gpu.batch import CudaSlotBatch
 from inference.kernels.packed import random_weights
 from inference.network.config import FREE, USER
 from inference.network.lm import LanguageModel
@@ -183,7 +183,7 @@ class Recording:
         return self.ops.choose(parts, stream, *rest)
 
 
-class WatchedBank(GpuBank):
+class WatchedBatch(CudaSlotBatch):
     """The serving step, except that the user's codes are given."""
 
     def __init__(self, packed, mimi, slots, kv, ops):
@@ -214,45 +214,45 @@ class WatchedBank(GpuBank):
 
 class Fast:
     """Packed weights, by the serving step; captured where there is a GPU for that.
-    Row 0 of a bank of two is the one that is looked at."""
+    Row 0 of a batch of two is the one that is looked at."""
 
     SILENCE = np.zeros(FRAME_SAMPLES, dtype=np.int16)
 
     def __init__(self, packed, mimi, kv, ops, captured):
-        self.bank = WatchedBank(packed, mimi, 2, kv, ops)
+        self.batch = WatchedBatch(packed, mimi, 2, kv, ops)
         self.config, self.device = packed.config, packed.device
         if captured:
-            self.bank.capture([1, 2])
+            self.batch.capture([1, 2])
         self.anew()
 
     def anew(self):
         self.fed = 0
-        self.bank.begin(0, Sampling(greedy=True))
+        self.batch.begin(0, Sampling(greedy=True))
 
     def feed(self, rows, chunk=CHUNK):
-        lm = self.bank.lm
+        lm = self.batch.lm
         for part in rows.split(chunk):
             lm.prefill(0, lm.embed(part), self.fed)
             self.fed += len(part)
 
     def _tick(self):
-        record, _, _ = self.bank.tick({0: self.SILENCE})
+        record, _, _ = self.batch.step({0: self.SILENCE})
         self.fed += 1
-        bank, watched = self.bank, self.bank.watched
-        thought = bank.hidden[0], watched.text[0], watched.codes[:, 0]
+        batch, watched = self.batch, self.batch.watched
+        thought = batch.hidden[0], watched.text[0], watched.codes[:, 0]
         chosen = torch.from_numpy(record[0, :OWN].copy()).to(self.device)
         return Thought(*(part.clone() for part in thought)), chosen
 
     def step(self, row, forced):
-        self.bank.lm.row[0] = row
-        self.bank.lm.carry[0, :OWN] = forced
+        self.batch.lm.row[0] = row
+        self.batch.lm.carry[0, :OWN] = forced
         return self._tick()
 
     def begin(self, row, carry):
-        self.bank.lm.begin(0, row, carry)
+        self.batch.lm.begin(0, row, carry)
 
     def go_on(self, codes):
-        self.bank.given[0] = codes
+        self.batch.given[0] = codes
         return self._tick()
 
 

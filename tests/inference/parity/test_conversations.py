@@ -231,11 +231,11 @@ def test_a_voice_from_its_file_and_from_its_recording(report):
     report("3", "a voice file's rows", "its codes", one.embeddings.numel(), differ)
     assert torch.equal(one.ring, other.ring) and not differ
 
-    quiet = model.quiet
+    filler = model.filler
     ids = torch.tensor(model.tokenizer.encode(wrapped("Be kind.")))
-    spacer = quiet.frames(SPACER_FRAMES)
-    voice = quiet.voice_frames(torch.stack(codes))
-    prompt = torch.cat([voice, spacer, quiet.frames(len(ids), ids), spacer])
+    spacer = filler.frames(SPACER_FRAMES)
+    voice = filler.voice_frames(torch.stack(codes))
+    prompt = torch.cat([voice, spacer, filler.frames(len(ids), ids), spacer])
     rows, carry = rows_of_frames(model.config, prompt)
     user = [torch.from_numpy(step.tokens[9:].astype("int64")) for step in steps]
     lm = model.lm

@@ -7,7 +7,7 @@ from inference.engine.voice_encoding import voice_of_codes
 from inference.errors import RolePromptError, VoicePromptError
 from inference.network.config import FREE, PAD
 from inference.network.timeline import rows_of_frames
-from inference.prompts.persona import prompt_limit
+from inference.prompts.persona import persona_prompt, prompt_limit
 from inference.prompts.prompt_text import wrapped
 from inference.prompts.voice_file import read_voice, write_voice
 from tests.inference.toys import seeded, toy_model
@@ -26,7 +26,7 @@ def voice(frames, seed=1):
 
 
 def prompt(role="", spoken=None):
-    return MODEL.prompt(role, spoken)
+    return persona_prompt(MODEL, role, spoken)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_an_empty_prompt_is_twelve_frames_of_silence():
     made = prompt()
     assert made.frames == 12
     assert made.embeddings is None
-    silence = MODEL.quiet.silence
+    silence = MODEL.filler.silence
     assert torch.equal(made.rows[-1, 1:9], silence)
-    assert torch.equal(made.last[9:], MODEL.quiet.sine)
+    assert torch.equal(made.last[9:], MODEL.filler.sine)
     # The user's codes of the next row's delayed streams are the tone's, the agent's
     # are silence; text and the codes without delay are free.
     assert made.carry[[0, 1, 9]].tolist() == [FREE] * 3
     assert torch.equal(made.carry[2:9], silence[1:])
-    assert torch.equal(made.carry[10:], MODEL.quiet.sine[1:])
+    assert torch.equal(made.carry[10:], MODEL.filler.sine[1:])
 
 
 def test_voice_silence_role_silence():
@@ -67,10 +67,10 @@ def test_voice_silence_role_silence():
     assert text == [PAD] * 7 + ids + [PAD] * 6  # the voice's own last row first
     frames = torch.cat(
         (
-            MODEL.quiet.voice_frames(spoken),
-            MODEL.quiet.frames(6),
-            MODEL.quiet.frames(len(ids), torch.tensor(ids)),
-            MODEL.quiet.frames(6),
+            MODEL.filler.voice_frames(spoken),
+            MODEL.filler.frames(6),
+            MODEL.filler.frames(len(ids), torch.tensor(ids)),
+            MODEL.filler.frames(6),
         )
     )
     rows, carry = rows_of_frames(MODEL.config, frames)
@@ -85,7 +85,7 @@ def test_voice_silence_role_silence():
 def test_a_voice_file_continues_like_its_codes_at_any_length(frames):
     made = prompt("", voice(frames))
     with_spacers = torch.cat(
-        (MODEL.quiet.voice_frames(codes(frames)), MODEL.quiet.frames(12))
+        (MODEL.filler.voice_frames(codes(frames)), MODEL.filler.frames(12))
     )
     rows, carry = rows_of_frames(MODEL.config, with_spacers)
     assert torch.equal(made.rows, rows[frames - 1 : -1])

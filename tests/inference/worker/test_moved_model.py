@@ -88,7 +88,7 @@ async def test_a_pinned_session_stays_pinned_wherever_it_goes():
         for pinned in (True, False):
             opened = replace(OPENED, pin_prompt=pinned)
             async with await WorkerSession.connect(rig.url, SECRET, opened) as session:
-                kept = int(engine._banks[0]._state.ring.pinned[0])
+                kept = int(engine._batches[0]._state.ring.pinned[0])
                 assert kept == (session.ready.prompt_frames if pinned else 0)
             await rig.until_free()
 

@@ -8,7 +8,8 @@ import torch
 
 from inference.engine.api import Sampling, SessionConfig
 from inference.engine.engine import Engine
-from inference.engine.gpu.captured import CapturedBank, CapturedEngine
+from inference.engine.gpu.captured import CapturedSlotBatch
+from inference.engine.torch_batch import TorchSlotBatch
 from inference.network.lm import LanguageModel
 from tests.inference.engine.gpu.test_gpu_engine import parts
 from tests.inference.engine.sessions import opened, same, speech
@@ -22,8 +23,8 @@ CONFIG = SessionConfig("a", "You are Ada.", sampling=Sampling(seed=3))
 def test_it_says_what_the_plain_engine_says(width):
     sound, others = speech(1, 12), speech(2, 12)
     said = []
-    for kind in (Engine, CapturedEngine):
-        made = kind(toy_model(), 3, width=width)
+    for kind in (TorchSlotBatch, CapturedSlotBatch):
+        made = Engine(toy_model(), 3, width=width, new_batch=kind)
         first, second = opened(made, CONFIG), opened(made, CONFIG)
         steps = []
         for n, frame in enumerate(sound):
@@ -46,11 +47,11 @@ def test_a_graph_says_what_its_launches_say():
     config = replace(CONFIG, sampling=Sampling(greedy=True))
     said = []
     for captured in (True, False):
-        made = CapturedEngine(replace(whole, lm=lm), 3)
-        (bank,) = made._banks
-        assert isinstance(bank, CapturedBank) and bank._graph is not None
+        made = Engine(replace(whole, lm=lm), 3, new_batch=CapturedSlotBatch)
+        (batch,) = made._batches
+        assert isinstance(batch, CapturedSlotBatch) and batch._graph is not None
         if not captured:
-            bank._graph = None
+            batch._graph = None
         slot = opened(made, config)
         said.append([made.step({slot: frame})[slot] for frame in speech(1, 12)])
     for ours, theirs in zip(*said, strict=True):

@@ -13,7 +13,7 @@ from inference.engine.gpu.engine import GpuEngine, without_weights
 from inference.kernels import plain
 from inference.kernels.packed import held_weights, pack_model
 from inference.loading.checkpoint import BUILT_IN, Model
-from inference.loading.filler_codes import quiet_codes
+from inference.loading.filler_codes import find_filler_codes
 from inference.network.config import TINY
 from inference.network.lm import LanguageModel
 from inference.network.mimi import Mimi
@@ -40,8 +40,8 @@ def parts():
     mimi.eval().requires_grad_(False).to(DEVICE)
     path = BUILT_IN / TINY.name / TINY.tokenizer
     tokenizer = Tokenizer(path, config.text_cardinality)
-    quiet = quiet_codes(config, mimi)
-    whole = Model(config, lm, mimi, tokenizer, quiet, "small", False)
+    filler = find_filler_codes(config, mimi)
+    whole = Model(config, lm, mimi, tokenizer, filler, "small", False)
     packed = pack_model(config, "bf16", held_weights(lm), DEVICE)
     return whole, packed
 

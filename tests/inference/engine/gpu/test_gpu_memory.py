@@ -18,8 +18,8 @@ def small_pages(monkeypatch):
 
 
 def ring_of(made):
-    (bank,) = made._banks
-    return bank.lm.ring
+    (batch,) = made._batches
+    return batch.lm.ring
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -23,15 +23,15 @@ def test_a_rebuilt_slot_holds_what_the_running_one_holds(place, pinned):
     log = FrameLog(np.stack([step.tokens for step in steps]), sound)
     again = opened(made, dataclasses.replace(config, log=log))
     assert made.context_frames(again) == made.context_frames(slot) == 0
-    (bank,) = made._banks
-    lm = bank.lm
+    (batch,) = made._batches
+    lm = batch.lm
     for state in (lm.position, lm.row, lm.carry, lm.ring.pinned):
         assert torch.equal(state[slot], state[again])
     for layer in range(len(lm.ring.layers)):
         both = lm.ring.read(layer, slice(0, 2), lm.ring.context).float()
         was, now = both[:, slot], both[:, again]
         assert (was - now).abs().max() < 0.05 * was.abs().max()
-    for state in (bank._encoder, bank._decoder):
+    for state in (batch._encoder, batch._decoder):
         assert state.position[slot] == state.position[again]
         was, now = state.buffer[slot], state.buffer[again]
         assert (was - now).abs().max() < 1e-3 * was.abs().max()

@@ -9,8 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from inference.kernels.fused import load_sum, norm
 from inference.kernels.launch import LAUNCH, PDL, begin
-from inference.kernels.rows import load_sum, norm
 
 _GAMMA = tl.constexpr(0x9E3779B97F4A7C15)
 _MIX1 = tl.constexpr(0xBF58476D1CE4E5B9)

@@ -6,8 +6,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from inference.kernels.fused import load_sum
 from inference.kernels.launch import LAUNCH, PDL, begin
-from inference.kernels.rows import load_sum
 
 
 @triton.jit(do_not_specialize=["at"])

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from inference.training.tts.onnx_torch import GRAPH, WEIGHTS, GraphRun
+from inference.training.tts.onnx_torch import GRAPH, WEIGHTS, OnnxGraph
 
 
 def run(folder, nodes, outputs, weights, **inputs):
     told = {"outputs": outputs, "nodes": nodes}
     (folder / GRAPH).write_text(json.dumps(told))
     np.savez(folder / WEIGHTS, **weights)
-    graph = GraphRun(folder, torch.device("cpu"))
+    graph = OnnxGraph(folder, torch.device("cpu"))
     return graph(**{name: torch.as_tensor(value) for name, value in inputs.items()})
 
 
