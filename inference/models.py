@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from inference.worker.beat import Hardware, Heartbeat
+from inference.worker.heartbeat import Hardware, Heartbeat
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):

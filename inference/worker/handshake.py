@@ -22,6 +22,7 @@ from inference.errors import (
     WorkerLost,
 )
 from inference.worker import protocol
+from inference.worker.bearer import authorization
 from inference.worker.protocol import Attach, Failed, More, Open
 
 CONNECT_SECONDS = 5
@@ -66,10 +67,6 @@ async def send_voice(socket: ClientConnection, voice: Voice) -> None:
         raise VoicePromptError(f"{len(data)} bytes of voice prompt")
     with suppress(ConnectionClosed):
         await socket.send(protocol.encode_blob(protocol.VOICE_PROMPT, data))
-
-
-def authorization(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"}
 
 
 def message_of(data: str | bytes) -> protocol.Message:

@@ -1,123 +1,133 @@
-"""Tells the site, every few seconds and when sessions change, how this worker is.
+"""The heartbeat, a worker's message about itself to the site, and its check.
 
-Owns when to tell and what to do when the site is away. Runs on the event loop; the
-hardware is read on a thread. Nothing here can disturb a session.
+Used by both ends. :mod:`inference.worker.heartbeat_sender` sends it,
+:mod:`inference.views` receives it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable
+import dataclasses
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, get_type_hints
 
-import httpx
+from inference.errors import ProtocolError
 
-from inference.worker.beat import Hardware, Heartbeat, dump_beat
-from inference.worker.telemetry import Telemetry
-
-log = logging.getLogger(__name__)
-
-PATH = "/api/workers/heartbeat"
-MIN_GAP = 0.5  # seconds between two beats, however often sessions change
-POST_SECONDS = 5.0
-LONGEST_BACKOFF = 60.0
+MAX_HEARTBEAT = 8 * 1024  # bytes
+HEARTBEAT_VERSION = 1
+MOST = 2**53  # of any counter: what JSON carries exactly
+LATEST = 2**32  # seconds since 1970
+TEXT_LIMITS = {"url": 200, "fingerprint": 64, "version": 40, "why_not": 300}
+MAX_TEXT = 120
+WS_URL = re.compile(r"wss?://[A-Za-z0-9._\-\[\]:]+(/[A-Za-z0-9._\-/]*)?")
 
 
-class HeartbeatSender:
-    """``describe`` builds the beat of now, given the last hardware sample."""
+@dataclass(frozen=True)
+class Hardware:
+    """One sample; the accelerator's figures are None without one."""
 
-    def __init__(
-        self,
-        site: str,
-        secret: str,
-        every: float,
-        describe: Callable[[Hardware | None], Heartbeat],
-        device: Callable[[], str],
-    ) -> None:
-        self._url = site.rstrip("/") + PATH
-        self._headers = {
-            "Authorization": f"Bearer {secret}",
-            "Content-Type": "application/json",
-        }
-        self._every = every
-        self._describe = describe
-        self._device = device
-        self._telemetry: Telemetry | None = None
-        self._changed = asyncio.Event()
-        self._away_since: float | None = None
-        self.failures = 0
+    cpu_percent: float
+    ram_used_mb: float  # of the machine
+    ram_total_mb: float
+    process_ram_mb: float
+    accelerator: str = ""
+    memory_used_mb: float | None = None
+    memory_total_mb: float | None = None
+    utilisation_percent: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
 
-    def soon(self) -> None:
-        self._changed.set()
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        async with self._client() as client:
-            while True:
-                self._changed.clear()
-                await self._beat(client)
-                if self._away_since is not None:
-                    await asyncio.sleep(self._backoff())
-                    continue
-                await asyncio.sleep(MIN_GAP)
-                try:
-                    async with asyncio.timeout(max(self._every - MIN_GAP, 0)):
-                        await self._changed.wait()
-                except TimeoutError:
-                    pass
+@dataclass(frozen=True)
+class Heartbeat:
+    name: str
+    url: str  # ws://host:port
+    version: str
+    ready: bool
+    started_at: float  # seconds since 1970
+    slots: int
+    sessions: int
+    model: str  # "" while it loads
+    fingerprint: str
+    trained: bool
+    device: str
+    context_frames: int
+    frames: int
+    late_frames: int
+    dropped_frames: int
+    tick_p50_ms: float
+    tick_p99_ms: float
+    parked: int = 0  # of ``sessions``, those that wait for their socket to come back
+    draining: bool = False  # ends soon; its sessions should be moved
+    why_not: str = ""  # why it is not ready although the model is loaded
+    stopping: bool = False  # its last heartbeat
+    hardware: Hardware | None = None
+    beat: int = HEARTBEAT_VERSION
 
-    async def say_goodbye(self) -> None:
-        """One last beat, which must say that the worker is stopping: the site does not
-        wait any longer until it counts as gone."""
-        async with self._client(timeout=2.0) as client:
-            await self._beat(client)
 
-    def _client(self, timeout: float = POST_SECONDS) -> httpx.AsyncClient:
-        # The environment's proxies are not for the site's own network.
-        return httpx.AsyncClient(
-            headers=self._headers, timeout=timeout, trust_env=False
+def dump_heartbeat(beat: Heartbeat) -> bytes:
+    return json.dumps(dataclasses.asdict(beat)).encode()
+
+
+def parse_heartbeat(data: bytes) -> Heartbeat:
+    """The heartbeat in ``data``; ProtocolError says which field is wrong."""
+    if len(data) > MAX_HEARTBEAT:
+        raise ProtocolError(
+            f"a heartbeat of {len(data)} bytes, at most {MAX_HEARTBEAT}"
         )
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("not JSON") from error
+    if not isinstance(fields, dict):
+        raise ProtocolError("not a JSON object")
+    if (hardware := fields.get("hardware")) is not None:
+        fields["hardware"] = Hardware(**_checked(Hardware, hardware))
+    beat = Heartbeat(**_checked(Heartbeat, fields))
+    if beat.beat != HEARTBEAT_VERSION:
+        raise ProtocolError(f"heartbeat version {beat.beat}, not {HEARTBEAT_VERSION}")
+    if not beat.name:
+        raise ProtocolError("name is empty")
+    if beat.started_at > LATEST:
+        raise ProtocolError("started_at is not in seconds since 1970")
+    if not WS_URL.fullmatch(beat.url):
+        raise ProtocolError("url is not ws://host:port or wss://host:port")
+    if beat.ready and not (beat.model and beat.fingerprint and beat.slots):
+        raise ProtocolError("ready without model, fingerprint or slots")
+    return beat
 
-    async def _beat(self, client: httpx.AsyncClient) -> None:
-        try:
-            hardware = await asyncio.to_thread(self._sample)
-            beat = dump_beat(self._describe(hardware))
-            answer = await client.post(self._url, content=beat)
-        except httpx.HTTPError as error:
-            self._note(f"{type(error).__name__} {error}".strip())
-        except Exception:  # a task's border: telemetry must not end the heartbeat
-            log.exception("The heartbeat failed")
-            self._note("internal error")
-        else:
-            good = answer.is_success
-            self._note("" if good else f"{answer.status_code} {answer.text:.200}")
 
-    def _sample(self) -> Hardware | None:
-        device = self._device()
-        if not device:
-            return None  # nothing is known before the model is loaded
-        if self._telemetry is None:
-            self._telemetry = Telemetry(device)
-        return self._telemetry.sample()
+def _checked(kind: type[Any], fields: object) -> dict[str, Any]:
+    if not isinstance(fields, dict):
+        raise ProtocolError(f"{kind.__name__.lower()} is not a JSON object")
+    hints = get_type_hints(kind)
+    if unknown := sorted(set(fields) - set(hints)):
+        raise ProtocolError(f"unknown field {unknown[0]!r:.60}")
+    for field in dataclasses.fields(kind):
+        if field.name in fields:
+            _check(field.name, hints[field.name], fields[field.name])
+        elif field.default is dataclasses.MISSING:
+            raise ProtocolError(f"{field.name} is missing")
+    return fields
 
-    def _note(self, problem: str) -> None:
-        """Say once that the site is away, and once that it is back."""
-        if problem:
-            self.failures += 1
-            if self._away_since is None:
-                self._away_since = asyncio.get_running_loop().time()
-                log.warning(
-                    "The site does not take heartbeats at %s: %s. Sessions go on; "
-                    "trying again until it does.",
-                    self._url,
-                    problem,
-                )
-            return
-        if self._away_since is not None:
-            away = asyncio.get_running_loop().time() - self._away_since
-            log.info("The site takes heartbeats again, after %.0f s", away)
-        self._away_since, self.failures = None, 0
 
-    def _backoff(self) -> float:
-        wait = MIN_GAP * 2 ** min(self.failures, 10)
-        return min(wait, self._every, LONGEST_BACKOFF)
+def _check(name: str, hint: object, value: Any) -> None:
+    if hint in (float | None, Hardware | None) and value is None:
+        return
+    if hint is bool:
+        good = isinstance(value, bool)
+    elif hint is str:
+        limit = TEXT_LIMITS.get(name, MAX_TEXT)
+        good = isinstance(value, str) and len(value) <= limit and "\0" not in value
+    elif hint is int:
+        good = isinstance(value, int) and not isinstance(value, bool)
+        good = good and 0 <= value <= (MOST if "frames" in name else 10_000)
+    elif hint in (float, float | None):
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        good = good and math.isfinite(value) and 0 <= value <= 1e12
+    else:
+        good = isinstance(value, Hardware)
+    if not good:
+        raise ProtocolError(f"{name} has a wrong type or is out of range")

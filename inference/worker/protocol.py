@@ -42,8 +42,20 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference.engine.api import MAX_LOG_FRAMES, Sampling
-from inference.errors import PersonaplexError, ProtocolError
+from inference.engine.api import MAX_LOG_FRAMES, FrameLog, Sampling, SessionConfig
+from inference.errors import (
+    ModelError,
+    NoSession,
+    NoWorker,
+    PersonaplexError,
+    ProtocolError,
+    RolePromptError,
+    TakenOver,
+    VoicePromptError,
+    WorkerBusy,
+    WorkerLost,
+    WorkerStopping,
+)
 from inference.timing import SAMPLE_RATE
 
 # The binary half; whoever speaks the protocol has it from here.
@@ -88,6 +100,18 @@ class Open:
     # Keep the persona in view when the context is full; None: as the worker does. A
     # moved session goes on as it began.
     pin_prompt: bool | None = None
+
+    def config(self, voice: bytes | None, log: FrameLog) -> SessionConfig:
+        """What the engine is asked for, with what followed this message."""
+        return SessionConfig(
+            conversation=self.conversation,
+            role_prompt=self.role_prompt,
+            voice=voice,
+            sampling=self.sampling,
+            pin_prompt=self.pin_prompt,
+            log=log if self.log_frames else None,
+            more=self.more,
+        )
 
 
 @dataclass(frozen=True)
@@ -196,6 +220,23 @@ _KINDS: dict[str, type[Any]] = {
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
+# The errors that Failed may carry, by code.
+ERRORS: dict[str, type[PersonaplexError]] = {
+    kind.code: kind
+    for kind in (
+        ModelError,
+        NoSession,
+        NoWorker,
+        ProtocolError,
+        RolePromptError,
+        TakenOver,
+        VoicePromptError,
+        WorkerBusy,
+        WorkerLost,
+        WorkerStopping,
+    )
+}
+
 
 def dump(message: Message) -> str:
     return json.dumps({"type": _NAMES[type(message)], **dataclasses.asdict(message)})
@@ -259,8 +300,9 @@ def describe(error: PersonaplexError) -> Failed:
 
 
 def rebuild(failed: Failed) -> PersonaplexError:
-    known = {kind.code: kind for kind in PersonaplexError.__subclasses__()}
-    error = known.get(failed.code, PersonaplexError)(failed.detail, text=failed.text)
+    """A code that is not in ERRORS, of a newer worker, gives a PersonaplexError."""
+    kind = ERRORS.get(failed.code, PersonaplexError)
+    error = kind(failed.detail, text=failed.text)
     error.code, error.retryable = failed.code, failed.retryable
     error.retry_after_s = failed.retry_after_s
     return error

@@ -12,10 +12,10 @@ from websockets.sync.client import connect as connect_blocking
 
 from inference.errors import NoWorker, ProtocolError, WorkerLost
 from inference.worker import protocol
+from inference.worker.bearer import authorization
 from inference.worker.handshake import (
     CONNECT_SECONDS,
     MAX_INCOMING,
-    authorization,
     lost,
     message_of,
 )

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from inference import errors
 from inference.engine.api import MAX_LOG_FRAMES, FrameLog, FrameResult, Sampling
 from inference.errors import (
     NoSession,
@@ -158,6 +159,26 @@ def test_an_error_survives_the_wire():
     ):
         found = protocol.rebuild(protocol.describe(error))
         assert type(found) is type(error) and found.text == error.text
+
+
+def test_each_error_of_the_family_can_be_rebuilt():
+    family = {e for e in vars(errors).values() if isinstance(e, type)}
+    assert set(protocol.ERRORS.values()) == family - {PersonaplexError}
+    assert all(kind.code == code for code, kind in protocol.ERRORS.items())
+
+
+def test_an_error_defined_elsewhere_is_never_rebuilt():
+    """Which class an error becomes must not depend on what else was imported."""
+
+    class Impostor(PersonaplexError):
+        code = "worker_busy"
+
+    class Local(PersonaplexError):
+        code = "local"
+
+    assert type(protocol.rebuild(Failed("worker_busy", "Full.", True))) is WorkerBusy
+    assert type(protocol.rebuild(Failed("local", "No.", False))) is PersonaplexError
+    assert Impostor.code in protocol.ERRORS and Local.code not in protocol.ERRORS
 
 
 def test_an_error_of_a_newer_worker_keeps_its_code():

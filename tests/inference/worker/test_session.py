@@ -245,8 +245,8 @@ async def test_a_broken_device_fails_all_sessions_and_the_process(rig, caplog):
 async def test_a_worker_that_dies_is_lost():
     async with running() as rig:
         talking = await talk(rig)
-        for side in rig.server._sides:
-            side.connection.transport.abort()
+        for socket in rig.server._sockets:
+            socket.connection.transport.abort()
         with pytest.raises(WorkerLost):
             await collect(talking, 1)
 
@@ -312,7 +312,7 @@ async def test_a_slow_reader_is_cut_off_and_counted(monkeypatch):
             while True:  # what is sent to the worker that cut it off tells
                 await socket.send(frame)
                 await asyncio.sleep(0)
-        await rig.until(lambda: rig.server.slow_readers == 1)
+        await rig.until(lambda: rig.server.status.slow_readers == 1)
         await rig.until(lambda: rig.server.thread.stats().sessions == 1)
         other.push(0, frame_of(5))
         assert (await collect(other, 1))[0].seq == 0
