@@ -15,7 +15,7 @@ import sys
 from urllib.parse import urlsplit
 
 from inference.errors import PersonaplexError
-from inference.worker.fleet import Place
+from inference.worker.fleet import WorkerCommand
 from inference.worker.gpus import Gpu, usable_gpus
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def gpu_choice(text: str) -> str:
     return text
 
 
-def places(arguments: argparse.Namespace) -> list[Place]:
+def worker_commands(arguments: argparse.Namespace) -> list[WorkerCommand]:
     """Of the workers that a parent has to start. Empty: this process serves by itself,
     as ``auto`` does without several GPUs, or where --device says what to use."""
     wanted = arguments.gpus
@@ -71,7 +71,7 @@ def places(arguments: argparse.Namespace) -> list[Place]:
         return []
     if not found:
         raise NoGpus()
-    made = [_place(arguments, gpu) for gpu in _chosen(wanted, found)]
+    made = [_worker_command(arguments, gpu) for gpu in _chosen(wanted, found)]
     log.info("%d workers, one on each GPU", len(made))
     return made
 
@@ -88,7 +88,7 @@ def _chosen(wanted: str, found: list[Gpu]) -> list[Gpu]:
     return [found[number] for number in numbers]
 
 
-def _place(arguments: argparse.Namespace, gpu: Gpu) -> Place:
+def _worker_command(arguments: argparse.Namespace, gpu: Gpu) -> WorkerCommand:
     label = f"gpu{gpu.number}"
     port = _raised(arguments.port, gpu.number, "--port") if arguments.port else 0
     log.info(
@@ -108,7 +108,9 @@ def _place(arguments: argparse.Namespace, gpu: Gpu) -> Place:
         if name not in OURS:
             argv += [f"--{name.replace('_', '-')}", str(value)]
     argv += ["--force"] if arguments.force else []
-    return Place(label, argv, {**os.environ, "CUDA_VISIBLE_DEVICES": gpu.visible})
+    return WorkerCommand(
+        label, argv, {**os.environ, "CUDA_VISIBLE_DEVICES": gpu.visible}
+    )
 
 
 def _public_url(arguments: argparse.Namespace, number: int) -> str:

@@ -40,7 +40,7 @@ from inference.commands._options import (
 )
 from inference.engine.schedule import MAX_TICK_MS, QUEUE_FRAMES
 from inference.worker import event_loop
-from inference.worker.fleet import SAME_SIGNAL_SECONDS, Fleet, Place
+from inference.worker.fleet import SAME_SIGNAL_SECONDS, Fleet, WorkerCommand
 
 log = logging.getLogger(__name__)
 
@@ -198,18 +198,18 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write("Set WORKER_SECRET to the same secret as the site has.\n")
         return 2
     try:
-        places = _gpus.places(arguments)
+        commands = _gpus.worker_commands(arguments)
     except WrongGpus as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    if places:
-        return _run_fleet(places, arguments.drain_seconds)
+    if commands:
+        return _run_fleet(commands, arguments.drain_seconds)
     return _run_worker(arguments, secret)
 
 
-def _run_fleet(places: list[Place], drain_seconds: int) -> int:
+def _run_fleet(commands: list[WorkerCommand], drain_seconds: int) -> int:
     async def run() -> int:
-        return await Fleet(places, drain_seconds + KILL_SECONDS, KILL_SECONDS).run()
+        return await Fleet(commands, drain_seconds + KILL_SECONDS, KILL_SECONDS).run()
 
     return asyncio.run(run())
 
