@@ -91,6 +91,7 @@ ARROWS = {
         "conversations.review",
         "conversations.frame_log",
         "conversations.models",
+        "conversations.errors",
         "conversations.audio",
         "inference.timing",
     ),

@@ -28,7 +28,7 @@ from inference.prompts.persona import PersonaPrompt, QuietCodes, persona_prompt
 from inference.prompts.tokenizer import Tokenizer
 from inference.prompts.voice_file import VoicePrompt
 
-BUILT_IN = Path(__file__).parent / "weights"
+BUILT_IN = Path(__file__).parent.parent / "weights"
 CONFIG = "config.json"
 RANDOM_SEED = 42  # of the weights of a model that is not trained yet
 MAX_CONFIG_BYTES = 1024 * 1024
