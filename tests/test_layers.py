@@ -60,10 +60,10 @@ ARROWS = {
     "inference.worker.protocol": (
         *CONTRACTS,
         "inference.worker.binary",
-        "inference.worker.fields",
+        "inference.worker.checked_json",
     ),
     "inference.worker.binary": CONTRACTS,
-    "inference.worker.fields": ("inference.errors",),
+    "inference.worker.checked_json": ("inference.errors",),
     "inference.supervision": (),
     "inference.engine": ("inference",),
     "inference.training": ("inference",),

@@ -8,63 +8,75 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Annotated
+
+from pydantic import Field
 
 from inference.errors import ProtocolError
+from inference.worker.checked_json import STRICT, Count, Decoder, StorableText
 
 MAX_HEARTBEAT = 8 * 1024  # bytes
 HEARTBEAT_VERSION = 1
-MOST = 2**53  # of any counter: what JSON carries exactly
 LATEST = 2**32  # seconds since 1970
-TEXT_LIMITS = {"url": 200, "fingerprint": 64, "version": 40, "why_not": 300}
 MAX_TEXT = 120
+MAX_WHY_NOT = 300
 WS_URL = re.compile(r"wss?://[A-Za-z0-9._\-\[\]:]+(/[A-Za-z0-9._\-/]*)?")
+
+Text = Annotated[StorableText, Field(max_length=MAX_TEXT)]
+Few = Annotated[int, Field(ge=0, le=10_000)]
+Measured = Annotated[float, Field(ge=0, le=1e12)]
 
 
 @dataclass(frozen=True)
 class Hardware:
     """One sample; the accelerator's figures are None without one."""
 
-    cpu_percent: float
-    ram_used_mb: float  # of the machine
-    ram_total_mb: float
-    process_ram_mb: float
-    accelerator: str = ""
-    memory_used_mb: float | None = None
-    memory_total_mb: float | None = None
-    utilisation_percent: float | None = None
-    temperature_c: float | None = None
-    power_w: float | None = None
+    cpu_percent: Measured
+    ram_used_mb: Measured  # of the machine
+    ram_total_mb: Measured
+    process_ram_mb: Measured
+    accelerator: Text = ""
+    memory_used_mb: Measured | None = None
+    memory_total_mb: Measured | None = None
+    utilisation_percent: Measured | None = None
+    temperature_c: Measured | None = None
+    power_w: Measured | None = None
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    name: str
-    url: str  # ws://host:port
-    version: str
+    __pydantic_config__ = STRICT
+
+    name: Text
+    url: Annotated[StorableText, Field(max_length=200)]  # ws://host:port
+    version: Annotated[StorableText, Field(max_length=40)]
     ready: bool
-    started_at: float  # seconds since 1970
-    slots: int
-    sessions: int
-    model: str  # "" while it loads
-    fingerprint: str
+    started_at: Measured  # seconds since 1970
+    slots: Few
+    sessions: Few
+    model: Text  # "" while it loads
+    fingerprint: Annotated[StorableText, Field(max_length=64)]
     trained: bool
-    device: str
-    context_frames: int
-    frames: int
-    late_frames: int
-    dropped_frames: int
-    tick_p50_ms: float
-    tick_p99_ms: float
-    parked: int = 0  # of ``sessions``, those that wait for their socket to come back
+    device: Text
+    context_frames: Count
+    frames: Count
+    late_frames: Count
+    dropped_frames: Count
+    tick_p50_ms: Measured
+    tick_p99_ms: Measured
+    parked: Few = 0  # of ``sessions``, those that wait for their socket to come back
     draining: bool = False  # ends soon; its sessions should be moved
-    why_not: str = ""  # why it is not ready although the model is loaded
+    why_not: Annotated[StorableText, Field(max_length=MAX_WHY_NOT)] = (
+        ""  # why it is not ready although the model is loaded
+    )
     stopping: bool = False  # its last heartbeat
     hardware: Hardware | None = None
-    beat: int = HEARTBEAT_VERSION
+    beat: Few = HEARTBEAT_VERSION
+
+
+_DECODER: Decoder[Heartbeat] = Decoder(Heartbeat)
 
 
 def dump_heartbeat(beat: Heartbeat) -> bytes:
@@ -77,15 +89,7 @@ def parse_heartbeat(data: bytes) -> Heartbeat:
         raise ProtocolError(
             f"a heartbeat of {len(data)} bytes, at most {MAX_HEARTBEAT}"
         )
-    try:
-        fields = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError("not JSON") from error
-    if not isinstance(fields, dict):
-        raise ProtocolError("not a JSON object")
-    if (hardware := fields.get("hardware")) is not None:
-        fields["hardware"] = Hardware(**_checked(Hardware, hardware))
-    beat = Heartbeat(**_checked(Heartbeat, fields))
+    beat = _DECODER.decode(data)
     if beat.beat != HEARTBEAT_VERSION:
         raise ProtocolError(f"heartbeat version {beat.beat}, not {HEARTBEAT_VERSION}")
     if not beat.name:
@@ -97,37 +101,3 @@ def parse_heartbeat(data: bytes) -> Heartbeat:
     if beat.ready and not (beat.model and beat.fingerprint and beat.slots):
         raise ProtocolError("ready without model, fingerprint or slots")
     return beat
-
-
-def _checked(kind: type[Any], fields: object) -> dict[str, Any]:
-    if not isinstance(fields, dict):
-        raise ProtocolError(f"{kind.__name__.lower()} is not a JSON object")
-    hints = get_type_hints(kind)
-    if unknown := sorted(set(fields) - set(hints)):
-        raise ProtocolError(f"unknown field {unknown[0]!r:.60}")
-    for field in dataclasses.fields(kind):
-        if field.name in fields:
-            _check(field.name, hints[field.name], fields[field.name])
-        elif field.default is dataclasses.MISSING:
-            raise ProtocolError(f"{field.name} is missing")
-    return fields
-
-
-def _check(name: str, hint: object, value: Any) -> None:
-    if hint in (float | None, Hardware | None) and value is None:
-        return
-    if hint is bool:
-        good = isinstance(value, bool)
-    elif hint is str:
-        limit = TEXT_LIMITS.get(name, MAX_TEXT)
-        good = isinstance(value, str) and len(value) <= limit and "\0" not in value
-    elif hint is int:
-        good = isinstance(value, int) and not isinstance(value, bool)
-        good = good and 0 <= value <= (MOST if "frames" in name else 10_000)
-    elif hint in (float, float | None):
-        good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        good = good and math.isfinite(value) and 0 <= value <= 1e12
-    else:
-        good = isinstance(value, Hardware)
-    if not good:
-        raise ProtocolError(f"{name} has a wrong type or is out of range")

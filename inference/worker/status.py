@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from inference.engine.api import EngineInfo, ModelThread
 from inference.version import VERSION
 from inference.worker.admission import Admission
-from inference.worker.heartbeat import MAX_TEXT, TEXT_LIMITS, Hardware, Heartbeat
+from inference.worker.heartbeat import MAX_TEXT, MAX_WHY_NOT, Hardware, Heartbeat
 from inference.worker.options import WorkerOptions
 from inference.worker.session_registry import SessionRegistry
 from inference.worker.voices import VoiceCache
@@ -102,7 +102,7 @@ class WorkerStatus:
         """Why a model that is loaded isn't served: it is too slow on this machine."""
         loaded = self.info is not None
         if loaded and self.admission.info is None:
-            return self.admission.why_not[: TEXT_LIMITS["why_not"]]
+            return self.admission.why_not[:MAX_WHY_NOT]
         return ""
 
 
