@@ -21,6 +21,7 @@ CONTRACTS = (
     "inference.models",
     "inference.supervision",
     "inference.prompts.prompt_text",
+    "inference.prompts.voice_name",
     "inference.engine.api",
     "inference.worker.client",
     "inference.worker.protocol",
@@ -41,6 +42,7 @@ SITE_TOOLS = (
 ARROWS = {
     "inference.network": ("inference.network", "inference.timing"),
     "inference.prompts.prompt_text": ("inference.errors", "inference.timing"),
+    "inference.prompts.voice_name": (),
     "inference.prompts": (
         "inference.prompts",
         "inference.network",
