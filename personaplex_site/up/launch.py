@@ -85,7 +85,7 @@ class Launch:
             if reason and reason != told:
                 told = reason
                 self.console.say(f"worker: {reason}")
-            dies, late = worker.backoff.deaths >= LOOP_DEATHS, time.monotonic() > until
+            dies, late = worker.deaths >= LOOP_DEATHS, time.monotonic() > until
             if not announced and (late or dies or reason not in ("", LOADING)):
                 announced = True
                 why = self.supervisor.last_words(worker) if dies else told or LOADING

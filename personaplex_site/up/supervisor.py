@@ -33,6 +33,11 @@ class Kept:
     together: bool = False  # stops at the same time as the one started before it
     first_start: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def deaths(self) -> int:
+        """In a row, without a settled life between them."""
+        return self.backoff.deaths
+
 
 class Supervisor:
     def __init__(self, console: Console) -> None:
@@ -51,7 +56,7 @@ class Supervisor:
         """Wait until a child answers; CannotStart with its last words if it can't."""
         name, until = kept.child.command.name, time.monotonic() + seconds
         while not await probe():
-            if kept.backoff.deaths >= LOOP_DEATHS:
+            if kept.deaths >= LOOP_DEATHS:
                 raise CannotStart(f"{name} does not start.\n{self.last_words(kept)}")
             if time.monotonic() > until:
                 raise CannotStart(
@@ -122,11 +127,10 @@ class Supervisor:
     async def _pause(self, kept: Kept, status: int, lived: float) -> None:
         name = kept.child.command.name
         delay, how = kept.backoff.after(lived), ended_how(status)
-        deaths = kept.backoff.deaths
         self.console.say(f"{name} {how} after {lived:.0f} s; restart in {delay:.0f} s")
-        if deaths >= LOOP_DEATHS:
+        if kept.deaths >= LOOP_DEATHS:
             self.console.say(
-                f"{name} keeps dying: {deaths} times in a row. It said last:\n"
+                f"{name} keeps dying: {kept.deaths} times in a row. It said last:\n"
                 f"{self.last_words(kept)}"
             )
         await asyncio.sleep(delay)

@@ -81,7 +81,7 @@ async def test_the_delay_doubles_and_a_loop_is_said_plainly(
     monkeypatch.setattr(supervision, "FIRST_DELAY", 0.05)
     kept = await supervisor.keep(command("loop", "print('why'); raise SystemExit(3)"))
 
-    await until(lambda: kept.backoff.deaths >= 3)
+    await until(lambda: kept.deaths >= 3)
 
     log = said(console, "up")
     assert "loop ended (3)" in log

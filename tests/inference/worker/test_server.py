@@ -52,7 +52,7 @@ async def test_it_may_be_stopped_while_it_loads_the_model(caplog):
     async with running(load=load, ready=False) as rig:
         rig.server.stop()
         stopping = asyncio.create_task(rig.stop())
-        await rig.until(lambda: not rig.server.sockets())
+        await rig.until(lambda: not rig.server._server.connections)
         await asyncio.sleep(0.1)  # what waited for the model has been cancelled
         go.set()
         assert await stopping == 0
