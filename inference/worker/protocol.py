@@ -192,7 +192,6 @@ class Failed(_Message):
     text: str
     retryable: bool
     detail: str = ""
-    retry_after_s: float | None = None
     type: Literal["failed"] = _tag("failed")
 
 
@@ -267,7 +266,6 @@ def describe(error: PersonaplexError) -> Failed:
         text=error.text,
         retryable=error.retryable,
         detail=str(error),
-        retry_after_s=error.retry_after_s,
     )
 
 
@@ -277,5 +275,4 @@ def rebuild(failed: Failed) -> PersonaplexError:
     kind = WORKER_ERRORS.get(failed.code, PersonaplexError)
     error = kind(failed.detail, text=failed.text)
     error.code, error.retryable = failed.code, failed.retryable
-    error.retry_after_s = failed.retry_after_s
     return error

@@ -92,7 +92,6 @@ class Session:
         self.conversation = conversation
         self.attachment: Attachment | None = None
         self.live = self.wants_more = self.moving = self.expired = False
-        self.opened_at = asyncio.get_running_loop().time()
         self._thread = thread
         self._may_park, self._on_parked, self._on_ended = may_park, on_parked, on_ended
         self._engine_session: EngineSession | None = None

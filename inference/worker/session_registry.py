@@ -6,7 +6,6 @@ Runs on the event loop.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,8 +119,6 @@ class SessionRegistry:
         if self._sessions.get(session.conversation) is session:
             del self._sessions[session.conversation]
             self.expired += session.expired
-            now = asyncio.get_running_loop().time()
-            self._admission.ended(now - session.opened_at)
             self._on_change()
 
     def _evict(self, conversation: str) -> None:
