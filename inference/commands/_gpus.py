@@ -1,7 +1,4 @@
-"""From the words of ``serve --gpus`` to one command line for each GPU.
-
-Owns the names and ports of the workers of one host.
-"""
+"""Turns ``serve --gpus`` into one command line for each GPU, with name and port."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ OURS = ("run", "log_level", "log_name", "force")  # no options of serve with a v
 
 
 class WrongGpus(ValueError):
-    """Options that contradict each other or the machine, in words."""
+    """Options that contradict each other or the machine; the text says how."""
 
 
 class NoGpus(PersonaplexError):
@@ -55,8 +52,8 @@ def gpu_choice(text: str) -> str:
 
 
 def worker_commands(arguments: argparse.Namespace) -> list[WorkerCommand]:
-    """Of the workers that a parent has to start. Empty: this process serves by itself,
-    as ``auto`` does without several GPUs, or where --device says what to use."""
+    """Of the workers that a parent process has to start. Empty: this process serves
+    itself, as with ``auto`` without several GPUs, or with --device."""
     wanted = arguments.gpus
     if not wanted or (wanted == AUTO and arguments.device != "auto"):
         return []

@@ -17,7 +17,7 @@ from inference.supervision import Backoff, ChildProcess, ended_how, settled
 
 log = logging.getLogger(__name__)
 
-# Some tools send a signal to a process and to all below it: that is one, not two.
+# Some tools signal a process and all its children: that counts once.
 SAME_SIGNAL_SECONDS = 0.5
 WRONG_OPTIONS = 2  # of a worker's exit codes: another start can't help
 CANNOT_START = 1

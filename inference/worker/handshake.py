@@ -1,7 +1,6 @@
-"""How a session on a worker is asked for: connecting, logs and voices, the answer.
+"""The site's end: connecting to a worker, asking for a session, reading the answer.
 
-Owns turning every way in which that can go wrong into an error of
-:mod:`inference.errors`. Knows no Django.
+Everything that can go wrong becomes an error of :mod:`inference.errors`.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ async def dial(url: str, secret: str) -> ClientConnection:
 async def ask(
     socket: ClientConnection, request: Open | More | Attach, log: FrameLog | None = None
 ) -> None:
-    """A worker that refuses may close in mid-send: its reason is read afterwards."""
+    """A worker that refuses may close meanwhile: its reason is read afterwards."""
     with suppress(ConnectionClosed):
         await socket.send(protocol.dump(request))
         if log is not None:

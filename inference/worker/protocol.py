@@ -1,22 +1,20 @@
 """Messages between the site and an inference worker.
 
-Owns the wire format, both ways. Knows no sockets, no Django, no tensors.
-
 A session is one WebSocket ``/session`` with ``Authorization: Bearer SECRET``:
 
 ====================  =========  =================================================
 message               direction  meaning
 ====================  =========  =================================================
-``Open``              → worker   JSON; who speaks as whom, how tokens are chosen.
-                                 On a live session: its slot begins anew with this
+``Open``              → worker   JSON; persona, voice and sampling. On a live
+                                 session: start again in the same slot
 binary kind 5         → worker   right after ``Open`` or ``More``: its log
 ``VoiceWanted``       ← worker   JSON; the voice prompt is not in the worker's cache
 binary kind 3         → worker   the ``.pt`` voice prompt
 ``CaughtUp``          ← worker   JSON; instead of Ready where ``more`` was announced
-``More``              → worker   JSON; what was said since, then its log
+``More``              → worker   JSON; the frames since, then their log
 ``Ready``             ← worker   JSON; primed, frames may come
-``Attach``            → worker   JSON, instead of Open; go on with a session that the
-                                 worker has kept. Ready, then the frames missed
+``Attach``            → worker   JSON, instead of Open; resume a session that the
+                                 worker has kept. Ready, then the missed frames
 binary kind 1         → worker   one user frame (``UserFrame``)
 binary kind 2         ← worker   one agent frame (``AgentFrame``)
 ``Draining``          ← worker   JSON; the worker ends soon, move the session
@@ -77,7 +75,7 @@ MAX_VOICE_SAMPLES = 90 * SAMPLE_RATE  # the site cuts voices shorter than this
 MAX_TOP_K = 65_536
 MAX_LOG_SOUND = 2048  # frames of one log; a 7B codec wants 1,008
 MAX_KEEP_SECONDS = 3600.0  # of any worker, whatever its operator allows
-# Of answers over HTTP that are about one model: which, "" while none is loaded.
+# Header of HTTP answers about the model; "" while none is loaded.
 FINGERPRINT_HEADER = "Model-Fingerprint"
 
 KeepSeconds = Annotated[float, Field(ge=0, le=MAX_KEEP_SECONDS)]
@@ -102,11 +100,11 @@ class Open(_Message):
     sampling: Sampling = field(default_factory=Sampling)
     version: Count = PROTOCOL_VERSION
     keep_s: KeepSeconds = 0.0  # how long a session that lost its socket is kept
-    log_frames: LogFrames = 0  # frames it has behind it; their log follows
+    log_frames: LogFrames = 0  # of the frames so far; their log follows
     log_sound: LogSound = 0  # as many of them, the newest, with the user's sound
     more: bool = False  # More will follow: CaughtUp, not Ready
-    # Keep the persona in view when the context is full; None: as the worker does. A
-    # moved session goes on as it began.
+    # Keep the persona in view when the context is full; None: the worker's option. A
+    # moved session keeps what it began with.
     pin_prompt: bool | None = None
     type: Literal["open"] = _tag("open")
 
@@ -125,7 +123,8 @@ class Open(_Message):
 
 @dataclass(frozen=True)
 class More(_Message):
-    """What was said since; ``log_sound`` equals ``log_frames``."""
+    """The frames since the log of Open or the last More. All of them with sound:
+    ``log_sound`` equals ``log_frames``."""
 
     log_frames: LogFrames = 0
     log_sound: LogSound = 0
@@ -177,7 +176,7 @@ class CaughtUp(_Message):
 
 @dataclass(frozen=True)
 class Draining(_Message):
-    seconds: float  # until what still runs is told WorkerStopping
+    seconds: float  # then sessions that still run get WorkerStopping
     type: Literal["draining"] = _tag("draining")
 
 
@@ -198,7 +197,7 @@ class Failed(_Message):
 @dataclass(frozen=True)
 class EncodeVoice(_Message):
     samples: Count  # at 24 kHz
-    fingerprint: str = ""  # of the model it must fit; "" for whatever runs there
+    fingerprint: str = ""  # of the model it must fit; "" for any
     type: Literal["encode_voice"] = _tag("encode_voice")
 
 

@@ -148,7 +148,7 @@ class WorkerServer:
             info = await asyncio.shield(asyncio.wrap_future(self.thread.loaded))
         except Exception as error:  # noqa: BLE001 - whatever loading raised
             self.admission.why_not = f"the model could not be loaded: {error}"
-            return  # told by the thread; its end stops the process
+            return  # the thread has logged it; its end stops the process
         self.status.info = info
         tick = info.tick_ms_at_start
         while tick > FRAME_MS and not self.options.force:
