@@ -81,3 +81,22 @@ class VoicePromptError(PersonaplexError):
 class RolePromptError(PersonaplexError):
     code = "role_prompt"
     text = "The role prompt is too long for this model. Please shorten it."
+
+
+# The errors that a worker may send, by code. A list, not __subclasses__(): which class
+# an error becomes must not depend on what else was imported.
+WORKER_ERRORS: dict[str, type[PersonaplexError]] = {
+    kind.code: kind
+    for kind in (
+        ProtocolError,
+        WorkerBusy,
+        WorkerLost,
+        TakenOver,
+        NoSession,
+        NoWorker,
+        WorkerStopping,
+        ModelError,
+        VoicePromptError,
+        RolePromptError,
+    )
+}

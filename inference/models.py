@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from inference.worker.beat import Hardware, Heartbeat
+from inference.worker.heartbeat import Hardware, Heartbeat
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
@@ -18,29 +18,29 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         return self.filter(last_seen_at__gte=since)
 
     def open(self) -> WorkerQuerySet:
-        """Workers worth asking for a slot, the emptiest first."""
+        """Workers that may have a free slot, the emptiest first."""
         free = models.F("slots") - models.F("sessions")
         return self.alive().filter(ready=True).annotate(free=free).order_by("-free")
 
     def forget(self, name: str) -> int:
-        """A worker of this name is starting, on one GPU or several: nobody is sent to
-        the one before it any more."""
+        """A worker of this name is starting, on one GPU or several: its predecessor
+        gets no more conversations."""
         ours = models.Q(name=name) | models.Q(name__startswith=f"{name}-gpu")
         return self.filter(ours).update(ready=False, draining=False, why_not="")
 
     def expected(self) -> bool:
-        """Whether one may take a conversation soon, even if none does now: it was heard
-        of lately, and neither leaves nor is too slow for its model. Perhaps it has
-        just died and is being started again."""
+        """Whether one may take a conversation soon, even if none does now: its last
+        heartbeat is recent, and it neither drains nor is too slow for its model. It
+        may just have died and be restarting."""
         return self.alive().filter(draining=False, why_not="").exists()
 
     def loading(self) -> bool:
-        """Whether one has said that it is on its way."""
+        """Whether one is loading its model."""
         loading = self.alive().filter(ready=False, draining=False, why_not="")
         return loading.exists()
 
     def why_nobody(self) -> str:
-        """What a worker says whose model is too slow on its machine; "" for none."""
+        """The words of a worker that is too slow for its model; "" for none."""
         slow = self.alive().exclude(why_not="").values_list("why_not", flat=True)
         return slow.first() or ""
 
@@ -87,17 +87,17 @@ class Worker(models.Model):
     @classmethod
     @transaction.atomic
     def beat(cls, beat: Heartbeat) -> Worker:
-        """Write down what a worker says of itself. The worker of a name is one row,
-        which stays locked meanwhile, so beats of one worker follow one another."""
+        """Store a heartbeat. A worker's row stays locked meanwhile, so that its
+        heartbeats are stored one after the other."""
         now = timezone.now()
         fields = dataclasses.asdict(beat)
         for name in ("name", "hardware", "beat", "stopping"):
             del fields[name]
         fields["started_at"] = datetime.fromtimestamp(beat.started_at, UTC)
-        # The last word of a worker: from now on it counts as gone.
+        # Its last heartbeat: from now on it counts as gone.
         gone = timedelta(seconds=settings.WORKER_STALE_SECONDS + 1)
         fields["last_seen_at"] = now - gone if beat.stopping else now
-        # One statement: of two first beats at once neither fails.
+        # One statement: two first heartbeats at the same time must not fail.
         cls.objects.bulk_create(
             [cls(name=beat.name, **fields)],
             update_conflicts=True,
@@ -110,7 +110,7 @@ class Worker(models.Model):
         return worker
 
     def keep_sample(self, hardware: Hardware, now: datetime) -> None:
-        """At most one each HARDWARE_SAMPLE_SECONDS, however often the worker beats."""
+        """At most one in HARDWARE_SAMPLE_SECONDS."""
         since = now - timedelta(seconds=settings.HARDWARE_SAMPLE_SECONDS)
         if self.samples.filter(at__gt=since).exists():
             return
@@ -126,7 +126,7 @@ class Worker(models.Model):
 
 class HardwareSampleQuerySet(models.QuerySet["HardwareSample"]):
     def expire(self) -> int:
-        """Delete what is older than HARDWARE_SAMPLE_DAYS; how many there were."""
+        """Delete samples older than HARDWARE_SAMPLE_DAYS; returns how many."""
         before = timezone.now() - timedelta(days=settings.HARDWARE_SAMPLE_DAYS)
         return self.filter(at__lt=before).delete()[0]
 

@@ -1,8 +1,7 @@
-"""What workers ask of the site. They show the shared secret; there is no session."""
+"""The site's address for workers. They show the shared secret, not a cookie."""
 
 from __future__ import annotations
 
-import hmac
 import logging
 
 from django.conf import settings
@@ -12,7 +11,8 @@ from django.views.decorators.http import require_POST
 
 from inference.errors import ProtocolError
 from inference.models import Worker
-from inference.worker.beat import MAX_BEAT, parse_beat
+from inference.worker.bearer import shows_secret
+from inference.worker.heartbeat import MAX_HEARTBEAT, parse_heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -20,20 +20,15 @@ log = logging.getLogger(__name__)
 @csrf_exempt
 @require_POST
 def worker_heartbeat(request: HttpRequest) -> HttpResponse:
-    if not _knows_secret(request):
+    header = request.headers.get("Authorization", "")
+    if not shows_secret(header, settings.WORKER_SECRET):
         log.warning("A heartbeat with a wrong WORKER_SECRET was refused")
         return JsonResponse({"error": "WORKER_SECRET is not the site's"}, status=401)
-    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BEAT:
-        return JsonResponse({"error": f"at most {MAX_BEAT} bytes"}, status=413)
+    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_HEARTBEAT:
+        return JsonResponse({"error": f"at most {MAX_HEARTBEAT} bytes"}, status=413)
     try:
-        beat = parse_beat(request.body)
+        beat = parse_heartbeat(request.body)
     except ProtocolError as error:
         return JsonResponse({"error": str(error)}, status=400)
     Worker.beat(beat)
     return HttpResponse(status=204)
-
-
-def _knows_secret(request: HttpRequest) -> bool:
-    given = request.headers.get("Authorization", "")
-    wanted = f"Bearer {settings.WORKER_SECRET}"
-    return hmac.compare_digest(given.encode(), wanted.encode())

@@ -23,10 +23,10 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
+from inference.supervision import die_with
 from personaplex_site import databases
 from personaplex_site.exit_if_wrong import read_settings
 from personaplex_site.front.socket_file import listen
-from personaplex_site.up.children import die_with
 
 log = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ from django.conf import settings
 
 from inference.errors import NoWorker, ProtocolError
 from inference.models import Worker
+from inference.prompts.voice_name import VOICE_NAME
 from inference.worker.protocol import FINGERPRINT_HEADER, MAX_VOICE
 from personas.models import Voice
 
@@ -31,7 +32,6 @@ MAX_VOICES = 256
 MAX_LIST_BYTES = 128 * 1024
 MAX_BYTES = 256 * 1024 * 1024  # of all voices of one listing; 18 of 7B have 25 MB
 MAX_TOKENIZER_BYTES = 8 * 1024 * 1024  # that of 7B has 0.6 MB
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 LABEL = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,120}")
 MAX_SECONDS = 600.0
@@ -127,7 +127,7 @@ def _offered(item: Any) -> Offered:
     if not good or not 0 < seconds <= MAX_SECONDS:
         raise ProtocolError(f"seconds of a voice are {seconds!r:.60}")
     return Offered(
-        _text(item, "name", NAME),
+        _text(item, "name", VOICE_NAME),
         _text(item, "label", LABEL),
         _text(item, "digest", DIGEST),
         float(seconds),

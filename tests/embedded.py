@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from personaplex_site.up.children import Command, die_with
+from inference.supervision import die_with
+from personaplex_site.up.children import Command
 from personaplex_site.up.folder import DataFolder
 from personaplex_site.up.postgres import EmbeddedPostgres
 from personaplex_site.up.product import free_port

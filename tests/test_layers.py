@@ -19,7 +19,9 @@ CONTRACTS = (
     "inference.errors",
     "inference.timing",
     "inference.models",
+    "inference.supervision",
     "inference.prompts.prompt_text",
+    "inference.prompts.voice_name",
     "inference.engine.api",
     "inference.worker.client",
     "inference.worker.protocol",
@@ -40,6 +42,7 @@ SITE_TOOLS = (
 ARROWS = {
     "inference.network": ("inference.network", "inference.timing"),
     "inference.prompts.prompt_text": ("inference.errors", "inference.timing"),
+    "inference.prompts.voice_name": (),
     "inference.prompts": (
         "inference.prompts",
         "inference.network",
@@ -59,10 +62,11 @@ ARROWS = {
     "inference.worker.protocol": (
         *CONTRACTS,
         "inference.worker.binary",
-        "inference.worker.fields",
+        "inference.worker.checked_json",
     ),
     "inference.worker.binary": CONTRACTS,
-    "inference.worker.fields": ("inference.errors",),
+    "inference.worker.checked_json": ("inference.errors",),
+    "inference.supervision": (),
     "inference.engine": ("inference",),
     "inference.training": ("inference",),
     "inference.worker": ("inference",),

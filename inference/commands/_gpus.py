@@ -1,7 +1,4 @@
-"""From the words of ``serve --gpus`` to one command line for each GPU.
-
-Owns the names and ports of the workers of one host.
-"""
+"""Turns ``serve --gpus`` into one command line for each GPU, with name and port."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import sys
 from urllib.parse import urlsplit
 
 from inference.errors import PersonaplexError
-from inference.worker.fleet import Place
+from inference.worker.fleet import WorkerCommand
 from inference.worker.gpus import Gpu, usable_gpus
 
 log = logging.getLogger(__name__)
@@ -27,7 +24,7 @@ OURS = ("run", "log_level", "log_name", "force")  # no options of serve with a v
 
 
 class WrongGpus(ValueError):
-    """Options that contradict each other or the machine, in words."""
+    """Options that contradict each other or the machine; the text says how."""
 
 
 class NoGpus(PersonaplexError):
@@ -54,9 +51,9 @@ def gpu_choice(text: str) -> str:
     return text
 
 
-def places(arguments: argparse.Namespace) -> list[Place]:
-    """Of the workers that a parent has to start. Empty: this process serves by itself,
-    as ``auto`` does without several GPUs, or where --device says what to use."""
+def worker_commands(arguments: argparse.Namespace) -> list[WorkerCommand]:
+    """Of the workers that a parent process has to start. Empty: this process serves
+    itself, as with ``auto`` without several GPUs, or with --device."""
     wanted = arguments.gpus
     if not wanted or (wanted == AUTO and arguments.device != "auto"):
         return []
@@ -71,7 +68,7 @@ def places(arguments: argparse.Namespace) -> list[Place]:
         return []
     if not found:
         raise NoGpus()
-    made = [_place(arguments, gpu) for gpu in _chosen(wanted, found)]
+    made = [_worker_command(arguments, gpu) for gpu in _chosen(wanted, found)]
     log.info("%d workers, one on each GPU", len(made))
     return made
 
@@ -88,7 +85,7 @@ def _chosen(wanted: str, found: list[Gpu]) -> list[Gpu]:
     return [found[number] for number in numbers]
 
 
-def _place(arguments: argparse.Namespace, gpu: Gpu) -> Place:
+def _worker_command(arguments: argparse.Namespace, gpu: Gpu) -> WorkerCommand:
     label = f"gpu{gpu.number}"
     port = _raised(arguments.port, gpu.number, "--port") if arguments.port else 0
     log.info(
@@ -108,7 +105,9 @@ def _place(arguments: argparse.Namespace, gpu: Gpu) -> Place:
         if name not in OURS:
             argv += [f"--{name.replace('_', '-')}", str(value)]
     argv += ["--force"] if arguments.force else []
-    return Place(label, argv, {**os.environ, "CUDA_VISIBLE_DEVICES": gpu.visible})
+    return WorkerCommand(
+        label, argv, {**os.environ, "CUDA_VISIBLE_DEVICES": gpu.visible}
+    )
 
 
 def _public_url(arguments: argparse.Namespace, number: int) -> str:

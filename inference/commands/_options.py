@@ -1,20 +1,35 @@
-"""Options that several commands share, and their environment variables.
-
-Owns names and defaults only.
-"""
+"""Options with environment variables, and those that several commands share."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from inference import cards
 
 
+class Option(NamedTuple):
+    """The arguments of :func:`add_option`, for commands with a table of options."""
+
+    flag: str
+    variable: str
+    default: str
+    help: str
+    kind: Callable[[str], Any] = str
+
+
+def add_group(
+    parser: argparse.ArgumentParser, title: str, options: tuple[Option, ...]
+) -> None:
+    group = parser.add_argument_group(title)
+    for option in options:
+        add_option(group, *option)
+
+
 def add_option(
-    parser: argparse.ArgumentParser,
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
     flag: str,
     variable: str,
     default: str,
@@ -74,7 +89,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_pretend(parser: argparse.ArgumentParser) -> None:
-    """For trying on one card what another would do; no option for daily use."""
+    """For developers: try on one card what another would do."""
     parser.add_argument(
         "--pretend",
         type=_pretended,
@@ -84,7 +99,7 @@ def add_pretend(parser: argparse.ArgumentParser) -> None:
 
 
 def _pretended(name: str) -> str:
-    """Decisions are taken while modules are imported: it counts from here on."""
+    """Takes effect at once, as modules decide by it while they are imported."""
     try:
         cards.pretend(name)
     except cards.UnknownCard as error:

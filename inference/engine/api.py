@@ -20,6 +20,7 @@ from inference.errors import PersonaplexError
 from inference.timing import FRAME_MS
 
 MAX_LOG_FRAMES = 180_000  # of a FrameLog: four hours
+MAX_TEMPERATURE = 10.0  # of a Sampling
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from inference.engine.api import (
+    MAX_TEMPERATURE,
     EngineInfo,
     FrameLog,
     MemoryStats,
@@ -48,7 +49,6 @@ from inference.timing import FRAME_SAMPLES
 log = logging.getLogger(__name__)
 
 WARM_UP_FRAMES = 12
-MAX_TEMPERATURE = 10.0
 
 
 @dataclass(frozen=True)

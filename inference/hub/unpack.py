@@ -17,11 +17,12 @@ from typing import IO
 
 from inference.hub.errors import HostileArchive
 from inference.prompts.voice_file import MAX_BYTES
+from inference.prompts.voice_name import VOICE_NAME
 
 MAX_MEMBERS = 256
 MAX_TOTAL = 256 * 1024 * 1024  # unpacked; the 18 voices have about 8 MB
 # A voice directly in the archive or in its one folder, under a plain name.
-VOICE = re.compile(r"(?:\./)?(?:voices/)?([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.pt")
+VOICE = re.compile(rf"(?:\./)?(?:voices/)?({VOICE_NAME.pattern})\.pt")
 
 
 class _Bounded(io.RawIOBase):

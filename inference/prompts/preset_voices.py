@@ -16,10 +16,10 @@ from pathlib import Path
 from inference.errors import VoicePromptError
 from inference.network.config import ModelConfig
 from inference.prompts.voice_file import MAX_BYTES, read_voice
+from inference.prompts.voice_name import VOICE_NAME
 from inference.timing import FRAME_SECONDS
 
 FOLDER, SUFFIX = "voices", ".pt"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MOST = 256  # more are not listed
 # NATF2: natural, female, number 2. VAR: a variety of speakers.
 PACKAGED = re.compile(r"(NAT|VAR)([FM])(\d+)")
@@ -55,7 +55,7 @@ def preset_voices(model: Path) -> list[PresetVoice]:
     """Of a model's directory, by name; at most MOST."""
     found = (model / FOLDER).glob(f"*{SUFFIX}")
     fitting = (PresetVoice(file.stem, file) for file in found if file.is_file())
-    named = [voice for voice in fitting if NAME.fullmatch(voice.name)]
+    named = [voice for voice in fitting if VOICE_NAME.fullmatch(voice.name)]
     return sorted(named, key=lambda voice: voice.name)[:MOST]
 
 
@@ -100,7 +100,7 @@ def add_voices(
 def _check(
     folder: Path, name: str, data: bytes, config: ModelConfig, replace: bool
 ) -> None:
-    if not NAME.fullmatch(name):
+    if not VOICE_NAME.fullmatch(name):
         raise VoicePromptError(
             f"{name!r:.80} is no name of a voice",
             text="Name the voice with letters, digits, - and _, at most 64.",

@@ -1,19 +1,13 @@
-"""Whether this worker takes a session now, and what it answers when it does not.
+"""Whether this worker takes a session now, and the error if not.
 
-Owns the reasons for refusal and the guess how long a full worker stays full. The
-slots themselves are counted by the model thread, which has the last word.
+The slots themselves are counted by the model thread, which has the last word. How long
+to wait for one is the site's to say: it knows all workers and who waits.
 """
 
 from __future__ import annotations
 
-from collections import deque
-
 from inference.engine.api import EngineInfo
 from inference.errors import NoWorker, WorkerBusy, WorkerStopping
-
-REMEMBERED = 50  # ended sessions
-ASSUMED_SECONDS = 120.0  # of a session, until some have ended
-MIN_WAIT, LONGEST_WAIT = 2.0, 300.0
 
 
 class Admission:
@@ -24,7 +18,6 @@ class Admission:
         self.draining = False
         self.stalled = False  # the model thread has not come back from its work
         self.refused = 0
-        self._durations: deque[float] = deque(maxlen=REMEMBERED)
 
     @property
     def ready(self) -> bool:
@@ -56,16 +49,4 @@ class Admission:
 
     def busy(self, detail: str) -> WorkerBusy:
         self.refused += 1
-        error = WorkerBusy(detail)
-        error.retry_after_s = self.wait_seconds()
-        return error
-
-    def ended(self, seconds: float) -> None:
-        self._durations.append(seconds)
-
-    def wait_seconds(self) -> float:
-        """Until the first of the running sessions ends, as if they had no memory."""
-        slots = self.info.slots if self.info else 1
-        known = self._durations
-        mean = sum(known) / len(known) if known else ASSUMED_SECONDS
-        return round(min(max(mean / slots, MIN_WAIT), LONGEST_WAIT), 1)
+        return WorkerBusy(detail)

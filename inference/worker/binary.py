@@ -1,7 +1,7 @@
-"""The protocol's binary messages: frames of both sides, voices, logs.
+"""The layout of the protocol's binary messages: frames of both sides, voices, logs.
 
-Owns their layout; who sends what when is :mod:`inference.worker.protocol`'s. The first
-byte is the kind. All integers and samples are little-endian.
+The first byte is the kind. All integers and samples are little-endian. The order of
+messages is in :mod:`inference.worker.protocol`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def log_bytes(frames: int, sound: int) -> int:
 
 
 def encode_log(log: FrameLog, piece: int = MAX_MESSAGE - 1) -> Iterator[bytes]:
-    """The log as messages of at most ``piece`` bytes and their kind's."""
+    """The log as messages of at most ``piece`` bytes, and one for the kind."""
     tokens = np.ascontiguousarray(log.tokens, "<u2").tobytes()
     sound = np.ascontiguousarray(log.user_pcm, "<i2").tobytes()
     data = memoryview(tokens + sound)
@@ -55,7 +55,7 @@ def encode_log(log: FrameLog, piece: int = MAX_MESSAGE - 1) -> Iterator[bytes]:
 
 
 def decode_log(frames: int, sound: int, data: bytes | bytearray) -> FrameLog:
-    """Of the joined pieces, ``log_bytes`` long."""
+    """From the joined pieces, ``log_bytes`` long."""
     tokens = np.frombuffer(data, "<u2", frames * STREAMS)
     pcm = np.frombuffer(data, "<i2", sound * FRAME_SAMPLES, frames * _TOKEN_BYTES)
     return FrameLog(

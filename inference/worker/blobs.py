@@ -1,6 +1,5 @@
-"""What an Open or More is followed by: a voice prompt and a log, in any order.
-
-Owns their bounds and the time they may take. Runs on the event loop.
+"""Receives the binary messages that follow an Open or More: a voice prompt and a log,
+in any order, of bounded size and within a time limit. Runs on the event loop.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ BLOB_SECONDS = 30  # for all of it
 async def receive_blobs(
     connection: ServerConnection, *, voice: bool, frames: int, sound: int
 ) -> tuple[bytes, FrameLog]:
-    """The voice prompt, if it is due, and the log of that many frames."""
+    """The voice prompt if there is one, and the log of ``frames`` frames."""
     size, prompt, data = protocol.log_bytes(frames, sound), b"", bytearray()
     try:
         async with asyncio.timeout(BLOB_SECONDS):

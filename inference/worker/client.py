@@ -1,7 +1,7 @@
 """The site's end of a worker's socket: one conversation's session (asyncio).
 
-Owns the bounded queue of user frames and the order of messages. Every way in which a
-worker can go wrong is an error of :mod:`inference.errors`. Knows no Django, no Opus.
+User frames wait in a bounded queue. Everything that can go wrong with a worker is an
+error of :mod:`inference.errors`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from inference.worker.protocol import (
     VoiceWanted,
 )
 
-# Of a voice, blocking: the site knows no other module of the worker's than this.
+# Blocking. The site imports client and protocol only.
 from inference.worker.voice_client import encode_voice as encode_voice
 
 # User frames that wait for a socket that does not take them: 2 s. The worker's own
@@ -54,7 +54,7 @@ ATTACH_SECONDS = 10
 
 
 class WorkerSession:
-    """One conversation's life on a worker.
+    """One conversation's session on a worker.
 
     ``push`` never waits: beyond PUSH_FRAMES waiting frames the oldest is dropped and
     counted in ``dropped``. Iterate for the agent's frames; the iteration ends after
@@ -94,7 +94,7 @@ class WorkerSession:
         timeout: float = READY_SECONDS,
     ) -> Self:
         """Open a session on the worker at ``url`` (ws://host:port) and wait until it
-        is primed. With ``log`` it goes on after these frames."""
+        is primed. With ``log`` it continues after these frames."""
         session = cls(await dial(url, secret))
         async with session._patient(timeout):
             await session._open(open, voice, log)
@@ -105,9 +105,9 @@ class WorkerSession:
     async def attach(
         cls, url: str, secret: str, attach: Attach, *, timeout: float = ATTACH_SECONDS
     ) -> Self:
-        """Go on with a session that the worker has kept, or take it from whoever has
-        it. Frames from ``attach.have`` on come again, as far as the worker has them.
-        Raises NoSession when it has not kept the session."""
+        """Resume a session that the worker has kept, or take it over from another
+        socket. Frames from ``attach.have`` on come again, as far as the worker has
+        them. Raises NoSession when it has not kept the session."""
         session = cls(await dial(url, secret))
         async with session._patient(timeout, kept=True):
             await ask(session._socket, attach)
@@ -125,8 +125,8 @@ class WorkerSession:
         log: FrameLog | None = None,
         timeout: float = READY_SECONDS,
     ) -> Prepared[Self]:
-        """Have a worker rebuild a session that still runs on another one, and hold it
-        until it is told the rest."""
+        """Have a worker rebuild a session that still runs on another one. It waits
+        for the rest of the log, see :class:`Prepared`."""
         session = cls(await dial(url, secret))
         async with session._patient(timeout):
             await session._open(dataclasses.replace(open, more=True), voice, log)
@@ -141,12 +141,12 @@ class WorkerSession:
         log: FrameLog | None = None,
         timeout: float = READY_SECONDS,
     ) -> None:
-        """Begin anew in the same slot; nobody can take it between. Whoever iterates
-        has to go on doing so. Frames that came before this returns are of the old
+        """Start again in the same slot, which stays reserved meanwhile. Somebody has
+        to be iterating. Frames that come before this returns belong to the old
         session. User frames that wait are dropped and counted; those pushed meanwhile
         wait.
 
-        A caller that cancels it still has the session, to ``close`` or to ``park``."""
+        If it is cancelled the session still has to be closed or parked."""
         self.dropped += len(self._frames)
         self._frames.clear()
         answer = self._restarting = asyncio.get_running_loop().create_future()
@@ -155,14 +155,14 @@ class WorkerSession:
                 await self._open(open, voice, log)
                 self.ready = await answer
         finally:
-            answer.cancel()  # or nobody would fetch the error that ``close`` puts there
+            answer.cancel()  # or asyncio would report an error of ``close`` as unread
         self._restarting = None
         self._pushed.set()
 
     def push(self, seq: int, pcm: NDArray[np.int16]) -> None:
         """Queue one user frame, int16 [1920] at 24 kHz."""
         if len(self._frames) == PUSH_FRAMES:
-            self.dropped += 1  # the deque lets go of the oldest
+            self.dropped += 1  # the deque drops the oldest
         self._frames.append(UserFrame(seq, pcm).encode())
         self._pushed.set()
 
@@ -207,9 +207,10 @@ class WorkerSession:
 
     @asynccontextmanager
     async def _patient(self, seconds: float, kept: bool = False) -> AsyncIterator[None]:
-        """Whatever goes wrong in here frees the slot: a socket that only broke off
-        would have the worker keep it. That is what cancelling does where the worker
-        had ``kept`` the session before; and nothing where the caller has it."""
+        """Free the slot if anything goes wrong inside: after a socket that merely
+        breaks the worker keeps the session. Cancelling a resumption only breaks the
+        socket, as the worker had ``kept`` the session before; cancelling a restart
+        does nothing, as the caller still has the session."""
         try:
             async with asyncio.timeout(seconds):
                 yield
@@ -262,7 +263,7 @@ class WorkerSession:
                 raise ProtocolError(f"{other!r:.80} was not due")
 
     def _broken(self, error: PersonaplexError) -> PersonaplexError:
-        """Whoever waits for a restart hears of it too."""
+        """Pass the error on to a waiting restart, too."""
         if self._restarting is not None and not self._restarting.done():
             self._restarting.set_exception(error)
         return error
@@ -302,12 +303,12 @@ A = TypeVar("A", Ready, CaughtUp)
 
 
 class Prepared(Generic[S]):
-    """A session that a worker holds until it knows what was said meanwhile elsewhere.
-    The worker lets go of it when nothing comes for half a minute. Raises as opening
-    does, and the session is gone then."""
+    """A rebuilt session that waits for the frames that were made elsewhere meanwhile.
+    The worker ends it when nothing comes for half a minute. Its methods raise as
+    opening does; the session has ended then."""
 
     def __init__(self, session: S, frame: int) -> None:
-        self.frame = frame  # the first one that it does not know
+        self.frame = frame  # the first one that is missing in it
         self._session = session
 
     async def catch_up(self, log: FrameLog, *, timeout: float = READY_SECONDS) -> int:

@@ -1,7 +1,5 @@
-"""Which GPUs this machine has, told without torch in this process.
-
-Owns NVML's count and CUDA_VISIBLE_DEVICES. Knows nothing of what runs on a GPU.
-"""
+"""Which GPUs this machine has, found without importing torch into this process:
+by CUDA_VISIBLE_DEVICES, else by NVML, else by a child process."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ def usable_gpus(*, ask_torch: bool) -> list[Gpu]:
 
 
 def _allowed(value: str) -> list[Gpu]:
-    """CUDA stops reading at the first that is no device, -1 by custom."""
+    """CUDA stops reading at the first entry that is no device, usually -1."""
     found: list[Gpu] = []
     for word in value.split(","):
         if not word.strip() or word.strip().startswith("-"):

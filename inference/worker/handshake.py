@@ -1,7 +1,6 @@
-"""How a session on a worker is asked for: connecting, logs and voices, the answer.
+"""The site's end: connecting to a worker, asking for a session, reading the answer.
 
-Owns turning every way in which that can go wrong into an error of
-:mod:`inference.errors`. Knows no Django.
+Everything that can go wrong becomes an error of :mod:`inference.errors`.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from inference.errors import (
     WorkerLost,
 )
 from inference.worker import protocol
+from inference.worker.bearer import authorization
 from inference.worker.protocol import Attach, Failed, More, Open
 
 CONNECT_SECONDS = 5
@@ -52,7 +52,7 @@ async def dial(url: str, secret: str) -> ClientConnection:
 async def ask(
     socket: ClientConnection, request: Open | More | Attach, log: FrameLog | None = None
 ) -> None:
-    """A worker that refuses may close in mid-send: its reason is read afterwards."""
+    """A worker that refuses may close meanwhile: its reason is read afterwards."""
     with suppress(ConnectionClosed):
         await socket.send(protocol.dump(request))
         if log is not None:
@@ -66,10 +66,6 @@ async def send_voice(socket: ClientConnection, voice: Voice) -> None:
         raise VoicePromptError(f"{len(data)} bytes of voice prompt")
     with suppress(ConnectionClosed):
         await socket.send(protocol.encode_blob(protocol.VOICE_PROMPT, data))
-
-
-def authorization(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"}
 
 
 def message_of(data: str | bytes) -> protocol.Message:

@@ -1,123 +1,103 @@
-"""Tells the site, every few seconds and when sessions change, how this worker is.
+"""The heartbeat, a worker's message about itself to the site, and its check.
 
-Owns when to tell and what to do when the site is away. Runs on the event loop; the
-hardware is read on a thread. Nothing here can disturb a session.
+Used by both ends. :mod:`inference.worker.heartbeat_sender` sends it,
+:mod:`inference.views` receives it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from typing import Annotated
 
-import httpx
+from pydantic import Field
 
-from inference.worker.beat import Hardware, Heartbeat, dump_beat
-from inference.worker.telemetry import Telemetry
+from inference.errors import ProtocolError
+from inference.worker.checked_json import STRICT, Count, Decoder, StorableText
 
-log = logging.getLogger(__name__)
+MAX_HEARTBEAT = 8 * 1024  # bytes
+HEARTBEAT_VERSION = 1
+LATEST = 2**32  # seconds since 1970
+MAX_TEXT = 120
+MAX_WHY_NOT = 300
+WS_URL = re.compile(r"wss?://[A-Za-z0-9._\-\[\]:]+(/[A-Za-z0-9._\-/]*)?")
 
-PATH = "/api/workers/heartbeat"
-MIN_GAP = 0.5  # seconds between two beats, however often sessions change
-POST_SECONDS = 5.0
-LONGEST_BACKOFF = 60.0
+Text = Annotated[StorableText, Field(max_length=MAX_TEXT)]
+Few = Annotated[int, Field(ge=0, le=10_000)]
+Measured = Annotated[float, Field(ge=0, le=1e12)]
 
 
-class HeartbeatSender:
-    """``describe`` builds the beat of now, given the last hardware sample."""
+@dataclass(frozen=True)
+class Hardware:
+    """One sample; the accelerator's figures are None without one."""
 
-    def __init__(
-        self,
-        site: str,
-        secret: str,
-        every: float,
-        describe: Callable[[Hardware | None], Heartbeat],
-        device: Callable[[], str],
-    ) -> None:
-        self._url = site.rstrip("/") + PATH
-        self._headers = {
-            "Authorization": f"Bearer {secret}",
-            "Content-Type": "application/json",
-        }
-        self._every = every
-        self._describe = describe
-        self._device = device
-        self._telemetry: Telemetry | None = None
-        self._changed = asyncio.Event()
-        self._away_since: float | None = None
-        self.failures = 0
+    cpu_percent: Measured
+    ram_used_mb: Measured  # of the machine
+    ram_total_mb: Measured
+    process_ram_mb: Measured
+    accelerator: Text = ""
+    memory_used_mb: Measured | None = None
+    memory_total_mb: Measured | None = None
+    utilisation_percent: Measured | None = None
+    temperature_c: Measured | None = None
+    power_w: Measured | None = None
 
-    def soon(self) -> None:
-        self._changed.set()
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        async with self._client() as client:
-            while True:
-                self._changed.clear()
-                await self._beat(client)
-                if self._away_since is not None:
-                    await asyncio.sleep(self._backoff())
-                    continue
-                await asyncio.sleep(MIN_GAP)
-                try:
-                    async with asyncio.timeout(max(self._every - MIN_GAP, 0)):
-                        await self._changed.wait()
-                except TimeoutError:
-                    pass
+@dataclass(frozen=True)
+class Heartbeat:
+    __pydantic_config__ = STRICT
 
-    async def say_goodbye(self) -> None:
-        """One last beat, which must say that the worker is stopping: the site does not
-        wait any longer until it counts as gone."""
-        async with self._client(timeout=2.0) as client:
-            await self._beat(client)
+    name: Text
+    url: Annotated[StorableText, Field(max_length=200)]  # ws://host:port
+    version: Annotated[StorableText, Field(max_length=40)]
+    ready: bool
+    started_at: Measured  # seconds since 1970
+    slots: Few
+    sessions: Few
+    model: Text  # "" while it loads
+    fingerprint: Annotated[StorableText, Field(max_length=64)]
+    trained: bool
+    device: Text
+    context_frames: Count
+    frames: Count
+    late_frames: Count
+    dropped_frames: Count
+    tick_p50_ms: Measured
+    tick_p99_ms: Measured
+    parked: Few = 0  # of ``sessions``, those that wait for their socket to come back
+    draining: bool = False  # ends soon; its sessions should be moved
+    why_not: Annotated[StorableText, Field(max_length=MAX_WHY_NOT)] = (
+        ""  # why it is not ready although the model is loaded
+    )
+    stopping: bool = False  # its last heartbeat
+    hardware: Hardware | None = None
+    beat: Few = HEARTBEAT_VERSION
 
-    def _client(self, timeout: float = POST_SECONDS) -> httpx.AsyncClient:
-        # The environment's proxies are not for the site's own network.
-        return httpx.AsyncClient(
-            headers=self._headers, timeout=timeout, trust_env=False
+
+_DECODER: Decoder[Heartbeat] = Decoder(Heartbeat)
+
+
+def dump_heartbeat(beat: Heartbeat) -> bytes:
+    return json.dumps(dataclasses.asdict(beat)).encode()
+
+
+def parse_heartbeat(data: bytes) -> Heartbeat:
+    """The heartbeat in ``data``; ProtocolError says which field is wrong."""
+    if len(data) > MAX_HEARTBEAT:
+        raise ProtocolError(
+            f"a heartbeat of {len(data)} bytes, at most {MAX_HEARTBEAT}"
         )
-
-    async def _beat(self, client: httpx.AsyncClient) -> None:
-        try:
-            hardware = await asyncio.to_thread(self._sample)
-            beat = dump_beat(self._describe(hardware))
-            answer = await client.post(self._url, content=beat)
-        except httpx.HTTPError as error:
-            self._note(f"{type(error).__name__} {error}".strip())
-        except Exception:  # a task's border: telemetry must not end the heartbeat
-            log.exception("The heartbeat failed")
-            self._note("internal error")
-        else:
-            good = answer.is_success
-            self._note("" if good else f"{answer.status_code} {answer.text:.200}")
-
-    def _sample(self) -> Hardware | None:
-        device = self._device()
-        if not device:
-            return None  # nothing is known before the model is loaded
-        if self._telemetry is None:
-            self._telemetry = Telemetry(device)
-        return self._telemetry.sample()
-
-    def _note(self, problem: str) -> None:
-        """Say once that the site is away, and once that it is back."""
-        if problem:
-            self.failures += 1
-            if self._away_since is None:
-                self._away_since = asyncio.get_running_loop().time()
-                log.warning(
-                    "The site does not take heartbeats at %s: %s. Sessions go on; "
-                    "trying again until it does.",
-                    self._url,
-                    problem,
-                )
-            return
-        if self._away_since is not None:
-            away = asyncio.get_running_loop().time() - self._away_since
-            log.info("The site takes heartbeats again, after %.0f s", away)
-        self._away_since, self.failures = None, 0
-
-    def _backoff(self) -> float:
-        wait = MIN_GAP * 2 ** min(self.failures, 10)
-        return min(wait, self._every, LONGEST_BACKOFF)
+    beat = _DECODER.decode(data)
+    if beat.beat != HEARTBEAT_VERSION:
+        raise ProtocolError(f"heartbeat version {beat.beat}, not {HEARTBEAT_VERSION}")
+    if not beat.name:
+        raise ProtocolError("name is empty")
+    if beat.started_at > LATEST:
+        raise ProtocolError("started_at is not in seconds since 1970")
+    if not WS_URL.fullmatch(beat.url):
+        raise ProtocolError("url is not ws://host:port or wss://host:port")
+    if beat.ready and not (beat.model and beat.fingerprint and beat.slots):
+        raise ProtocolError("ready without model, fingerprint or slots")
+    return beat

@@ -1,4 +1,4 @@
-"""What an operator chooses for a worker, beside the engine."""
+"""An operator's options for a worker, except those of the engine."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Messages on their way out of the worker, for one socket.
+"""The bounded queue of messages to one socket.
 
-Owns the bound: a peer that reads slower than SEND_MESSAGES allow is cut off at once,
-because agent frames that come seconds late are worth nothing and a site that doesn't
-read for that long has lost its conversation anyway.
+A peer that falls SEND_MESSAGES behind is cut off at once: agent frames that come
+seconds late are worth nothing, and a site that doesn't read for that long has lost its
+conversation anyway.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 log = logging.getLogger(__name__)
 
-SEND_MESSAGES = 32  # about 2.5 s of frames, beside what the kernel holds
+SEND_MESSAGES = 32  # about 2.5 s of frames, besides those in the kernel
 SEND_BUFFER = 64 * 1024  # bytes in the kernel: without it, minutes would fit there
 
 
@@ -68,4 +68,4 @@ class Outbox:
                     await self._connection.send(part)
                 self._messages.task_done()
         except ConnectionClosed:
-            pass  # whoever reads the socket reports it
+            pass  # reported where the socket is read

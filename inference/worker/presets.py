@@ -1,7 +1,7 @@
-"""What the running model brings along, voices and tokenizer, for the site over HTTP.
+"""The preset voices and the tokenizer of the running model, for the site over HTTP.
 
-Owns what is said of each, and that only those are offered which the model can speak
-with. Which there are is :mod:`inference.prompts.preset_voices`' business.
+Only voices that fit the model are listed. :mod:`inference.prompts.preset_voices` finds
+their files.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class Presets:
         self._looked: dict[Mark, Listed | None] = {}
 
     def listing(self) -> list[dict[str, object]]:
-        """Anew each time, so that an imported voice appears without a restart. Reads
-        new files: seconds for many large ones, so not on the event loop."""
+        """Looks at the folder each time: an imported voice appears without a restart.
+        Reads new files, seconds for many large ones, so not on the event loop."""
         voices = [] if self._model is None else preset_voices(self._model)
         found = [self._look(voice) for voice in voices]
         return [asdict(listed) for listed in found if listed is not None]
 
     def content(self, name: str) -> bytes:
-        """VoicePromptError for one that isn't there."""
+        """Raises VoicePromptError if there is none of this name."""
         if self._model is None:
             raise VoicePromptError("this worker's model has no directory")
         return preset_voice(self._model, name).read()
@@ -65,7 +65,7 @@ class Presets:
             raise CheckpointError(f"{path}: {error.strerror}") from error
 
     def _look(self, voice: PresetVoice) -> Listed | None:
-        """None for what is no voice of this model, which is said once."""
+        """None for a file that is no voice of this model, which is logged once."""
         try:
             stat = voice.path.stat()
         except OSError:  # gone since it was listed

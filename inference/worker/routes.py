@@ -1,43 +1,33 @@
-"""What the worker's port answers before any WebSocket message.
-
-Owns paths, the check of the shared secret and the bound on open sockets.
-"""
+"""What the worker's port answers before any WebSocket message: HTTP paths, the check
+of the shared secret, and the limit of open sockets."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from inference.errors import VoicePromptError
 from inference.loading.safetensors_file import CheckpointError
-from inference.worker.admission import Admission
-from inference.worker.options import WorkerOptions
+from inference.worker.bearer import shows_secret
 from inference.worker.presets import Presets
 from inference.worker.protocol import FINGERPRINT_HEADER
+from inference.worker.status import WorkerStatus
 
 MAX_SOCKETS = 256
 
 
-class Worker(Protocol):
-    options: WorkerOptions
-    admission: Admission
-
-    @property
-    def fingerprint(self) -> str: ...
-    def report(self) -> dict[str, object]: ...
-    def sockets(self) -> int: ...
-
-
 class Routes:
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._presets = Presets(worker.options.model)
+    def __init__(
+        self, status: WorkerStatus, presets: Presets, open_sockets: Callable[[], int]
+    ) -> None:
+        self._status = status
+        self._presets = presets
+        self._open_sockets = open_sockets
 
     async def answer(
         self, connection: ServerConnection, request: Request
@@ -51,7 +41,7 @@ class Routes:
         if not self._knows_secret(request):
             return connection.respond(HTTPStatus.UNAUTHORIZED, "wrong secret\n")
         if path == "/stats":
-            return _json(connection, self._worker.report())
+            return _json(connection, self._status.statistics())
         if path == "/presets":
             listing = await asyncio.to_thread(self._presets.listing)
             return self._of_this_model(_json(connection, listing))
@@ -62,7 +52,7 @@ class Routes:
             return self._of_this_model(self._preset(connection, name))
         if path not in ("/session", "/voices"):
             return connection.respond(HTTPStatus.NOT_FOUND, "no such path\n")
-        if self._worker.sockets() >= MAX_SOCKETS:
+        if self._open_sockets() >= MAX_SOCKETS:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many\n")
         return None
 
@@ -82,11 +72,11 @@ class Routes:
 
     def _of_this_model(self, response: Response) -> Response:
         """At one address one model may follow another."""
-        response.headers[FINGERPRINT_HEADER] = self._worker.fingerprint
+        response.headers[FINGERPRINT_HEADER] = self._status.fingerprint
         return response
 
     def _readiness(self, connection: ServerConnection) -> Response:
-        admission = self._worker.admission
+        admission = self._status.admission
         if admission.ready:
             return connection.respond(HTTPStatus.OK, "ready\n")
         why = admission.problem or admission.why_not
@@ -94,10 +84,8 @@ class Routes:
 
     def _knows_secret(self, request: Request) -> bool:
         given = request.headers.get_all("Authorization")
-        wanted = f"Bearer {self._worker.options.secret}".encode()
-        return len(given) == 1 and hmac.compare_digest(
-            given[0].encode(errors="surrogateescape"), wanted
-        )
+        secret = self._status.options.secret
+        return len(given) == 1 and shows_secret(given[0], secret)
 
 
 def _json(connection: ServerConnection, value: object) -> Response:

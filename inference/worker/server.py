@@ -1,8 +1,4 @@
-"""The worker process: one port, from loading the model to stopping.
-
-Owns the life of the process and what it says of itself. Knows no Django, no tensors
-and no scheduling.
-"""
+"""The worker process: one port, from loading the model to stopping."""
 
 from __future__ import annotations
 
@@ -10,8 +6,6 @@ import asyncio
 import faulthandler
 import logging
 import os
-import socket
-import time
 from contextlib import suppress
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -23,14 +17,14 @@ from inference.errors import ModelError, PersonaplexError, WorkerStopping
 from inference.timing import FRAME_MS
 from inference.worker import protocol
 from inference.worker.admission import Admission
-from inference.worker.beat import Hardware, Heartbeat
-from inference.worker.heartbeat import HeartbeatSender
+from inference.worker.heartbeat_sender import HeartbeatSender
 from inference.worker.options import WorkerOptions
 from inference.worker.outbox import bound_kernel_buffer
-from inference.worker.report import heartbeat_of, statistics_of
+from inference.worker.presets import Presets
 from inference.worker.routes import Routes
-from inference.worker.session_registry import Sessions
-from inference.worker.session_socket import WorkerSide
+from inference.worker.session_registry import SessionRegistry
+from inference.worker.session_socket import SessionSocket
+from inference.worker.status import WorkerStatus
 from inference.worker.voice_job import encode_for
 from inference.worker.voices import VoiceCache
 
@@ -39,11 +33,10 @@ log = logging.getLogger(__name__)
 MAX_INCOMING = protocol.MAX_VOICE + 1
 HANG_SECONDS = 30
 WATCH_SECONDS = 1.0
-STALL_SECONDS = 5  # a tick that takes longer: nobody is sent here meanwhile
+STALL_SECONDS = 5  # a tick that takes longer: not ready until it ends
 MEASURE_AGAIN_SECONDS = 30.0
-BROKEN, HUNG, GPU_LOST = 1, 70, 71  # exit codes: the supervisor starts the process anew
+BROKEN, HUNG, GPU_LOST = 1, 70, 71  # exit codes; a supervisor restarts the process
 PING_SECONDS = 5
-ANY_HOST = ("", "0.0.0.0", "::")
 CLOSE_SECONDS = 2
 
 
@@ -53,20 +46,19 @@ class WorkerServer:
         self.options = options
         self.admission = Admission()
         self.voices = VoiceCache(options.voice_cache_mb * 1024 * 1024)
-        self.sessions = Sessions(
+        self.sessions = SessionRegistry(
             thread, self.admission, options.resume_seconds, self.sessions_changed
         )
-        self.slow_readers = 0
-        self.port = options.port
-        self.info: EngineInfo | None = None  # once loaded
-        self._sides: set[WorkerSide] = set()
+        self.status = WorkerStatus(
+            options, thread, self.admission, self.sessions, self.voices, options.port
+        )
+        self.exit_code = 0
+        self._sockets: set[SessionSocket] = set()
         self._voice_jobs = 0
         self._drainer: asyncio.Task[None] | None = None
-        self.started_at = time.time()
         self._server: Server
         self._heartbeat: HeartbeatSender | None = None
         self._stop = asyncio.Event()
-        self.exit_code = 0
 
     async def run(self) -> int:
         """Serve until ``stop`` or the engine breaks; the process's exit code."""
@@ -77,8 +69,7 @@ class WorkerServer:
                 self.options.site,
                 self.options.secret,
                 self.options.heartbeat_seconds,
-                self.describe,
-                lambda: self.info.device if self.info else "",
+                self.status,
             )
             tasks.append(asyncio.create_task(self._heartbeat.run()))
         self.thread.start()
@@ -96,8 +87,8 @@ class WorkerServer:
         self._stop.set()
 
     def drain(self) -> None:
-        """Take nobody new, have the running sessions moved elsewhere, then stop: as
-        soon as none is left, or after ``drain_seconds`` as they are."""
+        """Refuse new sessions, ask the site to move the running ones, and stop: when
+        none is left, or after ``drain_seconds`` at the latest."""
         if self._drainer is None:
             self._drainer = asyncio.create_task(self._drain())
 
@@ -106,8 +97,8 @@ class WorkerServer:
         log.info("Draining %d sessions, %.0f s at most", len(self.sessions), seconds)
         self.admission.draining = True
         self.sessions.end_parked()
-        for side in self._sides:
-            side.drain(seconds)
+        for socket in self._sockets:
+            socket.drain(seconds)
         self.sessions_changed()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -116,31 +107,12 @@ class WorkerServer:
         self.stop()
 
     @property
-    def name(self) -> str:
-        return self.options.name or f"{socket.gethostname()}:{self.port}"
-
-    @property
-    def public_url(self) -> str:
-        if self.options.public_url:
-            return self.options.public_url
-        host = self.options.host
-        return f"ws://{'127.0.0.1' if host in ANY_HOST else host}:{self.port}"
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the model that is loaded; "" while none is."""
-        return self.info.fingerprint if self.info else ""
+    def port(self) -> int:
+        return self.status.port
 
     def sessions_changed(self) -> None:
         if self._heartbeat is not None:
             self._heartbeat.soon()
-
-    def describe(self, hardware: Hardware | None) -> Heartbeat:
-        return heartbeat_of(self, hardware)
-
-    def report(self) -> dict[str, object]:
-        """Of GET /stats."""
-        return statistics_of(self)
 
     # From loading to stopping.
 
@@ -149,7 +121,7 @@ class WorkerServer:
             self._handle,
             self.options.host,
             self.options.port,
-            process_request=Routes(self).answer,
+            process_request=self._routes().answer,
             compression=None,
             max_size=MAX_INCOMING,
             open_timeout=10,
@@ -157,8 +129,15 @@ class WorkerServer:
             ping_timeout=PING_SECONDS * 2,
             close_timeout=CLOSE_SECONDS,
         )
-        self.port = next(iter(self._server.sockets)).getsockname()[1]
+        self.status.port = next(iter(self._server.sockets)).getsockname()[1]
         log.info("Listening on %s:%d, loading the model", self.options.host, self.port)
+
+    def _routes(self) -> Routes:
+        return Routes(
+            self.status,
+            Presets(self.options.model),
+            open_sockets=lambda: len(self._server.connections),
+        )
 
     async def _become_ready(self) -> None:
         ended = asyncio.wrap_future(self.thread.ended)
@@ -169,8 +148,8 @@ class WorkerServer:
             info = await asyncio.shield(asyncio.wrap_future(self.thread.loaded))
         except Exception as error:  # noqa: BLE001 - whatever loading raised
             self.admission.why_not = f"the model could not be loaded: {error}"
-            return  # told by the thread; its end stops the process
-        self.info = info
+            return  # the thread has logged it; its end stops the process
+        self.status.info = info
         tick = info.tick_ms_at_start
         while tick > FRAME_MS and not self.options.force:
             self._refuse_to_serve(info, tick)
@@ -187,7 +166,7 @@ class WorkerServer:
             )
         log.info(
             "Ready on %s: %s on %s, %d slots, %.1f ms per tick, %s",
-            self.public_url,
+            self.status.public_url,
             info.model,
             info.device,
             info.slots,
@@ -233,20 +212,20 @@ class WorkerServer:
             await asyncio.sleep(WATCH_SECONDS)
         log.critical("The model thread hangs for %d s; the process ends", HANG_SECONDS)
         faulthandler.dump_traceback()
-        for side in list(self._sides):
-            side.fail(ModelError("the model thread hangs"))
+        for socket in list(self._sockets):
+            socket.fail(ModelError("the model thread hangs"))
         await asyncio.sleep(CLOSE_SECONDS)
         os._exit(HUNG)
 
     async def _shut_down(self) -> None:
-        sides = list(self._sides)
+        sockets = list(self._sockets)
         log.info("Stopping, with %d sessions open", len(self.sessions))
         if self._drainer is not None:
             self._drainer.cancel()
         reason = ModelError("the engine broke") if self.exit_code else WorkerStopping()
         self.sessions.end_parked()
-        for side in sides:
-            side.fail(reason)
+        for socket in sockets:
+            socket.fail(reason)
         goodbye = self._heartbeat.say_goodbye() if self._heartbeat else asyncio.sleep(0)
         await asyncio.gather(goodbye, self._close_sockets())
         await asyncio.to_thread(self.thread.stop)
@@ -256,13 +235,10 @@ class WorkerServer:
         # Sessions send their Failed first; what is open after that is cut off.
         with suppress(TimeoutError):
             async with asyncio.timeout(2 * CLOSE_SECONDS):
-                while self._sides:
+                while self._sockets:
                     await asyncio.sleep(0.02)
         self._server.close()
         await self._server.wait_closed()
-
-    def sockets(self) -> int:
-        return len(self._server.connections)
 
     # One connection.
 
@@ -281,22 +257,23 @@ class WorkerServer:
             await connection.close(1011)
 
     async def _serve_session(self, connection: ServerConnection) -> None:
-        side = WorkerSide(connection, self)
-        self._sides.add(side)
+        socket = SessionSocket(connection, self.sessions, self.voices)
+        self._sockets.add(socket)
         try:
-            error = await side.run()
+            error = await socket.run()
+            self.status.slow_readers += socket.slow_reader
             if error is not None:
-                log.warning("[%s] %s: %s", side.conversation, error.code, error)
+                log.warning("[%s] %s: %s", socket.conversation, error.code, error)
             last = protocol.dump(protocol.describe(error)) if error else None
-            await side.outbox.close(last)
+            await socket.outbox.close(last)
         finally:
-            self._sides.discard(side)
+            self._sockets.discard(socket)
         await connection.close(_close_code(error))
 
     async def _serve_voice(self, connection: ServerConnection) -> None:
         self._voice_jobs += 1
         try:
-            await encode_for(connection, self)
+            await encode_for(connection, self.thread, self.admission)
         except PersonaplexError as error:
             log.warning("A voice was not encoded: %s: %s", error.code, error)
             await connection.send(protocol.dump(protocol.describe(error)))

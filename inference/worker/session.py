@@ -1,8 +1,8 @@
-"""One conversation's session on this worker, with a socket or without.
+"""One conversation's session on this worker, whether or not a socket is attached.
 
-Owns its place in the engine, its newest frames, and how long it is kept while nobody
-is attached. Runs on the event loop; meets the model thread only through
-:class:`inference.engine.api.Session`. Knows no messages but those it sends.
+Keeps the newest agent frames for a socket that comes back, and decides how long the
+session outlives its socket. Runs on the event loop; the model thread reaches it only
+through :class:`Listener`.
 """
 
 from __future__ import annotations
@@ -12,51 +12,42 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from dataclasses import dataclass
 
 from inference.engine.api import (
-    EngineInfo,
     FrameLog,
     FrameResult,
     ModelThread,
     Primed,
-    Session,
     SessionConfig,
 )
-from inference.errors import PersonaplexError, TakenOver
+from inference.engine.api import Session as EngineSession
+from inference.errors import PersonaplexError, ProtocolError, TakenOver
 from inference.worker import protocol
 from inference.worker.protocol import CaughtUp, Ready, UserFrame
 
 log = logging.getLogger(__name__)
 
-# The newest agent frames, for whoever attaches: five seconds. What is older is lost to
-# the recording, and too late to be heard.
+# The newest agent frames, sent again to a socket that attaches: five seconds. Older
+# ones are missing in the recording, and would come too late to be played.
 REPLAY_FRAMES = 64
 
 
-class Side(Protocol):
-    """The socket that a session is attached to."""
+@dataclass(frozen=True, eq=False)
+class Attachment:
+    """The socket that a session is attached to, as the session may use it."""
 
-    def send(self, message: str | bytes | list[bytes]) -> None: ...
-    def fail(self, error: PersonaplexError) -> None: ...
-    def moved_on(self) -> None:
-        """``live`` or ``held`` changed."""
-
-
-class Owner(Protocol):
-    @property
-    def thread(self) -> ModelThread: ...
-    def changed(self) -> None: ...
-    def may_keep(self) -> bool: ...
-    def expired(self, session: LiveSession) -> None: ...
-    def forget(self, session: LiveSession) -> None: ...
+    send: Callable[[str | bytes | list[bytes]], None]
+    fail: Callable[[PersonaplexError], None]
+    # ``live`` or ``wants_more`` changed, or a frame came: other time limits apply.
+    state_changed: Callable[[], None]
 
 
 class Listener:
-    """Carries the model thread's calls over to the event loop, until it is muted."""
+    """Passes the model thread's calls to the event loop, until it is muted."""
 
-    def __init__(self, session: LiveSession) -> None:
-        self._session: LiveSession | None = session
+    def __init__(self, session: Session) -> None:
+        self._session: Session | None = session
         self._loop = asyncio.get_running_loop()
 
     def mute(self) -> None:
@@ -74,26 +65,36 @@ class Listener:
     def failed(self, error: PersonaplexError) -> None:
         self._hand_over(lambda session: session.failed(error))
 
-    def _hand_over(self, call: Callable[[LiveSession], None]) -> None:
+    def _hand_over(self, call: Callable[[Session], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: the process is ending
             self._loop.call_soon_threadsafe(self._call, call)
 
-    def _call(self, call: Callable[[LiveSession], None]) -> None:
+    def _call(self, call: Callable[[Session], None]) -> None:
         if self._session is not None:
             call(self._session)
 
 
-class LiveSession:
-    """``live``: frames may come. ``held``: primed, and waits for what was said since.
-    ``moving``: its past still grows elsewhere; such a one is never kept."""
+class Session:
+    """``live``: user frames may come. ``wants_more``: its log is in the model, and
+    More has to follow. ``moving``: its log still grows on another worker; such a
+    session isn't kept without a socket. ``expired``: it was parked, and nobody came
+    back in time."""
 
-    def __init__(self, owner: Owner, conversation: str) -> None:
+    def __init__(
+        self,
+        conversation: str,
+        thread: ModelThread,
+        *,
+        may_park: Callable[[], bool],
+        on_parked: Callable[[], None],
+        on_ended: Callable[[Session], None],
+    ) -> None:
         self.conversation = conversation
-        self.side: Side | None = None
-        self.live = self.held = self.moving = False
-        self.opened_at = asyncio.get_running_loop().time()
-        self._owner = owner
-        self._place: Session | None = None
+        self.attachment: Attachment | None = None
+        self.live = self.wants_more = self.moving = self.expired = False
+        self._thread = thread
+        self._may_park, self._on_parked, self._on_ended = may_park, on_parked, on_ended
+        self._engine_session: EngineSession | None = None
         self._listener: Listener | None = None
         self._keep_s = 0.0
         self._expiry: asyncio.TimerHandle | None = None
@@ -102,114 +103,129 @@ class LiveSession:
         self._context_at_zero = 0  # frames of context left at frame 0
         self._primed: Primed
 
-    # From the socket.
+    # Called by the socket.
 
-    def begin(self, config: SessionConfig, side: Side, keep_s: float) -> None:
-        """Take a place in the engine, or begin anew in the one it has. WorkerBusy."""
+    def begin(
+        self, config: SessionConfig, attachment: Attachment, keep_s: float
+    ) -> None:
+        """Take a slot of the engine, or start again in the one it has. Raises
+        WorkerBusy."""
         self.mute()
         listener = Listener(self)
-        if self._place is None:
-            self._place = self._owner.thread.open(config, listener)
+        if self._engine_session is None:
+            self._engine_session = self._thread.open(config, listener)
         else:
-            self._place = self._place.replace(config, listener)
+            self._engine_session = self._engine_session.replace(config, listener)
         self._listener = listener
-        self.side, self._keep_s, self.moving = side, keep_s, config.more
+        self.attachment, self._keep_s, self.moving = attachment, keep_s, config.more
         self._next = 0 if config.log is None else len(config.log.tokens)
         self._newest.clear()
 
     def mute(self) -> None:
-        """Nothing more is heard of what it was."""
-        self.live = self.held = False
+        """Ignore what the model thread still says about the session as it was."""
+        self.live = self.wants_more = False
         if self._listener is not None:
             self._listener.mute()
 
-    def extend(self, said: FrameLog, more: bool) -> None:
-        assert self._place is not None
-        self._next += len(said.tokens)
+    def extend(self, log: FrameLog, more: bool) -> None:
+        assert self._engine_session is not None
+        self._next += len(log.tokens)
         self.moving = more
-        self._place.extend(said, more)
+        self._engine_session.extend(log, more)
 
-    def push(self, frame: UserFrame) -> None:
-        assert self._place is not None
-        self._place.push(frame.seq, frame.pcm)
+    def push(self, message: bytes, attachment: Attachment) -> None:
+        """Give the user frame in ``message`` to the engine, unless another socket has
+        just taken the session over. Raises ProtocolError."""
+        if not self.live:
+            raise ProtocolError("a frame before Ready")
+        frame = UserFrame.decode(message)
+        if self.attachment is attachment and self._engine_session is not None:
+            self._engine_session.push(frame.seq, frame.pcm)
+            attachment.state_changed()
 
-    def attach(self, side: Side, have: int, keep_s: float) -> None:
-        """``side`` has it from here on, and gets the frames from ``have`` on again."""
-        if self.side is not None:
-            self.side.fail(TakenOver("attached by another socket"))
+    def attach(self, attachment: Attachment, have: int, keep_s: float) -> None:
+        """Move the session to another socket, which gets the frames from ``have`` on
+        again."""
+        if self.attachment is not None:
+            self.attachment.fail(TakenOver("attached by another socket"))
         if self._expiry is not None:
             self._expiry.cancel()
-        self.side, self._keep_s, self._expiry = side, keep_s, None
+        self.attachment, self._keep_s, self._expiry = attachment, keep_s, None
         if not self.live:
             return  # Ready comes when it is primed
         missed = [data for number, data in self._newest if number >= have]
-        side.send(self._ready())
-        side.send(missed)
+        attachment.send(self._ready())
+        attachment.send(missed)
         lost = self._next - have - len(missed)
         log.info(
-            "[%s] goes on at frame %d, %d sent again%s",
+            "[%s] resumed at frame %d, %d sent again%s",
             self.conversation,
             self._next,
             len(missed),
             f", {lost} no longer kept" if lost > 0 else "",
         )
 
-    def leave(self, side: Side, keep: bool) -> None:
-        """``side`` is gone. Keep the session for a while, if that was asked for."""
-        if self.side is not side:
-            return  # another one has it
-        self.side = None
-        if not keep or self._keep_s <= 0 or self.moving or not self._owner.may_keep():
+    def leave(self, attachment: Attachment, keep: bool) -> None:
+        """The socket is gone: park the session if that was asked for, else end it."""
+        if self.attachment is not attachment:
+            return  # another socket has taken it over
+        self.attachment = None
+        if not keep or self._keep_s <= 0 or self.moving or not self._may_park():
             self.end()
             return
         loop = asyncio.get_running_loop()
-        self._expiry = loop.call_later(self._keep_s, self._owner.expired, self)
+        self._expiry = loop.call_later(self._keep_s, self._expire)
         log.info("[%s] parked for %.0f s at most", self.conversation, self._keep_s)
-        self._owner.changed()
+        self._on_parked()
 
     def end(self) -> None:
-        """Free the place. Idempotent."""
+        """Free the slot. Idempotent."""
         self.mute()
-        self.side = None
+        self.attachment = None
         if self._expiry is not None:
             self._expiry.cancel()
-        if self._place is not None:
-            self._place.close()
-        self._owner.forget(self)
+        if self._engine_session is not None:
+            self._engine_session.close()
+        self._on_ended(self)
 
-    # From the model thread, by way of the loop.
+    def _expire(self) -> None:
+        log.info("[%s] expired: nobody came back", self.conversation)
+        self.expired = True
+        self.end()
+
+    # Called by the model thread, through Listener.
 
     def primed(self, info: Primed) -> None:
         self._primed, self.live = info, True
         self._context_at_zero = info.context_frames + self._next
         log.info("[%s] primed in %.0f ms", self.conversation, info.prime_ms)
-        if self.side is not None:
-            self.side.moved_on()
-            self.side.send(self._ready())
+        if self.attachment is not None:
+            self.attachment.state_changed()
+            self.attachment.send(self._ready())
 
     def caught_up(self, frame: int) -> None:
-        self.held = True
-        if self.side is not None:
-            self.side.moved_on()
-            self.side.send(protocol.dump(CaughtUp(frame)))
+        self.wants_more = True
+        if self.attachment is not None:
+            self.attachment.state_changed()
+            self.attachment.send(protocol.dump(CaughtUp(frame)))
 
     def frame(self, result: FrameResult) -> None:
         data = protocol.encode_agent_frame(result)
         self._next = result.frame + 1
         self._newest.append((result.frame, data))
-        if self.side is not None:
-            self.side.send(data)
+        if self.attachment is not None:
+            self.attachment.send(data)
 
     def failed(self, error: PersonaplexError) -> None:
-        side = self.side
-        if side is None:
+        attachment = self.attachment
+        if attachment is None:
             log.warning("[%s] failed while parked: %s", self.conversation, error)
         self.end()
-        if side is not None:
-            side.fail(error)
+        if attachment is not None:
+            attachment.fail(error)
 
     def _ready(self) -> str:
-        model: EngineInfo = self._owner.thread.info
+        model = self._thread.info
         ready = Ready(
             slot=self._primed.slot,
             model=model.model,

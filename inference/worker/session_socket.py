@@ -1,14 +1,14 @@
-"""One ``/session`` socket: from its first message to whatever ends it.
+"""One ``/session`` socket, from its first message to whatever ends it.
 
-Owns the order of messages and every time limit. The session itself may outlive the
-socket, and is :mod:`inference.worker.session`'s. Runs on the event loop.
+Checks the order of messages and sets every time limit. The session may outlive the
+socket; it is in :mod:`inference.worker.session`. Runs on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Protocol
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -25,11 +25,10 @@ from inference.worker.protocol import (
     More,
     Open,
     Park,
-    UserFrame,
     VoiceWanted,
 )
-from inference.worker.session import LiveSession
-from inference.worker.session_registry import Sessions
+from inference.worker.session import Attachment, Session
+from inference.worker.session_registry import SessionRegistry
 from inference.worker.voices import VoiceCache
 
 log = logging.getLogger(__name__)
@@ -39,23 +38,23 @@ MORE_SECONDS = 30  # from CaughtUp to More
 IDLE_SECONDS = 60  # without a user frame; a muted browser sends silence
 
 
-class Host(Protocol):
-    """What a socket needs of the worker it leads to."""
+class SessionSocket:
+    """``slow_reader``: it was cut off because the site did not read."""
 
-    sessions: Sessions
-    voices: VoiceCache
-    slow_readers: int
-
-
-class WorkerSide:
-    """The worker's end of one ``/session`` socket."""
-
-    def __init__(self, connection: ServerConnection, host: Host) -> None:
+    def __init__(
+        self,
+        connection: ServerConnection,
+        sessions: SessionRegistry,
+        voices: VoiceCache,
+    ) -> None:
         self.connection = connection
-        self.host = host
         self.conversation = ""
         self.outbox = Outbox(connection)
-        self._session: LiveSession | None = None
+        self.slow_reader = False
+        self._sessions = sessions
+        self._voices = voices
+        self._attachment = Attachment(self.send, self.fail, self._set_limit)
+        self._session: Session | None = None
         self._keep = False  # the session, when this socket is gone
         self._limit: asyncio.Timeout | None = None
         self._failure: asyncio.Future[PersonaplexError] = (
@@ -63,19 +62,19 @@ class WorkerSide:
         )
 
     async def run(self) -> PersonaplexError | None:
-        """Serve the socket to its end; the error that ended it, if one did."""
-        talking = asyncio.create_task(self._talk())
+        """Serve the socket until it ends; the error that ended it, if one did."""
+        conversing = asyncio.create_task(self._converse())
         try:
-            either: set[asyncio.Future[Any]] = {talking, self._failure}
+            either: set[asyncio.Future[Any]] = {conversing, self._failure}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            talking.cancel()
+            conversing.cancel()
             if self._session is not None:
-                self._session.leave(self, self._keep)
-        await asyncio.wait({talking})
+                self._session.leave(self._attachment, self._keep)
+        await asyncio.wait({conversing})
         if self._failure.done():
             return self._failure.result()
-        return _ending(talking)
+        return _error_of(conversing)
 
     def drain(self, seconds: float) -> None:
         """The worker will end: a session that runs should be moved until then."""
@@ -84,12 +83,10 @@ class WorkerSide:
         else:
             self.send(protocol.dump(Draining(seconds)))
 
-    # For the session.
-
     def send(self, message: str | bytes | list[bytes]) -> None:
         self.outbox.put(message)
         if self.outbox.overflowed and not self._failure.done():
-            self.host.slow_readers += 1
+            self.slow_reader = True
             log.warning("[%s] the site does not read; cut off", self.conversation)
             self._keep = True  # as when a socket breaks
             self.fail(ProtocolError("too slow a reader"))
@@ -98,21 +95,19 @@ class WorkerSide:
         if not self._failure.done():
             self._failure.set_result(error)
 
-    def moved_on(self) -> None:
-        """What is waited for from here on, and how long."""
+    def _set_limit(self) -> None:
+        """How long the site may take for its next message, in the session's state."""
         if self._limit is None or self._session is None:
             return
         now = asyncio.get_running_loop().time()
         if self._session.live:
             self._limit.reschedule(now + IDLE_SECONDS)
-        elif self._session.held:
+        elif self._session.wants_more:
             self._limit.reschedule(now + MORE_SECONDS)
         else:
             self._limit.reschedule(None)
 
-    # The socket.
-
-    async def _talk(self) -> None:
+    async def _converse(self) -> None:
         try:
             match await self._receive_first():
                 case Open() as opened:
@@ -120,8 +115,8 @@ class WorkerSide:
                     self._session = await self._open(opened)
                 case Attach(conversation, have, keep_s):
                     self.conversation = conversation
-                    self._session = self.host.sessions.attach(
-                        conversation, self, have, keep_s
+                    self._session = self._sessions.attach(
+                        conversation, self._attachment, have, keep_s
                     )
             await self._serve(self._session)
         except ConnectionClosed:
@@ -139,21 +134,21 @@ class WorkerSide:
             )
         return message
 
-    async def _open(self, opened: Open) -> LiveSession:
-        with self.host.sessions.promise(opened.conversation):
-            config = await self._gather(opened)
-            return self.host.sessions.open(config, self, opened.keep_s)
+    async def _open(self, opened: Open) -> Session:
+        with self._sessions.reserve(opened.conversation):
+            config = await self._receive_config(opened)
+            return self._sessions.open(config, self._attachment, opened.keep_s)
 
-    async def _serve(self, session: LiveSession) -> None:
-        """What the site sends, until it ends or lets go of the session; a peer that
-        sends nothing for long is cut off."""
+    async def _serve(self, session: Session) -> None:
+        """Obey the site until it ends or parks the session; cut it off when it sends
+        nothing for long."""
         try:
             async with asyncio.timeout(None) as self._limit:
-                self.moved_on()
+                self._set_limit()
                 while True:
                     message = await self.connection.recv()
                     if isinstance(message, bytes):
-                        self._push(session, message)
+                        session.push(message, self._attachment)
                     elif await self._obey(session, protocol.parse(message)):
                         return
         except TimeoutError as error:
@@ -161,15 +156,7 @@ class WorkerSide:
             what = f"frame for {IDLE_SECONDS}" if session.live else what
             raise ProtocolError(f"no {what} s") from error
 
-    def _push(self, session: LiveSession, message: bytes) -> None:
-        if not session.live:
-            raise ProtocolError("a frame before Ready")
-        frame = UserFrame.decode(message)
-        if session.side is self:  # else it was taken over a moment ago
-            session.push(frame)
-            self.moved_on()
-
-    async def _obey(self, session: LiveSession, message: protocol.Message) -> bool:
+    async def _obey(self, session: Session, message: protocol.Message) -> bool:
         """Whether this was the last message."""
         match message:
             case End():
@@ -181,15 +168,10 @@ class WorkerSide:
                 conversation == session.conversation
                 and version == protocol.PROTOCOL_VERSION
             ):
-                session.mute()
-                self.moved_on()
-                config = await self._gather(message)
-                if session.side is self:
-                    sessions = self.host.sessions
-                    sessions.begin_anew(session, config, self, message.keep_s)
-            case More(frames, sound, more) if session.held:
-                session.held = False
-                self.moved_on()
+                await self._restart(session, message)
+            case More(frames, sound, more) if session.wants_more:
+                session.wants_more = False
+                self._set_limit()
                 _, said = await receive_blobs(
                     self.connection, voice=False, frames=frames, sound=sound
                 )
@@ -198,11 +180,17 @@ class WorkerSide:
                 raise ProtocolError(f"{type(other).__name__} in mid-session")
         return False
 
-    # What an Open or More is followed by.
+    async def _restart(self, session: Session, opened: Open) -> None:
+        session.mute()
+        self._set_limit()
+        config = await self._receive_config(opened)
+        if session.attachment is self._attachment:  # not taken over meanwhile
+            self._sessions.restart(session, config, self._attachment, opened.keep_s)
 
-    async def _gather(self, opened: Open) -> SessionConfig:
-        voices, digest = self.host.voices, opened.voice
-        voice = voices.get(digest) if digest else None
+    async def _receive_config(self, opened: Open) -> SessionConfig:
+        """With the voice prompt, from the cache or the socket, and the log."""
+        digest = opened.voice
+        voice = self._voices.get(digest) if digest else None
         if wanted := bool(digest) and voice is None:
             self.outbox.put(protocol.dump(VoiceWanted(digest)))
         prompt, said = await receive_blobs(
@@ -212,17 +200,9 @@ class WorkerSide:
             sound=opened.log_sound,
         )
         if wanted:
-            voices.add(digest, prompt)
+            self._voices.add(digest, prompt)
             voice = prompt
-        return SessionConfig(
-            conversation=opened.conversation,
-            role_prompt=opened.role_prompt,
-            voice=voice,
-            sampling=opened.sampling,
-            pin_prompt=opened.pin_prompt,
-            log=said if opened.log_frames else None,
-            more=opened.more,
-        )
+        return opened.config(voice, said)
 
     async def _receive(self, seconds: float, what: str) -> str | bytes:
         try:
@@ -238,10 +218,10 @@ def _parsed(message: str | bytes) -> protocol.Message:
     return protocol.parse(message)
 
 
-def _ending(talking: asyncio.Task[None]) -> PersonaplexError | None:
-    if talking.cancelled():
+def _error_of(conversing: asyncio.Task[None]) -> PersonaplexError | None:
+    if conversing.cancelled():
         return None
-    error = talking.exception()
+    error = conversing.exception()
     if error is None or isinstance(error, PersonaplexError):
         return error
     raise error

@@ -1,7 +1,7 @@
-"""Reads the hardware: accelerator by NVML, CPU and RAM by psutil.
+"""Reads the hardware: the accelerator through NVML, CPU and RAM through psutil.
 
-Owns nothing but the handles. Blocks (NVML calls take milliseconds, at times more), so
-it belongs on a thread of its own, never on the event loop or the model thread.
+Blocks: NVML calls take milliseconds, at times more. Call it on a thread of its own,
+never on the event loop or the model thread.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pynvml
 
-from inference.worker.beat import Hardware
+from inference.worker.heartbeat import Hardware
 
 log = logging.getLogger(__name__)
 

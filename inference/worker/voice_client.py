@@ -12,10 +12,10 @@ from websockets.sync.client import connect as connect_blocking
 
 from inference.errors import NoWorker, ProtocolError, WorkerLost
 from inference.worker import protocol
+from inference.worker.bearer import authorization
 from inference.worker.handshake import (
     CONNECT_SECONDS,
     MAX_INCOMING,
-    authorization,
     lost,
     message_of,
 )
@@ -35,7 +35,7 @@ def encode_voice(
 
     Blocks (for Celery tasks). ``progress`` gets 0.0 to 1.0. With a ``fingerprint``
     the worker refuses when it runs another model than that. ``timeout`` is the
-    longest silence between two messages. Raises like ``WorkerSession.connect``.
+    longest silence between two messages. Raises what ``WorkerSession.connect`` does.
     """
     data = memoryview(np.ascontiguousarray(pcm, "<f4").tobytes())
     piece = protocol.MAX_MESSAGE - 1

@@ -1,6 +1,6 @@
 """One ``/voices`` socket: a prepared recording in, a voice prompt out.
 
-Owns the order of messages and the bounds of the recording; the engine encodes it
+Checks the order of messages and the size of the recording; the engine encodes it
 between ticks. Runs on the event loop.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +28,10 @@ PROGRESS_STEP = 0.02  # finer progress is not sent
 SAMPLE_BYTES = 4
 
 
-class Host(Protocol):
-    """What the job needs of the worker it runs on."""
-
-    @property
-    def thread(self) -> ModelThread: ...
-
-    admission: Admission
-
-
-async def encode_for(connection: ServerConnection, host: Host) -> None:
-    info = host.admission.check(sessions=0)  # needs no slot
+async def encode_for(
+    connection: ServerConnection, thread: ModelThread, admission: Admission
+) -> None:
+    info = admission.check(sessions=0)  # needs no slot
     wanted = await _receive_wanted(connection)
     if wanted.fingerprint not in ("", info.fingerprint):
         raise VoicePromptError(
@@ -46,28 +39,28 @@ async def encode_for(connection: ServerConnection, host: Host) -> None:
         )
     pcm = await _receive_pcm(connection, wanted.samples)
     loop = asyncio.get_running_loop()
-    told: asyncio.Queue[float] = asyncio.Queue()  # at most 1 / PROGRESS_STEP entries
+    steps: asyncio.Queue[float] = asyncio.Queue()  # at most 1 / PROGRESS_STEP entries
     last = 0.0
 
     def progress(done: float) -> None:
         nonlocal last
         if done - last >= PROGRESS_STEP:
             last = done
-            loop.call_soon_threadsafe(told.put_nowait, done)
+            loop.call_soon_threadsafe(steps.put_nowait, done)
 
-    job = asyncio.wrap_future(host.thread.encode_voice(pcm, progress))
-    teller = asyncio.create_task(_tell(connection, told))
+    job = asyncio.wrap_future(thread.encode_voice(pcm, progress))
+    sender = asyncio.create_task(_send_progress(connection, steps))
     gone = asyncio.create_task(connection.wait_closed())
     try:
         either: set[asyncio.Future[Any]] = {job, gone}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if job.done():
-            teller.cancel()
+            sender.cancel()
             blob = protocol.encode_blob(protocol.VOICE_PROMPT, job.result())
             await connection.send(blob)
             log.info("Encoded a voice of %.1f s", wanted.samples / 24_000)
     finally:
-        for task in (job, teller, gone):
+        for task in (job, sender, gone):
             task.cancel()  # cancelling the job gives it up on the model thread
 
 
@@ -110,9 +103,11 @@ async def _receive(connection: ServerConnection) -> str | bytes:
         raise ProtocolError(f"nothing came for {RECEIVE_SECONDS} s") from error
 
 
-async def _tell(connection: ServerConnection, told: asyncio.Queue[float]) -> None:
+async def _send_progress(
+    connection: ServerConnection, steps: asyncio.Queue[float]
+) -> None:
     try:
         while True:
-            await connection.send(protocol.dump(VoiceProgress(await told.get())))
+            await connection.send(protocol.dump(VoiceProgress(await steps.get())))
     except ConnectionClosed:
         pass

@@ -1,7 +1,4 @@
-"""The voice prompts a worker keeps in memory, by digest.
-
-Owns the bytes and their bound; what is in them is the engine's business.
-"""
+"""The voice prompts a worker keeps in memory, by digest; a bounded number of bytes."""
 
 from __future__ import annotations
 

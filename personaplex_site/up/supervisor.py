@@ -1,6 +1,6 @@
-"""Keeps children alive: restarts with back-off, stops in reverse order.
+"""Keeps children running: restarts with back-off, stops in reverse order.
 
-Knows processes and when they count as ready; knows no product.
+Which children there are is up to :mod:`personaplex_site.up.launch`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from inference.supervision import Backoff, ended_how
 from personaplex_site.up.children import Child, Command
 from personaplex_site.up.console import Console
 from personaplex_site.up.errors import CannotStart
 
-FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0  # seconds before a restart
-SETTLED_SECONDS = 60.0  # who lived so long starts again at the first delay
 POLL_SECONDS = 0.1
 LOOP_DEATHS = 3  # in a row, each before settling: said plainly
 
@@ -28,11 +27,16 @@ class Kept:
 
     child: Child
     task: asyncio.Task[None] | None = None
-    deaths: int = 0  # in a row, without having settled
+    backoff: Backoff = field(default_factory=Backoff)
     restarts: int = 0
     stopping: bool = False
     together: bool = False  # stops at the same time as the one started before it
     first_start: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def deaths(self) -> int:
+        """In a row, without a settled life between them."""
+        return self.backoff.deaths
 
 
 class Supervisor:
@@ -118,13 +122,11 @@ class Supervisor:
             if kept.stopping:
                 return
             lived = time.monotonic() - begun
-            kept.deaths = 1 if lived > SETTLED_SECONDS else kept.deaths + 1
             await self._pause(kept, status, lived)
 
     async def _pause(self, kept: Kept, status: int, lived: float) -> None:
         name = kept.child.command.name
-        delay = min(FIRST_DELAY * 2 ** (kept.deaths - 1), LONGEST_DELAY)
-        how = f"was killed by signal {-status}" if status < 0 else f"ended ({status})"
+        delay, how = kept.backoff.after(lived), ended_how(status)
         self.console.say(f"{name} {how} after {lived:.0f} s; restart in {delay:.0f} s")
         if kept.deaths >= LOOP_DEATHS:
             self.console.say(

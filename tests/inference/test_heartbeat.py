@@ -9,7 +9,12 @@ import pytest
 from django.utils import timezone
 
 from inference.models import HardwareSample, Worker
-from inference.worker.beat import MAX_BEAT, Hardware, Heartbeat, dump_beat
+from inference.worker.heartbeat import (
+    MAX_HEARTBEAT,
+    Hardware,
+    Heartbeat,
+    dump_heartbeat,
+)
 from tests.factories import WorkerFactory
 
 URL = "/api/workers/heartbeat"
@@ -53,7 +58,7 @@ def beat(client, settings, db):
 
     def send(body, secret=settings.WORKER_SECRET):
         if isinstance(body, Heartbeat):
-            body = dump_beat(body)
+            body = dump_heartbeat(body)
         return client.post(
             URL,
             body,
@@ -149,7 +154,7 @@ def test_it_refuses_a_wrong_secret(beat):
 
 
 def test_it_refuses_a_beat_without_secret(client, db):
-    answer = client.post(URL, dump_beat(BEAT), content_type="application/json")
+    answer = client.post(URL, dump_heartbeat(BEAT), content_type="application/json")
     assert answer.status_code == 401
 
 
@@ -158,7 +163,7 @@ def test_it_only_takes_posts(client):
 
 
 def test_it_refuses_a_large_body(beat):
-    assert beat(b" " * (MAX_BEAT + 1)).status_code == 413
+    assert beat(b" " * (MAX_HEARTBEAT + 1)).status_code == 413
 
 
 def test_it_needs_no_csrf_token(settings, db):
@@ -166,7 +171,7 @@ def test_it_needs_no_csrf_token(settings, db):
 
     answer = Client(enforce_csrf_checks=True).post(
         URL,
-        dump_beat(BEAT),
+        dump_heartbeat(BEAT),
         content_type="application/json",
         headers={"Authorization": f"Bearer {settings.WORKER_SECRET}"},
     )

@@ -19,8 +19,8 @@ from inference.commands._refusals import (
 from inference.engine.gpu import measure
 from inference.engine.gpu.capacity import Card, Sizes
 from inference.network.config import PERSONAPLEX_7B, TINY
-from inference.worker.beat import MAX_TEXT
-from inference.worker.report import device_in_words
+from inference.worker.heartbeat import MAX_TEXT
+from inference.worker.status import device_in_words
 from tests.inference.echo_engine import EchoEngine
 from tests.inference.toys import toy_model
 from tests.inference.worker.conftest import running
@@ -118,10 +118,10 @@ async def test_a_worker_says_which_engine_serves_and_why(caplog):
         | {"why_not_fast": REFUSED}
     )
     async with running(engine) as rig:
-        found = rig.server.report()
+        found = rig.server.status.statistics()
         assert found["engine"] == "captured" and found["why_not_fast"] == REFUSED
         assert found["device"] == "cuda:0"
-        told = rig.server.describe(None).device
+        told = rig.server.status.heartbeat().device
         assert told.startswith("cuda:0, plain engine, as the fast one can't start: sk")
         assert len(told) <= MAX_TEXT
     assert f"can't start on this GPU: {REFUSED}" in caplog.text

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from personaplex_site.up import supervisor as supervising
+from inference import supervision
 from personaplex_site.up.children import Command
 from personaplex_site.up.console import Console
 from personaplex_site.up.folder import DataFolder
@@ -34,7 +34,7 @@ from personaplex_site.up.product import (
 
 READY_SECONDS = 120
 # Many kills in a few minutes are no crash loop here.
-supervising.LONGEST_DELAY = 2.0
+supervision.MAX_DELAY = 2.0
 
 
 class Stack:

@@ -36,7 +36,7 @@ def echo():
     while not server.admission.ready:
         assert time.monotonic() < until
         time.sleep(0.02)
-    engine.url = server.public_url
+    engine.url = server.status.public_url
     yield engine
     loop.call_soon_threadsafe(server.stop)
     running.join(20)

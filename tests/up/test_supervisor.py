@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from personaplex_site.up import supervisor as supervisor_module
+from inference import supervision
 from personaplex_site.up.children import Command
 from personaplex_site.up.console import Console
 from personaplex_site.up.errors import CannotStart
@@ -65,7 +65,7 @@ def alive(pid):
 
 
 async def test_a_child_that_dies_is_started_again(supervisor, command, monkeypatch):
-    monkeypatch.setattr(supervisor_module, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(supervision, "FIRST_DELAY", 0.05)
     kept = await supervisor.keep(command("child", SLEEP))
     first = kept.child.pid
     os.kill(first, signal.SIGKILL)
@@ -78,7 +78,7 @@ async def test_a_child_that_dies_is_started_again(supervisor, command, monkeypat
 async def test_the_delay_doubles_and_a_loop_is_said_plainly(
     supervisor, command, console, monkeypatch
 ):
-    monkeypatch.setattr(supervisor_module, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(supervision, "FIRST_DELAY", 0.05)
     kept = await supervisor.keep(command("loop", "print('why'); raise SystemExit(3)"))
 
     await until(lambda: kept.deaths >= 3)
@@ -92,7 +92,7 @@ async def test_the_delay_doubles_and_a_loop_is_said_plainly(
 async def test_a_child_that_can_not_get_ready_ends_the_start(
     supervisor, command, monkeypatch
 ):
-    monkeypatch.setattr(supervisor_module, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(supervision, "FIRST_DELAY", 0.01)
     kept = await supervisor.keep(command("broken", "print('no licence'); exit(1)"))
 
     async def never():
@@ -138,7 +138,7 @@ async def test_a_child_that_ignores_the_request_is_killed(console, command):
 async def test_grandchildren_go_with_a_killed_child(
     supervisor, command, console, monkeypatch
 ):
-    monkeypatch.setattr(supervisor_module, "FIRST_DELAY", 30)
+    monkeypatch.setattr(supervision, "FIRST_DELAY", 30)
     code = (
         "import subprocess, sys, time;"
         f"p = subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); print(p.pid);"

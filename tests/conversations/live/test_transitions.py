@@ -98,8 +98,8 @@ class Scene:
         """The worker can't be reached for a moment, and has kept the session."""
         browser = await self.live()
         await sync_to_async(find_at)("ws://127.0.0.1:1")
-        [side] = self.rigs[0].server._sides
-        side.connection.transport.abort()
+        [socket] = self.rigs[0].server._sockets
+        socket.connection.transport.abort()
         await browser.until_state("recovering")
         self.stick()
         await sync_to_async(find_at)(self.rigs[0].url)

@@ -14,11 +14,12 @@ import psutil
 import pynvml
 import pytest
 
+from inference import supervision
 from inference.__main__ import build_parser, main
 from inference.commands import _gpus
-from inference.commands._gpus import NoGpus, WrongGpus, places
+from inference.commands._gpus import NoGpus, WrongGpus, worker_commands
 from inference.worker import fleet, gpus
-from inference.worker.fleet import Fleet, Place
+from inference.worker.fleet import Fleet, WorkerCommand
 from inference.worker.gpus import Gpu, usable_gpus
 from tests.inference.models import write_files
 from tests.inference.worker.conftest import SECRET
@@ -43,7 +44,7 @@ def two(monkeypatch):
 def test_each_gpu_gets_a_port_a_name_and_nothing_but_itself(two):
     given = ["--gpus", "all", "--port", "9000", "--name", "host", "--slots", "3"]
     given += ["--public-url", "ws://[fe80::9000]:9000/a", "--force", "--pin-prompt"]
-    one, other = places(options(*given, "True"))
+    one, other = worker_commands(options(*given, "True"))
     assert (one.name, other.name) == ("gpu0", "gpu1")
     assert one.environment["CUDA_VISIBLE_DEVICES"] == "GPU-aa"
     assert other.environment["CUDA_VISIBLE_DEVICES"] == "GPU-bb"
@@ -63,9 +64,9 @@ def test_each_gpu_gets_a_port_a_name_and_nothing_but_itself(two):
 
 def test_a_worker_does_not_start_a_fleet_of_its_own(two, monkeypatch):
     monkeypatch.setenv("WORKER_GPUS", "all")
-    (child,) = places(options("--gpus", "1", "--port", "0"))
+    (child,) = worker_commands(options("--gpus", "1", "--port", "0"))
     read = build_parser().parse_args(child.argv[3:])
-    assert read.gpus == "" and places(read) == []
+    assert read.gpus == "" and worker_commands(read) == []
     assert (read.port, read.public_url) == (0, "")
 
 
@@ -84,7 +85,7 @@ def test_options_that_contradict_each_other_are_refused(
     two, words, said, capsys, monkeypatch
 ):
     with pytest.raises(WrongGpus, match=re.escape(said)):
-        places(options(*words))
+        worker_commands(options(*words))
     monkeypatch.setenv("WORKER_SECRET", SECRET)
     assert main(["serve", *words]) == 2
     assert said in capsys.readouterr().err
@@ -98,11 +99,11 @@ def test_what_names_no_gpus_is_refused(value, capsys):
 
 
 def test_auto_is_for_several_gpus_only(two, monkeypatch):
-    assert len(places(options("--gpus", "auto"))) == 2
-    assert places(options("--gpus", "auto", "--device", "cpu")) == []
+    assert len(worker_commands(options("--gpus", "auto"))) == 2
+    assert worker_commands(options("--gpus", "auto", "--device", "cpu")) == []
     monkeypatch.setattr(_gpus, "usable_gpus", lambda ask_torch: [Gpu(0, "0")])
-    assert places(options("--gpus", "auto")) == []
-    assert len(places(options("--gpus", "all"))) == 1
+    assert worker_commands(options("--gpus", "auto")) == []
+    assert len(worker_commands(options("--gpus", "all"))) == 1
 
 
 # Which GPUs there are.
@@ -112,7 +113,7 @@ def test_a_machine_without_a_gpu_is_told_what_to_do(monkeypatch, caplog):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("WORKER_SECRET", SECRET)
     with pytest.raises(NoGpus):
-        places(options("--gpus", "all"))
+        worker_commands(options("--gpus", "all"))
     assert main(["serve", "--gpus", "all"]) == 1
     assert "look at nvidia-smi" in caplog.text
 
@@ -153,11 +154,11 @@ def test_without_nvml_a_child_counts_them_if_it_must(monkeypatch):
 
 
 def shell(name, script):
-    return Place(name, ["sh", "-c", script], dict(os.environ))
+    return WorkerCommand(name, ["sh", "-c", script], dict(os.environ))
 
 
 def watched(monkeypatch, *scripts, seconds=30.0):
-    monkeypatch.setattr(fleet, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(supervision, "FIRST_DELAY", 0.01)
     made = [shell(f"gpu{i}", script) for i, script in enumerate(scripts)]
     return Fleet(made, seconds, seconds)
 
@@ -185,12 +186,12 @@ async def test_the_wait_before_another_start_grows_and_is_bounded(
     monkeypatch, caplog, tmp_path
 ):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(fleet, "LONGEST_DELAY", 0.04)
+    monkeypatch.setattr(supervision, "MAX_DELAY", 0.04)
     pauses, real = [], Fleet._pause
 
-    async def pause(self, place, deaths):
-        pauses.append(min(fleet.FIRST_DELAY * 2 ** (deaths - 1), fleet.LONGEST_DELAY))
-        await real(self, place, deaths)
+    async def pause(self, command, delay):
+        pauses.append(delay)
+        await real(self, command, delay)
 
     monkeypatch.setattr(Fleet, "_pause", pause)
     both = watched(monkeypatch, "exec sleep 999", f"echo >> {tmp_path}/tries; exit 3")
@@ -236,15 +237,15 @@ from inference.__main__ import main
 from inference.commands import _gpus
 from inference.worker.gpus import Gpu
 
-made = _gpus.places
+made = _gpus.worker_commands
 _gpus.usable_gpus = lambda ask_torch: [Gpu(0, "GPU-0"), Gpu(1, "GPU-1")]
 
-def places(arguments):  # for this machine's CPU instead
-    for place in made(arguments):
-        place.argv.extend(["--device", "cpu"])
-        yield place
+def commands(arguments):  # for this machine's CPU instead
+    for command in made(arguments):
+        command.argv.extend(["--device", "cpu"])
+        yield command
 
-_gpus.places = lambda arguments: list(places(arguments))
+_gpus.worker_commands = lambda arguments: list(commands(arguments))
 code = main(["serve", "--gpus", "all", "--port", "0", "--name", "host", *sys.argv[1:]])
 print("torch" in sys.modules)
 sys.exit(code)
@@ -309,8 +310,8 @@ async def test_two_workers_beat_come_back_and_drain(tmp_path):
 
 def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
     code = (
-        "import asyncio, os\nfrom inference.worker.fleet import *\n"
-        "made = [Place(n, ['sleep', '999'], dict(os.environ)) for n in 'ab']\n"
+        "import asyncio, os\nfrom inference.worker.fleet import Fleet, WorkerCommand\n"
+        "made = [WorkerCommand(n, ['sleep', '999'], dict(os.environ)) for n in 'ab']\n"
         "asyncio.run(Fleet(made, 9, 9).run())"
     )
     process = subprocess.Popen([sys.executable, "-c", code])

@@ -11,8 +11,9 @@ import psutil
 import pynvml
 import pytest
 
-from inference.worker import beat, heartbeat, telemetry
+from inference.worker import heartbeat_sender, telemetry
 from inference.worker.client import WorkerSession
+from inference.worker.heartbeat import dump_heartbeat, parse_heartbeat
 from inference.worker.options import WorkerOptions
 from inference.worker.protocol import Open
 from inference.worker.telemetry import Telemetry
@@ -32,7 +33,7 @@ class Site:
 
     @property
     def beats(self):
-        return [beat.parse_beat(body) for _, body in self.requests]
+        return [parse_heartbeat(body) for _, body in self.requests]
 
     async def answer(self, reader, writer):
         while head := await self.head(reader):
@@ -86,12 +87,12 @@ async def test_the_site_is_told_when_the_worker_is_ready_and_when_sessions_chang
 async def test_changes_within_half_a_second_are_one_beat():
     async with Site().open() as site, running(options=telling(site)) as rig:
         await rig.until(lambda: site.requests and site.beats[-1].ready)
-        await asyncio.sleep(heartbeat.MIN_GAP)
+        await asyncio.sleep(heartbeat_sender.MIN_GAP)
         before = len(site.requests)
         for _ in range(20):
             rig.server.sessions_changed()
             await asyncio.sleep(0.01)
-        await asyncio.sleep(heartbeat.MIN_GAP + 0.2)
+        await asyncio.sleep(heartbeat_sender.MIN_GAP + 0.2)
         assert len(site.requests) - before <= 2
 
 
@@ -146,9 +147,9 @@ def test_name_and_address_can_be_given():
         return WorkerServer(ModelThread(EchoEngine), options)
 
     server = asyncio.run(build())
-    said = server.describe(None)
+    said = server.status.heartbeat()
     assert (said.name, said.url) == ("gpu-7", "wss://gpu-7.example/w")
-    assert beat.parse_beat(beat.dump_beat(said)) == said
+    assert parse_heartbeat(dump_heartbeat(said)) == said
 
 
 def test_a_cpu_is_read_without_a_gpu():

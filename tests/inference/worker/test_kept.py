@@ -14,7 +14,7 @@ from inference.errors import (
     WorkerStopping,
 )
 from inference.worker import outbox, protocol, session, session_socket
-from inference.worker.beat import dump_beat, parse_beat
+from inference.worker.heartbeat import dump_heartbeat, parse_heartbeat
 from inference.worker.options import WorkerOptions
 from inference.worker.protocol import Attach, Park, UserFrame
 from tests.inference.echo_engine import BREAKS_THE_STEP, EchoEngine, frame_of
@@ -23,7 +23,7 @@ from tests.inference.worker.talking import attach, collect, failure_of, say, tal
 
 
 def parked(rig):
-    return rig.server.describe(None).parked
+    return rig.server.status.heartbeat().parked
 
 
 async def lose(rig, talking):
@@ -37,7 +37,7 @@ async def test_a_lost_socket_parks_the_session_and_attach_goes_on_with_it(rig):
     assert (one.ready.frame, one.ready.sound_frames) == (0, 20)
     await say(one, 0, 3)
     await lose(rig, one)
-    stats = rig.server.report()
+    stats = rig.server.status.statistics()
     assert (stats["sessions"], stats["parked"]) == (1, 1)  # a parked slot is taken
     async with await attach(rig, have=3, keep_s=30) as two:
         assert (two.ready.frame, two.ready.context_frames) == (3, 2990 - 3)
@@ -45,7 +45,7 @@ async def test_a_lost_socket_parks_the_session_and_attach_goes_on_with_it(rig):
         (result,) = await say(two, 7)
         assert (result.frame, result.seq, result.pcm[0]) == (3, 7, 2)
     await rig.until_free()
-    assert rig.server.report()["resumed"] == 1
+    assert rig.server.status.statistics()["resumed"] == 1
     await one.close()
 
 
@@ -95,7 +95,9 @@ async def test_nobody_comes_back_in_time(rig):
     await rig.until_free()
     with pytest.raises(NoSession):
         await attach(rig)
-    assert rig.server.report()["expired"] == 1 and len(rig.server.sessions) == 0
+    assert (
+        rig.server.status.statistics()["expired"] == 1 and len(rig.server.sessions) == 0
+    )
 
 
 async def test_the_operator_caps_how_long_a_session_is_kept():
@@ -114,7 +116,7 @@ async def test_the_newest_socket_takes_the_session_over(rig):
         assert not caught.value.retryable
         one.push(99, frame_of(99))  # nobody hears it any more
         assert (await say(two, 2))[0].pcm[0] == 1
-        assert rig.server.report()["taken_over"] == 1
+        assert rig.server.status.statistics()["taken_over"] == 1
         assert rig.server.thread.stats().sessions == 1
     await rig.until_free()
 
@@ -122,9 +124,10 @@ async def test_the_newest_socket_takes_the_session_over(rig):
 async def test_a_frame_of_the_socket_that_lost_the_session_is_not_stepped(rig):
     """One that was received in the moment of the take-over."""
     one = await talk(rig, keep_s=30)
-    (old,) = rig.server._sides
+    (old,) = rig.server._sockets
     async with await attach(rig) as two:
-        old._push(old._session, UserFrame(99, frame_of(99)).encode())
+        frame = UserFrame(99, frame_of(99)).encode()
+        old._session.push(frame, old._attachment)
         (result,) = await say(two, 7)
         assert (result.frame, result.seq) == (0, 7)
     await one.close()
@@ -194,7 +197,7 @@ async def test_a_slow_reader_finds_its_session_again(monkeypatch):
         await socket.recv()
         socket.transport.pause_reading()
         frame = UserFrame(0, frame_of(1)).encode()
-        while not rig.server.slow_readers:
+        while not rig.server.status.slow_readers:
             try:
                 await socket.send(frame)
             except ConnectionClosed:
@@ -253,6 +256,6 @@ async def test_an_attached_session_still_needs_frames(rig, monkeypatch):
 
 async def test_the_heartbeat_counts_the_parked(rig):
     await lose(rig, await talk(rig, keep_s=30))
-    beat = rig.server.describe(None)
+    beat = rig.server.status.heartbeat()
     assert (beat.sessions, beat.parked, beat.draining) == (1, 1, False)
-    assert parse_beat(dump_beat(beat)) == beat
+    assert parse_heartbeat(dump_heartbeat(beat)) == beat

@@ -179,7 +179,7 @@ async def test_a_prepared_session_is_let_go_of(rig, monkeypatch):
     there = await prepare(rig, keep_s=30)
     there._session._socket.transport.abort()
     await rig.until_free()
-    assert rig.server.report()["parked"] == 0
+    assert rig.server.status.statistics()["parked"] == 0
     monkeypatch.setattr(session_socket, "MORE_SECONDS", 0.1)
     there = await prepare(rig)
     await rig.until_free()
@@ -315,11 +315,11 @@ async def test_a_draining_worker_has_its_sessions_moved_and_ends():
         await (await talk(old, "parked", keep_s=30)).park()
         await say(here, 0, 3)
         old.server.drain()
-        beat = old.server.describe(None)
+        beat = old.server.status.heartbeat()
         assert not here.on_draining.is_set()
         await say(here, 3, 1)
         assert here.on_draining.is_set() and here.drain_seconds == 30
-        beat = old.server.describe(None)
+        beat = old.server.status.heartbeat()
         assert (beat.ready, beat.draining, beat.sessions) == (False, True, 1)
         for refused in (talk(old, "new"), attach(old, "parked"), attach(old)):
             with pytest.raises(WorkerStopping):

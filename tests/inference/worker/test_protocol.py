@@ -1,8 +1,10 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from inference import errors
 from inference.engine.api import MAX_LOG_FRAMES, FrameLog, FrameResult, Sampling
 from inference.errors import (
     NoSession,
@@ -48,7 +50,7 @@ MESSAGES = [
     CaughtUp(7),
     Draining(20.0),
     End(),
-    Failed("worker_busy", "Full.", True, "2 of 2", 12.5),
+    Failed("worker_busy", "Full.", True, "2 of 2"),
     EncodeVoice(24_000, "f"),
     VoiceProgress(0.5),
 ]
@@ -146,10 +148,9 @@ def test_a_log_survives_the_wire_in_pieces(frames, sound):
 
 def test_an_error_survives_the_wire():
     busy = WorkerBusy("all 2 slots are taken")
-    busy.retry_after_s = 30.0
     found = protocol.rebuild(protocol.describe(busy))
     assert isinstance(found, WorkerBusy) and str(found) == "all 2 slots are taken"
-    assert found.retryable and found.retry_after_s == 30.0
+    assert found.retryable
     for error in (
         WorkerStopping(),
         RolePromptError("long", text="Shorter, please."),
@@ -160,6 +161,28 @@ def test_an_error_survives_the_wire():
         assert type(found) is type(error) and found.text == error.text
 
 
+def test_each_error_of_the_family_can_be_rebuilt():
+    family = {e for e in vars(errors).values() if isinstance(e, type)}
+    assert set(errors.WORKER_ERRORS.values()) == family - {PersonaplexError}
+    assert all(kind.code == code for code, kind in errors.WORKER_ERRORS.items())
+
+
+def test_an_error_defined_elsewhere_is_never_rebuilt():
+    """Which class an error becomes must not depend on what else was imported."""
+
+    class Impostor(PersonaplexError):
+        code = "worker_busy"
+
+    class Local(PersonaplexError):
+        code = "local"
+
+    assert type(protocol.rebuild(Failed("worker_busy", "Full.", True))) is WorkerBusy
+    assert type(protocol.rebuild(Failed("local", "No.", False))) is PersonaplexError
+    assert (
+        Impostor.code in errors.WORKER_ERRORS and Local.code not in errors.WORKER_ERRORS
+    )
+
+
 def test_an_error_of_a_newer_worker_keeps_its_code():
     found = protocol.rebuild(Failed("on_fire", "It burns.", True))
     assert type(found) is PersonaplexError and found.retryable
@@ -168,3 +191,74 @@ def test_an_error_of_a_newer_worker_keeps_its_code():
         "text": "It burns.",
         "retryable": True,
     }
+
+
+def wrong(**fields):
+    return json.dumps({"type": "open", "conversation": "x", **fields})
+
+
+HOSTILE = {
+    "not JSON": ("{", "not JSON"),
+    "deep": ("[" * 60_000, "not JSON"),
+    "deep where a field is due": (wrong()[:-1] + ',"a":' + "[" * 60_000, "not JSON"),
+    "a lone surrogate": ('{"type":"open","conversation":"\\ud800"}', "not JSON"),
+    "an integer of 5,000 digits": (
+        wrong()[:-1] + ',"version":' + "9" * 5000 + "}",
+        "not JSON",
+    ),
+    "an integer of 4,000 digits": (
+        wrong(sampling={"top_k_text": 10**3999}),
+        "a top-k that is not from 1 to 65536",
+    ),
+    "a seed of 4,000 digits": (wrong(sampling={"seed": 10**3999}), "a seed"),
+    "a number beyond floats": (
+        wrong(sampling={"temperature_text": 10**400}),
+        "open.sampling.temperature_text: Input should be a finite number",
+    ),
+    "a list": ("[]", "not a JSON object"),
+    "null": ("null", "not a JSON object"),
+    "no type": ("{}", "no known type of message"),
+    "an unknown type": ('{"type":"shout"}', "no known type of message"),
+    "a type as long as allowed": (
+        json.dumps({"type": "x" * 65_000}),
+        "no known type of message",
+    ),
+    "too long": (json.dumps({"type": "x" * 65_536}), "at most 65536"),
+    "unknown field": (wrong(shout=1), "unknown field 'open.shout'"),
+    "unknown field inside": (
+        wrong(sampling={"shout": 1}),
+        "unknown field 'open.sampling.shout'",
+    ),
+    "thousands of unknown fields": (
+        wrong(**{f"f{i}": 1 for i in range(5000)}),
+        "5000 fields are unknown",
+    ),
+    "a long name of a field": (wrong(**{"x" * 60_000: 1}), "unknown field 'open.xxx"),
+    "missing": ('{"type":"attach"}', "attach.conversation is missing"),
+    "too much": (wrong(keep_s=3601), "open.keep_s: Input should be less than or equal"),
+    "not a whole number": (wrong(log_frames=1.5), "open.log_frames: Input should be"),
+    "a bool for a number": (wrong(version=True), "open.version: Input should be"),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_is_refused_and_the_field_named(text, reason):
+    with pytest.raises(ProtocolError) as refused:
+        protocol.parse(text)
+    assert reason in str(refused.value) and len(str(refused.value)) <= 200
+
+
+def test_each_message_can_be_parsed():
+    assert {type(message) for message in MESSAGES} == set(protocol.Message.__args__)
+
+
+def test_the_engine_is_asked_for_what_the_message_says():
+    opened = Open("c", "Be kind.", "d", Sampling(seed=3), more=True, pin_prompt=True)
+    log = FrameLog(np.zeros((2, 17), np.uint16), np.zeros((0, 1920), np.int16))
+    config = opened.config(b"voice", log)
+    assert config.log is None  # none was announced
+    for field in dataclasses.fields(config):
+        if field.name not in ("voice", "log"):
+            assert getattr(config, field.name) == getattr(opened, field.name)
+    assert config.voice == b"voice"
+    assert dataclasses.replace(opened, log_frames=2).config(None, log).log is log

@@ -52,7 +52,7 @@ async def test_it_may_be_stopped_while_it_loads_the_model(caplog):
     async with running(load=load, ready=False) as rig:
         rig.server.stop()
         stopping = asyncio.create_task(rig.stop())
-        await rig.until(lambda: not rig.server.sockets())
+        await rig.until(lambda: not rig.server._server.connections)
         await asyncio.sleep(0.1)  # what waited for the model has been cancelled
         go.set()
         assert await stopping == 0
@@ -65,7 +65,7 @@ async def test_a_model_that_is_too_slow_is_not_served(caplog):
         await rig.until(lambda: "123 ms" in rig.server.admission.why_not)
         answer = await get(rig, "/readyz")
         assert answer.status_code == 503 and "takes 123 ms on cpu" in answer.text
-        assert rig.server.describe(None).why_not == answer.text.strip()
+        assert rig.server.status.heartbeat().why_not == answer.text.strip()
         with pytest.raises(NoWorker):
             await WorkerSession.connect(rig.url, SECRET, Open("one"))
     assert "Not serving: one step of echo takes 123 ms" in caplog.text
@@ -163,13 +163,13 @@ async def test_a_worker_whose_model_is_stuck_says_so_until_it_is_not(monkeypatch
         session = await WorkerSession.connect(rig.url, SECRET, Open("one"))
         engine.held.clear()
         session.push(0, frame_of(0))
-        await rig.until(lambda: not rig.server.describe(None).ready)
+        await rig.until(lambda: not rig.server.status.heartbeat().ready)
         answer = await get(rig, "/readyz")
         assert (answer.status_code, answer.text) == (503, "the model thread is stuck\n")
         with pytest.raises(NoWorker, match="stuck"):
             await WorkerSession.connect(rig.url, SECRET, Open("two"))
         engine.held.set()
-        await rig.until(lambda: rig.server.describe(None).ready)
+        await rig.until(lambda: rig.server.status.heartbeat().ready)
         await session.close()
 
 
