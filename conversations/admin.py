@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin
 from conversations.models import Conversation
 from personaplex_site.audit import may_view_all, record_look
 
-SECRET = ("holder", "resume_hash", "resume_hash_before")
+SECRET = ("lease", "resume_hash", "resume_hash_before")
 
 
 @admin.register(Conversation)

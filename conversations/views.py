@@ -176,7 +176,7 @@ def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What docs/review-data.md describes."""
     conversation = _visible(request, pk, READ)
     reader = FrameLogReader(conversation)
-    reader.load("timings", "pieces", "page")
+    reader.load("timings", "pieces", "client_stats")
     end = {
         "reason": conversation.end_reason,
         "text": conversation.get_end_reason_display(),

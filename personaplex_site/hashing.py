@@ -88,7 +88,7 @@ class HashPlaces:
     def _is_free(self) -> bool:
         return (
             self._hashing < settings.SIGN_IN_PARALLEL
-            and not event_loop_load.of_this_process.is_late()
+            and not event_loop_load.PROCESS_LOAD.is_late()
         )
 
     def _refuse(self, why: str) -> None:

@@ -12,7 +12,7 @@ user_packets    every user packet *received*, answered or not: u32 seq, u8 flags
 agent_packets   one per frame: u16 length, Opus
 timings         TIMING [n]
 pieces          [[frame, piece], …] (JSON, only the frames that spoke text)
-page            [[frame, {name: value}], …] (JSON, what the browser measured)
+client_stats    [[frame, {name: value}], …] (JSON, what the browser measured)
 ==============  ===================================================================
 """
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _APPEND = """
 WITH mine AS (
   UPDATE {conversations} SET alive_at = %s, ended_at = NULL, end_reason = ''
-  WHERE id = %s AND holder = %s AND (ended_at IS NULL OR end_reason = %s)
+  WHERE id = %s AND lease = %s AND (ended_at IS NULL OR end_reason = %s)
   RETURNING id
 )
 INSERT INTO {chunks} (conversation_id, {columns})
@@ -32,9 +32,9 @@ SELECT id, {values} FROM mine
 
 
 def insert_chunk(
-    conversation: UUID, holder: UUID | None, guess: str, at: datetime, chunk: FrameChunk
+    conversation: UUID, lease: UUID | None, guess: str, at: datetime, chunk: FrameChunk
 ) -> bool:
-    """Insert it if ``holder`` still holds the conversation and that has not ended, or
+    """Insert it if ``lease`` is still the conversation's and that has not ended, or
     only with ``guess`` as its reason; False if nothing was done."""
     kind = type(chunk)
     values = [
@@ -45,7 +45,7 @@ def insert_chunk(
     with connection.wrap_database_errors:
         # Django's own cursor writes the values into the text of the query.
         done = psycopg.Cursor(connection.connection).execute(
-            _statement(kind), [at, conversation, holder, guess, *values]
+            _statement(kind), [at, conversation, lease, guess, *values]
         )
     return done.rowcount == 1
 

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from conversations.models import Conversation
     from conversations.models.frame_chunk import FrameChunk
 
-Column = Literal["tokens", "timings", "pieces", "page"]
+Column = Literal["tokens", "timings", "pieces", "client_stats"]
 Side = Literal["user", "agent"]
-PageStats = dict[str, float | bool]
+ClientReading = dict[str, float | bool]
 
 # 4.4 hours: the longest conversation (CONVERSATION_MAX_SECONDS) is four, and the clock
 # of a microphone may run fast.
@@ -115,11 +115,11 @@ class FrameLogReader:
         return pieces
 
     @property
-    def page(self) -> list[tuple[int, PageStats]]:
+    def client_stats(self) -> list[tuple[int, ClientReading]]:
         """What the browser measured, and the frame that was the next one then."""
-        self.load("page")
-        page: list[tuple[int, PageStats]] = self._loaded["page"]
-        return page
+        self.load("client_stats")
+        stats: list[tuple[int, ClientReading]] = self._loaded["client_stats"]
+        return stats
 
     # --- time
 
@@ -198,5 +198,5 @@ _JOINED: dict[Column, Callable[[list[Any]], Any]] = {
         [unpack_timings(b""), *(unpack_timings(bytes(value)) for value in values)]
     ),
     "pieces": _joined,
-    "page": _joined,
+    "client_stats": _joined,
 }

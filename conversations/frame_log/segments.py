@@ -29,7 +29,7 @@ class LogSegments:
 
     @classmethod
     def parse(cls, stored: Sequence[Sequence[int | None]]) -> LogSegments:
-        """Of ``Conversation.timeline``; an empty list is one that was never rewound."""
+        """Read ``Conversation.log_segments``; empty: it was never rewound."""
         if not stored:
             return cls()
         *closed, (start, _) = stored

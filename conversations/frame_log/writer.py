@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BACKLOG_CHUNKS = 60
-MAX_PAGE_STATS = 20  # a page's figures come once a second: these cover any chunk
+MAX_CLIENT_STATS = 20  # they come once a second: these cover any chunk
 HEARTBEAT_SECONDS = 3.0
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 CLOSE_SECONDS = 20.0
@@ -72,7 +72,7 @@ class FrameLogWriter:
         self._agent: list[bytes] = []
         self._timings: list[tuple[int, ...]] = []
         self._pieces: list[tuple[int, str]] = []
-        self._page: list[tuple[int, dict[str, float | bool]]] = []
+        self._client_stats: list[tuple[int, dict[str, float | bool]]] = []
 
     def add_user(self, packet: UserPacket) -> None:
         self._user.append(packet)
@@ -94,9 +94,11 @@ class FrameLogWriter:
         if len(self._tokens) == self._size:
             self._cut_chunk(answered_seq=timing[0])
 
-    def add_page(self, figures: dict[str, float | bool]) -> None:
-        """What the page measured; MAX_PAGE_STATS of a chunk, then the oldest goes."""
-        self._page = [*self._page, (self._frames, figures)][-MAX_PAGE_STATS:]
+    def add_client_stats(self, figures: dict[str, float | bool]) -> None:
+        """What the page measured; MAX_CLIENT_STATS of a chunk, then the oldest goes."""
+        self._client_stats = [*self._client_stats, (self._frames, figures)][
+            -MAX_CLIENT_STATS:
+        ]
 
     def skip(self, frames: int) -> None:
         """The log will not have these frames: it continues after them."""
@@ -145,7 +147,7 @@ class FrameLogWriter:
             agent_packets=frames.pack_agent_packets(self._agent),
             timings=frames.pack_timings(self._timings),
             pieces=self._pieces,
-            page=self._page,
+            client_stats=self._client_stats,
         )
 
     async def run(self) -> None:

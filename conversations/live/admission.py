@@ -1,14 +1,14 @@
-"""Who may talk now, and on which worker.
+"""Who may talk now, on which worker, and what that worker is asked for.
 
-Owns the choice of a worker and what is said when there is none. Knows no sockets of
-the browser.
+Must not depend on the browser's socket.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
@@ -37,18 +37,53 @@ VOICE_RETRY_S = 20.0
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a conversation will be held with, and where it may be held."""
+class SessionRequest:
+    """What is asked of a worker, the same wherever the conversation moves."""
 
+    open: Open
     version: PersonaVersion
     voice: Voice | None  # the version's, as the workers' model understands it
-    workers: list[Worker]
+
+    @classmethod
+    def from_row(cls, row: Conversation) -> SessionRequest:
+        """Blocking. As the conversation began. The file of a voice that was deleted
+        since may still be in the worker's memory."""
+        digest, version = row.voice_digest, row.persona_version
+        wanted = _open(row.pk, version, digest, Sampling(**row.sampling))
+        voice = Voice.objects.filter(digest=digest).first() if digest else None
+        return cls(replace(wanted, pin_prompt=row.pin_prompt), version, voice)
+
+    async def prompt(self) -> bytes:
+        return await read_prompt(self.voice)
+
+
+def _open(
+    conversation: uuid.UUID, version: PersonaVersion, voice: str, sampling: Sampling
+) -> Open:
+    return Open(
+        conversation=str(conversation),
+        role_prompt=version.role_prompt,
+        voice=voice,
+        sampling=sampling,
+        keep_s=settings.RESUME_SECONDS,
+    )
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A user who may talk now."""
+
+    request: SessionRequest
+    workers: list[Worker]  # that may take it
     # Of the same user, ended to make room: their slots are to be released first.
     ended: list[Conversation]
 
 
-def make_plan(user: AbstractBaseUser, persona: Persona) -> Plan:
-    """Blocking. Raises TooManyConversations, NoWorker or as ``Voice.for_models``."""
+def admit(
+    user: AbstractBaseUser, persona: Persona, pk: uuid.UUID, sampling: Sampling
+) -> Admission:
+    """Blocking. For a conversation that will have the id ``pk``. Raises
+    TooManyConversations, NoWorker or as ``Voice.for_models``."""
     workers = list(Worker.objects.open())
     if not workers:
         raise NoWorker("no worker is ready")
@@ -56,49 +91,13 @@ def make_plan(user: AbstractBaseUser, persona: Persona) -> Plan:
     if version.voice is not None:
         voice = version.voice.for_models([w.fingerprint for w in workers])
         workers = [w for w in workers if voice.is_current(w.fingerprint)]
-    return Plan(version, voice, workers, Conversation.objects.make_room(user))
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked of a worker, the same again wherever the conversation moves."""
-
-    open: Open
-    voice: Voice | None
-
-    @classmethod
-    def by(cls, conversation: object, plan: Plan, sampling: Sampling) -> Wanted:
-        opened = Open(
-            conversation=str(conversation),
-            role_prompt=plan.version.role_prompt,
-            voice=plan.voice.digest if plan.voice else "",
-            sampling=sampling,
-            keep_s=settings.RESUME_SECONDS,
-        )
-        return cls(opened, plan.voice)
-
-    @classmethod
-    def again(cls, conversation: Conversation) -> Wanted:
-        """Blocking. As it was begun. A voice that was deleted since may still be known
-        to the worker."""
-        digest = conversation.voice_digest
-        opened = Open(
-            conversation=str(conversation.pk),
-            role_prompt=conversation.persona_version.role_prompt,
-            voice=digest,
-            sampling=Sampling(**conversation.sampling),
-            pin_prompt=conversation.pin_prompt,
-            keep_s=settings.RESUME_SECONDS,
-        )
-        voice = Voice.objects.filter(digest=digest).first() if digest else None
-        return cls(opened, voice)
-
-    async def prompt(self) -> bytes:
-        return await read_prompt(self.voice)
+    wanted = _open(pk, version, voice.digest if voice else "", sampling)
+    request = SessionRequest(wanted, version, voice)
+    return Admission(request, workers, Conversation.objects.make_room(user))
 
 
 async def open_session(
-    workers: list[Worker], wanted: Wanted, log: FrameLog | None = None
+    workers: list[Worker], request: SessionRequest, log: FrameLog | None = None
 ) -> tuple[Worker, WorkerSession]:
     """A primed session on the first worker that takes it, which has ``log`` behind it.
     Raises what a worker had against it; WorkerBusy or NoWorker if none has a place."""
@@ -106,7 +105,11 @@ async def open_session(
     for worker in workers:
         try:
             session = await WorkerSession.connect(
-                worker.url, settings.WORKER_SECRET, wanted.open, wanted.prompt, log=log
+                worker.url,
+                settings.WORKER_SECRET,
+                request.open,
+                request.prompt,
+                log=log,
             )
         except (WorkerBusy, NoWorker, WorkerLost, WorkerStopping) as error:
             logger.info("worker %s: %s (%s)", worker.name, error.code, error)

@@ -1,7 +1,7 @@
 """The way of one frame through the site: packet → PCM → worker → PCM → packet.
 
-Owns both codecs, what is in flight, and the measuring of every stage. Nothing in here
-waits; it runs on the event loop, about 0.5 ms a frame. Knows no database.
+With both codecs, the frames in flight, and the time that each stage takes. It runs on
+the event loop, about 0.5 ms a frame, so nothing here may wait or use the database.
 
 The log counts frames once and for all; a worker counts those that its model has behind
 it. The two differ once a conversation was rewound, so both counts are kept here.
@@ -30,7 +30,7 @@ from inference.errors import ModelError
 from inference.timing import FRAME_SAMPLES
 
 # While there is no worker: as many as a worker lets wait. Older ones are dropped.
-HELD_FRAMES = 6
+MAX_WAITING_FRAMES = 6
 SILENCE = np.zeros(FRAME_SAMPLES, np.int16)
 
 
@@ -48,8 +48,8 @@ class InFlight:
 
 
 class AudioPath:
-    """Without a worker until ``go_on``. ``decoder``: of the user's packets, which has
-    heard those of the log. ``elapsed_s``: since the conversation began;
+    """Without a worker until ``switch_to``. ``decoder``: of the user's packets; it has
+    decoded those of the log. ``elapsed_s``: since the conversation began;
     ``silent_s``: since its browser was heard; ``have``: the newest agent frame that
     the browser has, by the user frame that it answers."""
 
@@ -57,7 +57,7 @@ class AudioPath:
         self,
         audio: Literal["opus", "pcm"],
         outbox: Outbox,
-        recorder: FrameLogWriter,
+        log_writer: FrameLogWriter,
         resume_point: ResumePoint | None = None,
         *,
         decoder: opus.Decoder | None = None,
@@ -69,11 +69,13 @@ class AudioPath:
         self.frame = resume_point.frame  # of the log, the next one's
         self.model_frame = 0  # the worker's number for it
         self.dropped = self.late = 0
-        # What a worker that catches up is told of: tokens and the user's sound.
-        self.tape: list[tuple[NDArray[np.uint16], NDArray[np.int16]]] | None = None
+        # What a worker that catches up still lacks: tokens and the user's sound.
+        self.replay_tail: list[tuple[NDArray[np.uint16], NDArray[np.int16]]] | None = (
+            None
+        )
         self._worker: Sink | None = None
         self._outbox = outbox
-        self._recorder = recorder
+        self._log_writer = log_writer
         self._kind = wire.OPUS if audio == "opus" else wire.PCM
         self._decoder = decoder or opus.Decoder()
         self._agent_encoder = _encoder()
@@ -89,7 +91,9 @@ class AudioPath:
         self._answered_seq = resume_point.answered_seq
         self._first_seq: int | None = None  # that came here
         self._lost = 0  # pushed to a worker that is gone, since the last answer
-        self._held: deque[tuple[int, NDArray[np.int16]]] = deque(maxlen=HELD_FRAMES)
+        self._waiting: deque[tuple[int, NDArray[np.int16]]] = deque(
+            maxlen=MAX_WAITING_FRAMES
+        )
         self._in_flight: OrderedDict[int, InFlight] = OrderedDict(
             (seq, _inherited(now_ns)) for seq in resume_point.unanswered
         )
@@ -105,7 +109,7 @@ class AudioPath:
     @property
     def unanswered(self) -> int:
         """User frames that the worker has and has not answered."""
-        return len(self._in_flight) - len(self._held)
+        return len(self._in_flight) - len(self._waiting)
 
     @property
     def heard(self) -> bool:
@@ -114,23 +118,23 @@ class AudioPath:
 
     # --- the worker: there, gone, another one
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """There is no worker for a while: keep the newest frames for the next."""
         self._worker = None
 
-    def go_on(self, worker: Sink, model_frame: int, *, same: bool) -> None:
+    def switch_to(self, worker: Sink, model_frame: int, *, same: bool) -> None:
         """``same``: this session got what was pushed before, and may answer it yet."""
         if not same:
-            held = {seq for seq, _ in self._held}
-            for seq in [seq for seq in self._in_flight if seq not in held]:
+            waiting = {seq for seq, _ in self._waiting}
+            for seq in [seq for seq in self._in_flight if seq not in waiting]:
                 del self._in_flight[seq]
                 self._lost += 1
         now_ns = time.perf_counter_ns()
         for sent in self._in_flight.values():
             sent.pushed_ns = now_ns
         self._worker, self.model_frame = worker, model_frame
-        while self._held:
-            worker.push(*self._held.popleft())
+        while self._waiting:
+            worker.push(*self._waiting.popleft())
 
     # --- a user frame in
 
@@ -146,13 +150,13 @@ class AudioPath:
         if gap:
             flags |= frames.GAP
         if self._worker is None:
-            self._held.append((frame.seq, pcm))
+            self._waiting.append((frame.seq, pcm))
         else:
             self._worker.push(frame.seq, pcm)
         self._in_flight[frame.seq] = InFlight(
             received, decoded, saturate((decoded - received) / 1000, 16), flags, pcm
         )
-        self._recorder.add_user(UserPacket(frame.seq, flags, packet))
+        self._log_writer.add_user(UserPacket(frame.seq, flags, packet))
         self.heard_ns = received
         if self._first_seq is None:
             self._first_seq = frame.seq
@@ -193,9 +197,9 @@ class AudioPath:
             saturate((arrived - sent.pushed_ns) / 1000, 32),
             path_us,
         )
-        self._recorder.add_frame(result.tokens, result.piece, packet, timing)
-        if self.tape is not None:
-            self.tape.append((result.tokens, sent.pcm))
+        self._log_writer.add_frame(result.tokens, result.piece, packet, timing)
+        if self.replay_tail is not None:
+            self.replay_tail.append((result.tokens, sent.pcm))
         self.frame += 1
         self.model_frame += 1
         self._answered_seq, self.answered_ns = result.seq, arrived
@@ -237,7 +241,7 @@ class AudioPath:
                 f"expected frame {self.model_frame}"
             )
         if ahead:
-            self._recorder.skip(ahead)
+            self._log_writer.skip(ahead)
             self.frame += ahead
             self.model_frame += ahead
         dropped, self._lost = self._lost, 0
@@ -258,7 +262,7 @@ class AudioPath:
 
 
 def _inherited(now_ns: int) -> InFlight:
-    """A frame that an earlier holder of the conversation pushed."""
+    """A frame that another process pushed, before this one had the lease."""
     return InFlight(now_ns, now_ns, 0, frames.RESENT, SILENCE)
 
 

@@ -1,6 +1,6 @@
 """What goes to one browser: events, agent frames, the close of its socket.
 
-Owns how long a message is tried to be sent. Knows only a send function.
+Depends on nothing but a send function.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What the page measured of itself, once a second: checked, and not too often.
 
-Owns the fields of a ``stats`` event and their ranges. A value that is no number is left
-out, one out of range is moved into it: they are the page's word, kept for people to
-look at, and nothing is decided by them.
+A value that is no number is left out, one out of range is moved into it: nothing is
+decided by these figures, they are kept for people to look at.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ FLAGS = ("muted", "hidden")
 EVERY_SECONDS = 0.5  # a page that sends more often is not kept more often
 
 
-class PageFigures:
+class ClientStats:
     def __init__(self) -> None:
         self.refused = 0
         self._next_at = 0.0

@@ -120,7 +120,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):
             case wire.Rewind(seconds) if self._live is not None:
                 self._live.rewind(seconds)
             case wire.Stats(fields) if self._live is not None:
-                self._live.page_figures(fields)
+                self._live.keep_client_stats(fields)
 
     async def _begin(self, start: wire.Start) -> None:
         if self._live is not None or self._persona is None:

@@ -1,14 +1,15 @@
-"""How much of the model's full context a conversation has left, and saying so in time.
+"""How much of the model's context window a conversation has left.
 
-Owns the rule of WHEN_FULL. The model remembers a fixed number of frames (3,000 of the
-7B one, 240 s with its persona); beyond that the oldest slide out of its view.
+The model remembers a fixed number of frames (3,000 of the 7B one, 240 s with its
+persona); beyond that the oldest slide out of its view, or the conversation ends, as the
+setting WHEN_FULL says. The user gets a notice in time.
 """
 
 from __future__ import annotations
 
 from django.conf import settings
 
-from conversations.live.state import Held
+from conversations.live.state import LiveState
 from inference.timing import FRAME_SECONDS
 from inference.worker.protocol import Ready
 
@@ -49,13 +50,13 @@ class ContextWatch:
     """Tells the browser once that the context gets short, and once that it is full;
     after a rewind, again."""
 
-    def __init__(self, held: Held) -> None:
-        self._held = held
+    def __init__(self, state: LiveState) -> None:
+        self._state = state
         self._told_low = self._told_full = False
 
     def look(self, ready: Ready) -> bool:
         """Whether the conversation has to end now."""
-        left = seconds_left(ready, self._held.path.model_frame)
+        left = seconds_left(ready, self._state.path.model_frame)
         rule = when_full(ready)
         if left > LOW_SECONDS:
             self._told_low = self._told_full = False
@@ -63,13 +64,13 @@ class ContextWatch:
             self._told_low = True
             if left > 0:
                 text = _LOW[rule].format(seconds=left)
-                self._held.notice("context_low", text, seconds=round(left, 1))
+                self._state.notice("context_low", text, seconds=round(left, 1))
         if left > 0:
             self._told_full = False
         elif rule == END:
             return True
         elif not self._told_full:
             self._told_full = True
-            self._held.note("context_full")
-            self._held.notice("context_full", _FULL[rule])
+            self._state.record("context_full")
+            self._state.notice("context_full", _FULL[rule])
         return False

@@ -1,8 +1,9 @@
 """One browser in one conversation: browser ↔ site ↔ worker, from ``start`` on.
 
-Owns the tasks of the conversation and that its holder leaves it exactly once: ended,
-parked until the browser comes back, or let go because it came back elsewhere. Knows no
-Channels: it gets a send function and is told what the browser sent.
+Runs the tasks of the conversation, and sees to it that this process gives it up exactly
+once: ended, parked until the browser comes back, or left to another process to which
+the browser came back. It must not depend on Channels: the consumer hands it a send
+function and what the browser sent.
 
 ``receive_frame`` never waits. Everything that does is a task under one task group:
 the worker's frames, sending, recording, and watching the clock. A task that fails ends
@@ -13,12 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import secrets
 import time
 import uuid
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -28,9 +28,8 @@ from django.db.utils import Error as DatabaseProblem
 from conversations.errors import EndReason, ResumeImpossible, Superseded
 from conversations.live import context_window, event_loop_load, opening, queueing, wire
 from conversations.live.admission import (
-    Plan,
-    Wanted,
-    make_plan,
+    SessionRequest,
+    admit,
     open_session,
     retry_after_s,
 )
@@ -39,8 +38,8 @@ from conversations.live.departing import depart
 from conversations.live.ending import Ending, Leaving, ending_by
 from conversations.live.outbox import Send
 from conversations.live.recovery import release
-from conversations.live.state import Held
-from conversations.live.worker_connection import WorkerLink
+from conversations.live.state import LiveState
+from conversations.live.worker_connection import WorkerConnection
 from conversations.models import queue
 from conversations.threads import in_thread
 from inference.engine.api import Sampling
@@ -56,18 +55,7 @@ WATCH_SECONDS = 0.25
 # A browser that is heard for so long after ``ready`` has got it, and the token in it.
 CONFIRM_SECONDS = 1.0
 
-Session = tuple[Plan, Wanted, Worker, WorkerSession]
-
-
-@dataclass
-class Parts:
-    """What exists once the conversation is held."""
-
-    opened: opening.Opened
-    held: Held
-    link: WorkerLink
-    ends_at: float  # of time.monotonic: the longest duration
-    ready_at: float = math.inf
+Session = tuple[SessionRequest, Worker, WorkerSession]
 
 
 class LiveConversation:
@@ -80,14 +68,15 @@ class LiveConversation:
         self._browser = BrowserSide(send)
         self._ending: asyncio.Future[Ending]
         self._ending = asyncio.get_running_loop().create_future()
-        self._parts: Parts | None = None
+        self._state: LiveState | None = None
+        self._worker: WorkerConnection
         self._resuming = False
-        self._fresh: WorkerSession | None = None  # opened, and nobody holds it yet
+        self._fresh: WorkerSession | None = None  # opened, without a conversation yet
 
     @property
     def begun(self) -> bool:
         """Whether there is a conversation: not while its person waits for a slot."""
-        return self._parts is not None or self._resuming
+        return self._state is not None or self._resuming
 
     def leave(self, ending: Ending) -> None:
         if not self._ending.done():
@@ -109,28 +98,29 @@ class LiveConversation:
             self._browser.after += 1
             return
         frame = wire.parse_frame(data)
-        if self._parts is None:
+        if self._state is None:
             self._browser.early += 1
             if self._browser.early > wire.Pace.CATCH_UP_FRAMES:
                 raise wire.TooFast(f"{self._browser.early} frames before ready")
             return
-        self._parts.held.path.user_frame(frame)
+        self._state.path.user_frame(frame)
 
     def rewind(self, seconds: float | None) -> None:
-        if self._parts is not None and not self._ending.done():
-            self._parts.link.rewinds.order(seconds)
+        if self._state is not None and not self._ending.done():
+            self._worker.rewinds.order(seconds)
 
-    def page_figures(self, fields: dict[str, Any]) -> None:
-        if self._parts is not None and not self._ending.done():
-            self._parts.held.keep_page_figures(fields)
+    def keep_client_stats(self, fields: dict[str, Any]) -> None:
+        if self._state is not None and not self._ending.done():
+            self._state.keep_client_stats(fields)
 
     async def run(self, start: wire.Start) -> None:
         self._resuming = start.resume is not None
         conversation_id.set(str(start.resume.conversation if start.resume else self.id))
         try:
-            parts = await (self._take_up(start) if start.resume else self._open(start))
-            if parts is not None:
-                await self._hold(parts)
+            resume = start.resume
+            state = await (self._resume(start, resume) if resume else self._open(start))
+            if state is not None:
+                await self._live(state)
         except ResumeImpossible as error:
             await self._refuse(error, wire.RESUME_IMPOSSIBLE)
         except Superseded:
@@ -145,9 +135,9 @@ class LiveConversation:
             else:
                 await self._refuse(PersonaplexError("see the log"), wire.ENDED)
 
-    # --- until it is held
+    # --- until it is live
 
-    async def _open(self, start: wire.Start) -> Parts | None:
+    async def _open(self, start: wire.Start) -> LiveState | None:
         """A new one; None when the browser left meanwhile."""
         try:
             return await self._begin(start)
@@ -155,20 +145,21 @@ class LiveConversation:
             if self._fresh is not None:
                 await self._fresh.close()
 
-    async def _begin(self, start: wire.Start) -> Parts | None:
+    async def _begin(self, start: wire.Start) -> LiveState | None:
         seed = start.sampling.seed if start.seeded else secrets.randbelow(wire.MAX_SEED)
         sampling = replace(start.sampling, seed=seed)
         opened = await self._unless_ended(self._in_turn(sampling, start.ticket))
         if opened is None:
             return None
         session = opened[-1]
-        begun = await in_thread(lambda: opening.begin(self._user, self.id, *opened))
-        parts = self._put_together(start, begun)
-        parts.link.begin(session)
+        state = await in_thread(
+            lambda: opening.begin(self._user, start, self._browser, *opened)
+        )
+        self._connect(state).begin(session)
         self._fresh = None
-        await self._browser.event("ready", **self._ready(parts, session))
+        await self._browser.event("ready", **self._ready(state, session))
         await self._browser.event("state", state="live")
-        return parts
+        return state
 
     async def _in_turn(self, sampling: Sampling, ticket: str) -> Session:
         await self._browser.event("state", state="connecting")
@@ -176,18 +167,18 @@ class LiveConversation:
             self._user,
             self.id,
             lambda: self._open_session(sampling),
-            self._tell_standing,
+            self._send_position,
             ticket=ticket,
             comes_back=self._comes_back,
         )
 
-    async def _tell_standing(self, standing: queue.Standing, ticket: str) -> None:
+    async def _send_position(self, position: queue.QueuePosition, ticket: str) -> None:
         await self._browser.event("state", state="waiting")
         await self._browser.event(
             "waiting",
-            position=standing.position,
-            of=standing.of,
-            eta_s=standing.eta_s,
+            position=position.number,
+            of=position.of,
+            eta_s=position.eta_s,
             ticket=ticket,
         )
 
@@ -195,13 +186,14 @@ class LiveConversation:
         return self._ending.done() and self._ending.result().how is Leaving.PARK
 
     async def _open_session(self, sampling: Sampling) -> Session:
-        event_loop_load.of_this_process.check()
-        plan = await in_thread(lambda: make_plan(self._user, self._persona))
-        await asyncio.gather(*map(release, plan.ended))
+        event_loop_load.PROCESS_LOAD.check()
+        admitted = await in_thread(
+            lambda: admit(self._user, self._persona, self.id, sampling)
+        )
+        await asyncio.gather(*map(release, admitted.ended))
         await self._browser.event("state", state="priming")
-        wanted = Wanted.by(self.id, plan, sampling)
-        worker, self._fresh = await open_session(plan.workers, wanted)
-        return plan, wanted, worker, self._fresh
+        worker, self._fresh = await open_session(admitted.workers, admitted.request)
+        return admitted.request, worker, self._fresh
 
     async def _unless_ended(
         self, opening: Coroutine[Any, Any, Session]
@@ -219,55 +211,53 @@ class LiveConversation:
         await self._browser.close(ending.close_code)
         return None
 
-    async def _take_up(self, start: wire.Start) -> Parts:
-        assert start.resume is not None
+    async def _resume(self, start: wire.Start, wanted: wire.Resume) -> LiveState:
         await self._browser.event("state", state="resuming")
-        resume = start.resume
-        taken = await in_thread(
-            lambda: opening.take_up(self._user, self._persona, resume)
+        state = await in_thread(
+            lambda: opening.resume(
+                self._user, self._persona, start, self._browser, wanted
+            )
         )
-        self.id = taken.row.pk
-        return self._put_together(start, taken)
+        self.id = state.row.pk
+        self._connect(state)
+        return state
 
-    def _put_together(self, start: wire.Start, opened: opening.Opened) -> Parts:
-        held = opened.held(start, self._browser.outbox, self._browser.say)
-        link = WorkerLink(held, self._resumed)
-        left = settings.CONVERSATION_MAX_SECONDS - opened.elapsed_s
-        self._parts = Parts(opened, held, link, time.monotonic() + left)
-        return self._parts
+    def _connect(self, state: LiveState) -> WorkerConnection:
+        self._worker = WorkerConnection(state, self._resumed)
+        self._state = state
+        return self._worker
 
     def _resumed(self, session: WorkerSession) -> None:
         """It has a session again."""
-        assert self._parts is not None
-        self._browser.say("ready", **self._ready(self._parts, session))
+        assert self._state is not None
+        self._browser.say("ready", **self._ready(self._state, session))
         self._browser.say("state", state="live")
-        self._parts.held.path.send_again(self._parts.opened.resume_point)
+        self._state.path.send_again(self._state.resume_point)
 
-    def _ready(self, parts: Parts, session: WorkerSession) -> dict[str, object]:
-        parts.ready_at = time.monotonic()
-        log.info("live on %s, frame %d", session.ready.model, parts.held.path.frame)
-        left_s = parts.ends_at - parts.ready_at
-        return opening.ready_event(parts.opened, parts.held, session.ready, left_s)
+    def _ready(self, state: LiveState, session: WorkerSession) -> dict[str, object]:
+        state.ready_at = time.monotonic()
+        log.info("live on %s, frame %d", session.ready.model, state.path.frame)
+        return opening.ready_event(state, session.ready)
 
-    # --- while it is held
+    # --- while it is live
 
-    async def _hold(self, parts: Parts) -> None:
+    async def _live(self, state: LiveState) -> None:
         conversation_id.set(str(self.id))
         try:
-            await self._talk(parts)
+            await self._talk(state)
         finally:
-            await self._depart(parts)
+            await self._depart(state)
 
-    async def _talk(self, parts: Parts) -> None:
+    async def _talk(self, state: LiveState) -> None:
         """Until something says that it has ended."""
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._guard(work))
                 for work in (
-                    parts.link.run(),
+                    self._worker.run(),
                     self._browser.outbox.run(),
-                    parts.held.recorder.run(),
-                    self._watch(parts),
+                    state.log_writer.run(),
+                    self._watch(state),
                 )
             ]
             await asyncio.wait({self._ending})
@@ -286,35 +276,35 @@ class LiveConversation:
                 log.warning("%s: %s", type(error).__name__, error, exc_info=False)
             self.leave(ending)
 
-    async def _watch(self, parts: Parts) -> None:
-        path = parts.held.path
-        full = context_window.ContextWatch(parts.held)
-        unconfirmed = parts.opened.session is None
+    async def _watch(self, state: LiveState) -> None:
+        path = state.path
+        full = context_window.ContextWatch(state)
+        unconfirmed = state.resumed
         looked = time.monotonic()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             now = time.monotonic()
-            event_loop_load.of_this_process.note(now - looked - WATCH_SECONDS)
+            event_loop_load.PROCESS_LOAD.note(now - looked - WATCH_SECONDS)
             looked = now
             self._browser.outbox.check(now)
             silent_s = (time.perf_counter_ns() - path.heard_ns) / 1e9
-            if now >= parts.ends_at:
+            if now >= state.ends_at:
                 self.end(EndReason.MAX_DURATION)
             if silent_s >= settings.CONVERSATION_INACTIVITY_SECONDS:
                 self.end(EndReason.INACTIVITY)
-            session = parts.link.session
+            session = self._worker.session
             if session is not None and full.look(session.ready):
                 self.end(EndReason.CONTEXT_FULL)
             heard_at = now - silent_s if path.heard else 0.0
-            if unconfirmed and heard_at >= parts.ready_at + CONFIRM_SECONDS:
-                parts.held.recorder.change(resume_hash_before="")
+            if unconfirmed and heard_at >= state.ready_at + CONFIRM_SECONDS:
+                state.log_writer.change(resume_hash_before="")
                 unconfirmed = False
 
-    async def _depart(self, parts: Parts) -> None:
+    async def _depart(self, state: LiveState) -> None:
         if not self._ending.done():
             self.end(EndReason.SITE_ERROR, detail="cut off")
         ending = self._ending.result()
-        await depart(parts.held, parts.link.session, ending, self._browser)
+        await depart(state, self._worker.session, ending, self._browser)
 
     async def _refuse(self, error: PersonaplexError, close_code: int) -> None:
         log.info("refused: %s (%s)", error.code, error)

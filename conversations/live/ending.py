@@ -1,6 +1,6 @@
-"""How a conversation's holder leaves it: ended, parked, or given up to another one.
+"""How a process leaves a conversation: ended, parked, or left to another process.
 
-Owns the table from errors to that, and the last write. Knows no sockets.
+Here is the table from errors to that. Nothing here depends on sockets.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _BROKEN = (1002, 1003, 1007, 1009, wire.TOO_FAST)
 class Leaving(enum.Enum):
     END = enum.auto()  # for good
     PARK = enum.auto()  # the browser may come back
-    LET_GO = enum.auto()  # somebody else has it: nothing is ours to write
+    LET_GO = enum.auto()  # another process has the lease: write nothing
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def ending_by_close(code: int) -> Ending:
     return Ending(Leaving.PARK, reason, wire.COME_BACK, detail)
 
 
-async def insist(write: Callable[[], bool], what: str) -> bool:
+async def write_with_retry(write: Callable[[], bool], what: str) -> bool:
     """Write how it was left, waiting for an absent database. False: it could not be
-    written, or was not ours to write."""
+    written, or another process has the lease."""
     deadline = time.monotonic() + WRITE_SECONDS
     while True:
         try:
@@ -98,5 +98,5 @@ async def insist(write: Callable[[], bool], what: str) -> bool:
                 return False
             await asyncio.sleep(RETRY_SECONDS)
     if not written:
-        log.warning("ended, deleted or taken over by someone else before %s", what)
+        log.warning("ended, deleted or taken over by another process before %s", what)
     return written

@@ -1,13 +1,12 @@
-"""Whether this web process has room for one more conversation.
+"""Whether this web process has room for one more conversation: its event loop's lag and
+CPU time.
 
-Owns how late and how busy its event loop is, which everybody in it hears. A worker that
-is full says so; a web process that took everyone would make all of them late instead.
+A worker that is full says so; a web process that took everyone would make all of them
+late instead. Lag is seen only once the people who talk are late already, so the loop's
+CPU time is watched as well.
 
-How late what sleeps on the loop wakes is seen when it is too late for whoever is in, so
-it is also asked how busy the loop is.
-
-Whoever is told that there is no room waits in the line, as for a slot. A conversation
-that comes back is never asked: its place is its own.
+Who is refused here waits in the queue, as for a slot. A conversation that is resumed is
+never refused.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ CROWDED, APART_SECONDS = 0.6, 1.0
 SHARE = 0.75  # of the looks, which may find it in time; the rest are accidents
 
 
-class Headroom:
+class EventLoopLoad:
     """Told now and then, by what slept on the event loop, how much too late it woke."""
 
     def __init__(self) -> None:
@@ -68,7 +67,7 @@ class Headroom:
         return 1000 * ranked[int(SHARE * (len(ranked) - 1))] > settings.MAX_LOOP_LAG_MS
 
     def check(self) -> None:
-        """Whoever asks is let in; raises WorkerBusy otherwise."""
+        """Let one more in; raises WorkerBusy when there is no room."""
         late, busy, now = self.late_ms(), self.busy_percent(), time.monotonic()
         full = max(
             late / settings.MAX_LOOP_LAG_MS, busy / settings.MAX_LOOP_CPU_PERCENT
@@ -85,4 +84,4 @@ class Headroom:
                 marks.popleft()
 
 
-of_this_process = Headroom()
+PROCESS_LOAD = EventLoopLoad()

@@ -1,13 +1,14 @@
-"""How a conversation comes to its holder: begun anew, or taken up again.
+"""How a conversation begins or is resumed: its row, its log, its codecs.
 
-Owns what has to be there before it can go on: row, log, codecs, and for a new one a
-primed session. Knows no socket of the browser.
+Everything here blocks on the database and runs in a thread. It must not depend on the
+browser's socket nor on how a worker is reached.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from django.conf import settings
@@ -19,10 +20,10 @@ from conversations.errors import EndReason
 from conversations.frame_log.resume import ResumePoint, read_resume_point
 from conversations.frame_log.writer import FrameLogWriter
 from conversations.live import context_window, wire
-from conversations.live.admission import Plan, Wanted
+from conversations.live.admission import SessionRequest
 from conversations.live.audio_path import AudioPath
-from conversations.live.outbox import Outbox
-from conversations.live.state import Held, Say
+from conversations.live.browser import BrowserSide
+from conversations.live.state import LiveState
 from conversations.models import Conversation
 from conversations.models.resume_token import digest_of, new_token
 from inference.models import Worker
@@ -32,106 +33,108 @@ from inference.worker.protocol import Ready
 from personas.models import Persona
 
 
-@dataclass
-class Opened:
-    """A conversation as it comes to its holder; ``session`` None: to be regained."""
-
-    row: Conversation
-    token: str  # to come back with
-    wanted: Wanted
-    resume_point: ResumePoint
-    decoder: opus.Decoder
-    session: WorkerSession | None = None
-    elapsed_s: float = 0.0
-    silent_s: float = 0.0
-
-    def held(self, start: wire.Start, outbox: Outbox, say: Say) -> Held:
-        recorder = FrameLogWriter(self.row, self.resume_point.frame)
-        path = AudioPath(
-            start.audio,
-            outbox,
-            recorder,
-            self.resume_point,
-            decoder=self.decoder,
-            elapsed_s=self.elapsed_s,
-            silent_s=self.silent_s,
-            have=start.resume.have if start.resume else -1,
-        )
-        return Held(self.row, self.wanted, recorder, path, say)
-
-
 def begin(
     user: AbstractBaseUser,
-    pk: uuid.UUID,
-    plan: Plan,
-    wanted: Wanted,
+    start: wire.Start,
+    browser: BrowserSide,
+    request: SessionRequest,
     worker: Worker,
     session: WorkerSession,
-) -> Opened:
-    """Blocking. The row of a session that was just opened. TooManyConversations."""
+) -> LiveState:
+    """The conversation of a session that was just opened. TooManyConversations."""
     ready, token = session.ready, new_token()
-    wanted = replace(wanted, open=replace(wanted.open, pin_prompt=ready.pin_prompt))
+    wanted = replace(request.open, pin_prompt=ready.pin_prompt)
     row = Conversation.begin(
         user,
-        id=pk,
-        persona_version=plan.version,
+        id=uuid.UUID(wanted.conversation),
+        persona_version=request.version,
         worker_name=worker.name,
         model=ready.model,
         fingerprint=ready.fingerprint,
-        sampling=wire.sampling_event(wanted.open.sampling),
+        sampling=wire.sampling_event(wanted.sampling),
         prompt_frames=ready.prompt_frames,
         prime_ms=ready.prime_ms,
-        voice_digest=wanted.open.voice,
+        voice_digest=wanted.voice,
         pin_prompt=ready.pin_prompt,
         sound_frames=ready.sound_frames,
-        holder=uuid.uuid4(),
+        lease=uuid.uuid4(),
         resume_hash=digest_of(token),
     )
-    return Opened(row, token, wanted, ResumePoint(), opus.Decoder(), session)
+    log_writer = FrameLogWriter(row)
+    return LiveState(
+        row,
+        replace(request, open=wanted),
+        token,
+        ResumePoint(),
+        log_writer,
+        AudioPath(start.audio, browser.outbox, log_writer),
+        browser.say,
+        time.monotonic() + settings.CONVERSATION_MAX_SECONDS,
+        resumed=False,
+    )
 
 
-def take_up(user: AbstractBaseUser, persona: Persona, resume: wire.Resume) -> Opened:
-    """Blocking. Raises ResumeImpossible, or Superseded if somebody was quicker."""
-    row, token = Conversation.claim(user, persona.pk, resume.conversation, resume.token)
+def resume(
+    user: AbstractBaseUser,
+    persona: Persona,
+    start: wire.Start,
+    browser: BrowserSide,
+    wanted: wire.Resume,
+) -> LiveState:
+    """A conversation that was live before, from where its log ends. ResumeImpossible;
+    Superseded if another process was quicker."""
+    row, token = Conversation.claim(user, persona.pk, wanted.conversation, wanted.token)
     try:
         resume_point = read_resume_point(row)
         decoder = opus.Decoder()
         for packet in resume_point.user_packets:
             decoder.decode_or_silence(packet)
-        wanted = Wanted.again(row)
+        request = SessionRequest.from_row(row)
     except Exception:
         row.finish(EndReason.SITE_ERROR)
         raise
     elapsed = timezone.now() - row.started_at
     silent = elapsed - timedelta(milliseconds=resume_point.received_ms)
-    return Opened(
-        row,
-        token,
-        wanted,
+    elapsed_s = elapsed.total_seconds()
+    log_writer = FrameLogWriter(row, resume_point.frame)
+    path = AudioPath(
+        start.audio,
+        browser.outbox,
+        log_writer,
         resume_point,
-        decoder,
-        elapsed_s=elapsed.total_seconds(),
+        decoder=decoder,
+        elapsed_s=elapsed_s,
         silent_s=max(0.0, silent.total_seconds()),
+        have=wanted.have,
+    )
+    return LiveState(
+        row,
+        request,
+        token,
+        resume_point,
+        log_writer,
+        path,
+        browser.say,
+        time.monotonic() + settings.CONVERSATION_MAX_SECONDS - elapsed_s,
+        resumed=True,
     )
 
 
-def ready_event(
-    opened: Opened, held: Held, ready: Ready, left_s: float
-) -> dict[str, object]:
-    """What the browser is told as soon as it may speak; docs/protocol.md."""
-    row, path = held.row, held.path
+def ready_event(state: LiveState, ready: Ready) -> dict[str, object]:
+    """What the browser is sent as soon as it may speak; docs/protocol.md."""
+    row, path = state.row, state.path
     return {
         "conversation": str(row.pk),
         "model": ready.model,
         "trained": ready.trained,
         "prime_ms": round(ready.prime_ms, 1),
         "context_seconds": round(ready.context_frames * FRAME_SECONDS, 1),
-        "max_seconds": round(left_s),
+        "max_seconds": round(state.ends_at - state.ready_at),
         "seed": row.sampling["seed"],
         "sampling": row.sampling,
-        "resume": opened.token,
+        "resume": state.resume_token,
         "resume_seconds": settings.RESUME_SECONDS,
-        "resumed": opened.session is None,
+        "resumed": state.resumed,
         "frame": path.frame,
         "next_seq": path.next_seq,
         "rewinds": ready.sound_frames > 0,

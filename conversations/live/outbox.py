@@ -1,6 +1,6 @@
 """Messages on their way to the browser.
 
-Owns the bound on what waits there, and its drop rule. Knows only a send function.
+What waits there is bounded, with a drop rule. Depends on nothing but a send function.
 
 Audio is worthless when late: beyond FRAMES waiting frames the oldest goes, counted.
 Events are few (one per spoken piece). Beyond EVENTS the browser does not read: what

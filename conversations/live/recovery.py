@@ -1,7 +1,7 @@
 """Finding a worker for a conversation that has lost its own.
 
 First the one that had it, which may have kept the session; else any other of the same
-model, which rebuilds it from the frame log. Knows no browser and no audio.
+model, which rebuilds it from the frame log. Must not depend on the browser or on audio.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeVar
 from django.conf import settings
 from django.db.utils import Error as DatabaseProblem
 
-from conversations.live.admission import Wanted, open_session
+from conversations.live.admission import SessionRequest, open_session
 from conversations.models import Conversation
 from conversations.threads import in_thread
 from inference.engine.api import FrameLog
@@ -49,7 +49,7 @@ async def attach(
     name = conversation.worker_name
     wanted = Attach(str(conversation.pk), have, settings.RESUME_SECONDS)
     try:
-        worker = await patiently(
+        worker = await retry_until(
             lambda: Worker.objects.filter(name=name).first(), deadline
         )
         if worker is None:
@@ -84,15 +84,19 @@ async def release(conversation: Conversation) -> None:
 
 
 async def rebuild(
-    wanted: Wanted, fingerprint: str, behind: FrameLog, deadline: float, avoid: str
+    request: SessionRequest,
+    fingerprint: str,
+    behind: FrameLog,
+    deadline: float,
+    avoid: str,
 ) -> tuple[Worker, WorkerSession]:
     """A session with ``behind`` behind it, on the first worker of that model that has
     a place; ``avoid``: one that is asked last. NoWorker or WorkerBusy when there was
     none by ``deadline`` (of time.monotonic)."""
     while True:
-        workers = await patiently(lambda: candidates(fingerprint, avoid), deadline)
+        workers = await retry_until(lambda: candidates(fingerprint, avoid), deadline)
         try:
-            return await open_session(workers, wanted, behind)
+            return await open_session(workers, request, behind)
         except (NoWorker, WorkerBusy):
             if time.monotonic() + RETRY_SECONDS > deadline:
                 raise
@@ -104,7 +108,7 @@ def candidates(fingerprint: str, avoid: str) -> list[Worker]:
     return sorted(workers, key=lambda worker: worker.name == avoid)
 
 
-async def patiently(work: Callable[[], T], deadline: float) -> T:
+async def retry_until(work: Callable[[], T], deadline: float) -> T:
     """Ask the database, and again while it is away; NoWorker after ``deadline``."""
     while True:
         try:

@@ -40,7 +40,7 @@ def keep(task: asyncio.Task[None], live: LiveConversation) -> None:
 
 def release(live: LiveConversation) -> None:
     """This process stops: end the conversation or park it. Who still waits for one
-    keeps the place, and comes back to the next process."""
+    keeps the position, and comes back to the next process."""
     if _stopped_by() == signal.SIGINT and live.begun:
         live.end(EndReason.SHUTDOWN)
     else:

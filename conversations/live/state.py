@@ -1,48 +1,57 @@
-"""A conversation in the hands of its holder: the row, the log's writer, the audio path.
+"""A conversation while this process has its lease: everything about it in one place.
 
-Owns nothing but that they belong together, and the notes of what befell it.
+``opening`` makes it; the connection to the worker, rewinds, handovers and the end work
+on it. It must not depend on how any of these is done, nor on the browser's socket.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from conversations.frame_log.resume import ResumePoint
 from conversations.frame_log.writer import FrameLogWriter
-from conversations.live.admission import Wanted
+from conversations.live.admission import SessionRequest
 from conversations.live.audio_path import AudioPath
-from conversations.live.client_stats import PageFigures
+from conversations.live.client_stats import ClientStats
 from conversations.models import Conversation
 
-MAX_NOTES = 200
+MAX_EVENTS = 200  # that a row keeps, the newest
 
 
 class Say(Protocol):
-    """Tell the browser: an event of docs/protocol.md."""
+    """Send the browser an event of docs/protocol.md."""
 
     def __call__(self, kind: str, **fields: object) -> None: ...
 
 
 @dataclass
-class Held:
+class LiveState:
     row: Conversation
-    wanted: Wanted
-    recorder: FrameLogWriter
+    request: SessionRequest  # what each worker of this conversation is asked for
+    resume_token: str  # what its browser comes back with
+    resume_point: ResumePoint  # where the log ended when the lease was taken
+    log_writer: FrameLogWriter
     path: AudioPath
     say: Say
-    # Something that is to be noted with the next answer, given its pause in ms.
-    resounds: Callable[[int], None] | None = None
-    page: PageFigures = field(default_factory=PageFigures)
+    ends_at: float  # of time.monotonic: the longest duration
+    resumed: bool  # it has been live before, in this process or another
+    ready_at: float = math.inf  # of time.monotonic: the browser may speak
+    # What is to be recorded with the next answer, given the silence before it in ms.
+    on_next_answer: Callable[[int], None] | None = None
+    client_stats: ClientStats = field(default_factory=ClientStats)
 
-    def note(self, kind: str, ms: int = 0, detail: str = "") -> None:
-        note = {"frame": self.path.frame, "kind": kind, "ms": ms, "detail": detail}
-        self.row.notes = [*self.row.notes, note][-MAX_NOTES:]
-        self.recorder.change(notes=self.row.notes)
+    def record(self, kind: str, ms: int = 0, detail: str = "") -> None:
+        """Keep an event for the review."""
+        event = {"frame": self.path.frame, "kind": kind, "ms": ms, "detail": detail}
+        self.row.events = [*self.row.events, event][-MAX_EVENTS:]
+        self.log_writer.change(events=self.row.events)
 
-    def keep_page_figures(self, fields: dict[str, Any]) -> None:
-        if (kept := self.page.take(fields)) is not None:
-            self.recorder.add_page(kept)
+    def keep_client_stats(self, fields: dict[str, Any]) -> None:
+        if (kept := self.client_stats.take(fields)) is not None:
+            self.log_writer.add_client_stats(kept)
 
     def notice(self, code: str, text: str, **fields: object) -> None:
         self.say("notice", code=code, text=text, **fields)

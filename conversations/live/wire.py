@@ -97,7 +97,7 @@ class Start:
     sampling: Sampling
     seeded: bool  # the browser chose the seed itself
     resume: Resume | None = None
-    ticket: str = ""  # of a place in the line
+    ticket: str = ""  # of an entry in the queue
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ class Pace:
         return gap
 
     def inherit(self, seq: int) -> None:
-        """A frame turned up that an earlier holder had received."""
+        """A frame turned up that another process had received."""
         if seq > self._last_seq:
             self.missing += seq - self._last_seq - 1
             self._last_seq = seq

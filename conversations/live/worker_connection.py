@@ -1,14 +1,12 @@
-"""The way to the worker: replaced when it breaks, begun anew when it is rewound.
+"""The conversation's session on a worker, and what replaces it.
 
-Owns which worker session the conversation has, and what the model has behind it. Knows
-no browser: what happens it says by events.
+Must not depend on the browser: it sends events only. The audio path is paused while the
+session changes, in one of three ways:
 
-The session changes in three ways, the audio path being held for the while:
-
-* It is lost, or was left behind by another web process: ``_regain``.
-* Its worker drains: another one is brought up to date while this one goes on, then
-  takes over (``_move``).
-* The user wants to go back: the same worker begins anew with less behind it
+* It is lost, or another web process left it behind: ``_recover``.
+* Its worker drains: another worker is brought up to date while this one still talks,
+  then takes over (``_move``).
+* The user wants to go back: the same worker rebuilds the session from a shorter log
   (``_restart``).
 """
 
@@ -24,10 +22,10 @@ from django.conf import settings
 
 from conversations.frame_log.resume import read_frame_log
 from conversations.frame_log.segments import LogSegments
-from conversations.live.handover import Elsewhere, from_tape, prepare_move
-from conversations.live.recovery import ELSEWHERE, attach, patiently, rebuild
-from conversations.live.rewind import Back, Rewinds
-from conversations.live.state import Held
+from conversations.live.handover import HandoverTarget, prepare_move, take_replay_tail
+from conversations.live.recovery import ELSEWHERE, attach, rebuild, retry_until
+from conversations.live.rewind import RewindPlan, Rewinds
+from conversations.live.state import LiveState
 from inference.errors import PersonaplexError, ProtocolError, TakenOver, WorkerLost
 from inference.models import Worker
 from inference.timing import FRAME_SECONDS
@@ -51,15 +49,17 @@ class Hung(WorkerLost):
     """It answers no frames: its session is of no use, even if it is kept."""
 
 
-class WorkerLink:
+class WorkerConnection:
     """``run`` ends with the error that the conversation ends by. ``on_ready`` is called
     once, when a conversation that was left behind has a session again."""
 
-    def __init__(self, held: Held, on_ready: Callable[[WorkerSession], None]) -> None:
+    def __init__(
+        self, state: LiveState, on_ready: Callable[[WorkerSession], None]
+    ) -> None:
         self.session: WorkerSession | None = None
-        self.segments = LogSegments.parse(held.row.timeline)
-        self.rewinds = Rewinds(held)
-        self._held = held
+        self.segments = LogSegments.parse(state.row.log_segments)
+        self.rewinds = Rewinds(state)
+        self._state = state
         self._on_ready = on_ready
         self._in_a_row = 0
         self._lost_at = -FRUITFUL
@@ -68,11 +68,11 @@ class WorkerLink:
     def begin(self, session: WorkerSession) -> None:
         """A new conversation's first session."""
         self.session = session
-        self._held.path.go_on(session, session.ready.frame, same=False)
+        self._state.path.switch_to(session, session.ready.frame, same=False)
 
     async def run(self) -> None:
         if self.session is None:
-            await self._regain(None)
+            await self._recover(None)
             assert self.session is not None
             self._on_ready(self.session)
         while True:
@@ -81,20 +81,20 @@ class WorkerLink:
             except PersonaplexError as error:
                 log.warning("lost the worker: %s (%s)", error.code, error)
                 if isinstance(error, TakenOver):
-                    await self._insist()
+                    await self._confirm_lease()
                 else:
                     self._blame(error)
-                await self._regain(error)
+                await self._recover(error)
 
-    async def _insist(self) -> None:
-        """Raise Superseded unless the conversation is still ours: then whoever took
-        the session has only not noticed yet that it is theirs no more."""
+    async def _confirm_lease(self) -> None:
+        """Raise Superseded unless this process still has the lease: then the process
+        that took the session has just not noticed yet that its own is gone."""
         deadline = time.monotonic() + settings.RECOVER_SECONDS
-        await patiently(self._held.row.touch, deadline)
+        await retry_until(self._state.row.touch, deadline)
 
     def _blame(self, error: PersonaplexError) -> None:
         """Raise the error again unless another session may do better."""
-        frame = self._held.path.frame
+        frame = self._state.path.frame
         if frame - self._lost_at >= FRUITFUL:
             self._in_a_row = 0
         self._lost_at = frame
@@ -109,10 +109,10 @@ class WorkerLink:
         """Until the session is another one. Raises what it was lost by."""
         taking = asyncio.create_task(self._take(session))
         watching = asyncio.create_task(self._watch())
-        moving = asyncio.create_task(prepare_move(session, self._held, self.segments))
+        moving = asyncio.create_task(prepare_move(session, self._state, self.segments))
         rewinding = asyncio.create_task(self.rewinds.next(self.segments))
         tasks: tuple[asyncio.Task[Any], ...] = (taking, watching, moving, rewinding)
-        unused: Elsewhere | None = None
+        unused: HandoverTarget | None = None
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             unused = moving.result() if moving.done() else None
@@ -123,52 +123,54 @@ class WorkerLink:
                 await _stop(taking, watching)
                 await self._restart(session, rewinding.result())
             elif unused is not None:
-                elsewhere, unused = unused, None
-                await self._move(session, elsewhere, taking)
+                target, unused = unused, None
+                await self._move(session, target, taking)
         finally:
             await _stop(*tasks)
-            self._held.path.tape = None
+            self._state.path.replay_tail = None
             if unused is not None:
                 await unused.prepared.close()
 
     async def _take(self, session: WorkerSession) -> None:
-        held = self._held
+        state = self._state
         async for result in session:
-            silent_ns = held.path.answered_ns
-            held.path.answer(result)
-            if held.resounds is not None:
-                resounds, held.resounds = held.resounds, None
-                resounds(round((held.path.answered_ns - silent_ns) / 1e6))
+            silent_ns = state.path.answered_ns
+            state.path.answer(result)
+            if state.on_next_answer is not None:
+                on_next_answer, state.on_next_answer = state.on_next_answer, None
+                on_next_answer(round((state.path.answered_ns - silent_ns) / 1e6))
         raise WorkerLost("the worker ended the session")
 
     async def _watch(self) -> None:
-        while self._held.path.waiting_s(time.perf_counter_ns()) < WORKER_SILENT_SECONDS:
+        while (
+            self._state.path.waiting_s(time.perf_counter_ns()) < WORKER_SILENT_SECONDS
+        ):
             await asyncio.sleep(WATCH_SECONDS)
         raise Hung("a frame was not answered for too long")
 
     # --- another session
 
-    async def _regain(self, error: PersonaplexError | None) -> None:
+    async def _recover(self, error: PersonaplexError | None) -> None:
         """``error``: why it was lost; None if the conversation was taken up."""
-        held = self._held
+        state = self._state
         deadline = time.monotonic() + settings.RECOVER_SECONDS
-        held.path.hold()
+        state.path.pause()
         self._leave(error)
         kept = None
         if not isinstance(error, Hung):
-            have = self.segments.model_frame(held.path.frame)
-            kept = await attach(held.row, have, deadline)
+            have = self.segments.model_frame(state.path.frame)
+            kept = await attach(state.row, have, deadline)
         if kept is None:
             await self._rebuild(deadline, error)
         else:
-            self._go_on(*kept, self.segments, same=True)
+            self._use(*kept, self.segments, same=True)
         how = "rebuilt" if kept is None else "kept"
         if error is None:
-            held.resounds = lambda ms: held.note("resumed", ms, how)
+            state.on_next_answer = lambda ms: state.record("resumed", ms, how)
             return
         why = f"{error.code}, {how}"
-        held.resounds = lambda ms: held.note("moved", ms, why)
-        held.say("state", state="live")
+        state.on_next_answer = lambda ms: state.record("moved", ms, why)
+        state.say("state", state="live")
 
     def _leave(self, error: PersonaplexError | None) -> None:
         """Let go of a session that is broken in some way, without waiting for it."""
@@ -181,78 +183,78 @@ class WorkerLink:
 
     async def _rebuild(self, deadline: float, error: PersonaplexError | None) -> None:
         global _last_rebuild_s
-        held, began = self._held, time.monotonic()
-        held.say("state", state="recovering", seconds=_last_rebuild_s)
+        state, began = self._state, time.monotonic()
+        state.say("state", state="recovering", seconds=_last_rebuild_s)
         try:
             async with asyncio.timeout(settings.RECOVER_SECONDS):
-                await held.recorder.flush()
-            behind, segments = await patiently(
-                lambda: read_frame_log(held.row, self.segments, held.path.frame),
+                await state.log_writer.flush()
+            behind, segments = await retry_until(
+                lambda: read_frame_log(state.row, self.segments, state.path.frame),
                 deadline,
             )
-            avoid = held.row.worker_name
+            avoid = state.row.worker_name
             worker, session = await rebuild(
-                held.wanted, held.row.fingerprint, behind, deadline, avoid
+                state.request, state.row.fingerprint, behind, deadline, avoid
             )
         except (TimeoutError, *ELSEWHERE) as problem:
             raise error or WorkerLost(f"no other one: {problem}") from problem
         _last_rebuild_s = max(0.1, round(time.monotonic() - began, 1))
-        self._go_on(worker, session, segments, same=False)
+        self._use(worker, session, segments, same=False)
         self._count_move()
 
     async def _move(
-        self, old: WorkerSession, elsewhere: Elsewhere, taking: asyncio.Task[None]
+        self, old: WorkerSession, target: HandoverTarget, taking: asyncio.Task[None]
     ) -> None:
         """Both stand still only while the last few frames are handed on."""
-        held = self._held
-        held.path.hold()
+        state = self._state
+        state.path.pause()
         began = time.monotonic()
         try:
-            while held.path.unanswered and time.monotonic() - began < ANSWER_SECONDS:
+            while state.path.unanswered and time.monotonic() - began < ANSWER_SECONDS:
                 await asyncio.sleep(0.005)
             await _stop(taking)
-            rest = from_tape(held)
-            session = await elsewhere.prepared.go(rest, timeout=GO_SECONDS)
+            rest = take_replay_tail(state)
+            session = await target.prepared.go(rest, timeout=GO_SECONDS)
         except asyncio.CancelledError:
-            await elsewhere.prepared.close()
+            await target.prepared.close()
             raise
-        self._go_on(elsewhere.worker, session, elsewhere.segments, same=False)
+        self._use(target.worker, session, target.segments, same=False)
         self._count_move()
 
         def moved(ms: int) -> None:
-            held.note("moved", ms, "draining")
-            held.notice("moved", "Another voice engine has taken over.", ms=ms)
+            state.record("moved", ms, "draining")
+            state.notice("moved", "Another voice engine has taken over.", ms=ms)
 
-        held.resounds = moved
+        state.on_next_answer = moved
         await old.close()
 
     def _count_move(self) -> None:
-        self._held.row.moves += 1
-        self._held.recorder.change(moves=self._held.row.moves)
+        self._state.row.moves += 1
+        self._state.log_writer.change(moves=self._state.row.moves)
 
-    async def _restart(self, session: WorkerSession, back: Back) -> None:
-        held = self._held
-        held.path.hold()
-        held.say("state", state="recovering", seconds=_last_rebuild_s)
-        segments = self.segments = LogSegments(back.kept, held.path.frame)
+    async def _restart(self, session: WorkerSession, plan: RewindPlan) -> None:
+        state = self._state
+        state.path.pause()
+        state.say("state", state="recovering", seconds=_last_rebuild_s)
+        segments = self.segments = LogSegments(plan.kept, state.path.frame)
         discarding = asyncio.create_task(_discard(session))
         try:
-            wanted = held.wanted
-            await session.restart(wanted.open, wanted.prompt, log=back.log)
+            request = state.request
+            await session.restart(request.open, request.prompt, log=plan.log)
         finally:
             await _stop(discarding)
         self._change(segments, session)
         left = round(session.ready.context_frames * FRAME_SECONDS, 1)
-        held.say(
+        state.say(
             "rewound",
-            frame=held.path.frame,
-            seconds=back.seconds,
+            frame=state.path.frame,
+            seconds=plan.seconds,
             context_seconds=left,
         )
-        held.say("state", state="live")
-        held.note("rewound", detail=f"{back.seconds:g} s")
+        state.say("state", state="live")
+        state.record("rewound", detail=f"{plan.seconds:g} s")
 
-    def _go_on(
+    def _use(
         self,
         worker: Worker,
         session: WorkerSession,
@@ -260,22 +262,22 @@ class WorkerLink:
         *,
         same: bool,
     ) -> None:
-        row = self._held.row
+        row = self._state.row
         self.session, row.worker_name = session, worker.name
-        self._held.recorder.change(worker_name=worker.name)
+        self._state.log_writer.change(worker_name=worker.name)
         self._change(segments, session, same=same)
 
     def _change(
         self, segments: LogSegments, session: WorkerSession, *, same: bool = False
     ) -> None:
-        path, row = self._held.path, self._held.row
+        path, row = self._state.path, self._state.row
         next_frame = segments.model_frame(path.frame)
         # A session that was kept may be ahead: what is missing here it sends again.
         if session.ready.frame != next_frame and not same:
             raise ProtocolError(f"at {session.ready.frame}, the log at {next_frame}")
-        self.segments, row.timeline = segments, segments.dump()
-        self._held.recorder.change(timeline=row.timeline)
-        path.go_on(session, next_frame, same=same)
+        self.segments, row.log_segments = segments, segments.dump()
+        self._state.log_writer.change(log_segments=row.log_segments)
+        path.switch_to(session, next_frame, same=same)
 
 
 async def _stop(*tasks: asyncio.Task[Any]) -> None:

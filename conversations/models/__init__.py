@@ -2,6 +2,6 @@
 
 from conversations.models.conversation import Conversation
 from conversations.models.frame_chunk import FrameChunk, Levels
-from conversations.models.queue import Place
+from conversations.models.queue import QueueEntry
 
-__all__ = ["Conversation", "FrameChunk", "Levels", "Place"]
+__all__ = ["Conversation", "FrameChunk", "Levels", "QueueEntry"]

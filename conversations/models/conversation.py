@@ -32,7 +32,7 @@ from inference.timing import FRAME_SECONDS
 log = logging.getLogger(__name__)
 
 
-# The sweep's verdict is a guess, which whoever holds the conversation takes back.
+# The sweep's verdict is a guess, which the process with the lease takes back.
 OPEN = models.Q(ended_at=None) | models.Q(end_reason=EndReason.WEB_LOST)
 
 
@@ -47,8 +47,8 @@ class Conversation(models.Model):
         live, its process dead ──claim──> live
         live, its process dead ──give_up, after WEB_LOST_SECONDS──> ended, web_lost
 
-    Whoever writes is ``holder``: each change but the sweep's is made only if the row
-    still names the holder that this object was loaded with.
+    Only the process that has the ``lease`` writes: each change but the sweep's is made
+    only if the row still has the lease that this object was loaded with.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -85,9 +85,9 @@ class Conversation(models.Model):
     path_p95_ms = models.FloatField(null=True, blank=True)
     path_p99_ms = models.FloatField(null=True, blank=True)
 
-    # Who writes, and what a browser has to show to take it over: the newest token,
-    # or the one before until the browser has been heard with the newest.
-    holder = models.UUIDField(null=True, editable=False)
+    # Which process writes; and what a browser has to show to move that: the newest
+    # token, or the one before until the browser has answered to the newest.
+    lease = models.UUIDField(null=True, editable=False)
     resume_hash = models.CharField(max_length=64, blank=True, editable=False)
     resume_hash_before = models.CharField(max_length=64, blank=True, editable=False)
     resumes = models.PositiveIntegerField(default=0)
@@ -95,9 +95,9 @@ class Conversation(models.Model):
     parked_at = models.DateTimeField(null=True, blank=True)
     parked_reason = models.CharField(max_length=20, choices=EndReason, blank=True)
     moves = models.PositiveIntegerField(default=0)  # from one worker to another
-    timeline = models.JSONField(default=list)  # LogSegments, dumped
+    log_segments = models.JSONField(default=list)  # LogSegments, dumped
     # [{"frame", "kind": "resumed" | "parked" | "moved" | "rewound", "ms", "detail"}]
-    notes = models.JSONField(default=list)
+    events = models.JSONField(default=list)
 
     objects = ConversationQuerySet.as_manager()
 
@@ -157,8 +157,8 @@ class Conversation(models.Model):
     ) -> tuple[Conversation, str]:
         """Take over a conversation with its resume token; the token for next time.
 
-        The token is used up by the same statement that changes the holder, so of two
-        who show it one at a time holds the conversation. Raises ResumeImpossible.
+        The token is used up by the statement that changes the lease, so of two
+        that show it only one gets the lease. Raises ResumeImpossible.
         """
         mine = cls.objects.of(user).filter(pk=pk)
         found = mine.filter(persona_version__persona=persona).first()
@@ -167,12 +167,12 @@ class Conversation(models.Model):
         too_late = cls.objects.abandoned().filter(pk=pk, parked_at__isnull=False)
         if too_late.exists():
             found.give_up()
-        used, fresh, holder = digest_of(token), new_token(), uuid.uuid4()
+        used, fresh, lease = digest_of(token), new_token(), uuid.uuid4()
         either = models.Q(resume_hash=used) | models.Q(resume_hash_before=used)
         # Columns of the row itself only: what is joined is not looked at again when
         # somebody else changed the row meanwhile.
         if not mine.filter(either, ended_at=None).update(
-            holder=holder,
+            lease=lease,
             resume_hash=digest_of(fresh),
             resume_hash_before=used,
             resumes=models.F("resumes") + 1,
@@ -182,16 +182,16 @@ class Conversation(models.Model):
         ):
             raise ResumeImpossible(f"{pk} has ended, or its token was used")
         found.refresh_from_db()
-        if found.holder != holder:
+        if found.lease != lease:
             raise Superseded("taken over at the same moment")
         return found, fresh
 
     @property
     def _mine(self) -> models.QuerySet[Conversation]:
-        return Conversation.objects.filter(pk=self.pk, holder=self.holder)
+        return Conversation.objects.filter(pk=self.pk, lease=self.lease)
 
     def touch(self, **changes: object) -> None:
-        """Its holder is alive, and has changed these fields. Raises Superseded or
+        """This process is alive, and changes these fields. Raises Superseded or
         ConversationGone.
 
         Takes back a verdict of the sweep: while the database was away the web process
@@ -202,25 +202,25 @@ class Conversation(models.Model):
             alive_at=now, ended_at=None, end_reason="", **changes
         ):
             return
-        self.check_holder()
+        self.check_lease()
         raise ConversationGone(f"{self.pk} was deleted or ended")
 
-    def check_holder(self) -> None:
-        """Raise Superseded if somebody else holds it."""
-        row = Conversation.objects.filter(pk=self.pk).values_list("holder").first()
-        if row is not None and row[0] != self.holder:
-            raise Superseded(f"{self.pk} has another holder")
+    def check_lease(self) -> None:
+        """Raise Superseded if another process has the lease."""
+        row = Conversation.objects.filter(pk=self.pk).values_list("lease").first()
+        if row is not None and row[0] != self.lease:
+            raise Superseded(f"another process has the lease of {self.pk}")
 
     def append(self, chunk: FrameChunk, *, repeated: bool, **changes: object) -> None:
         """Add a chunk to the log. ``repeated``: it may be there already, because the
         answer to an earlier attempt got lost.
 
-        The row is locked by ``touch`` first, so no chunk of an earlier holder appears
-        after a claim: what the new holder reads then is where it goes on.
+        The row is locked by ``touch`` first, so no chunk written under an earlier lease
+        appears after a claim: where the log ends then is where the new one continues.
         """
         now, guess = timezone.now(), EndReason.WEB_LOST
         if not (repeated or changes) and insert_chunk(
-            self.pk, self.holder, guess, now, chunk
+            self.pk, self.lease, guess, now, chunk
         ):
             return
         with transaction.atomic():
@@ -244,9 +244,9 @@ class Conversation(models.Model):
 
     def finish(self, reason: EndReason, **counts: int) -> bool:
         """End it with its reason and figures; False if it had been ended already, or
-        has another holder."""
+        is another process's."""
         return self._end(
-            OPEN & models.Q(holder=self.holder), reason, timezone.now(), **counts
+            OPEN & models.Q(lease=self.lease), reason, timezone.now(), **counts
         )
 
     def give_up(self) -> bool:

@@ -8,8 +8,8 @@ from django.db import models
 class FrameChunk(models.Model):
     """Consecutive frames; columns as in conversations.frame_log.format.
 
-    ``frames`` 0: nothing but user packets, which came when a holder let go and were
-    not answered by then. Frames never overlap: one holder writes at a time, and it
+    ``frames`` 0: only user packets, which came as a process gave up the lease and were
+    not answered by then. Frames never overlap: one process writes at a time, and
     begins where the last one ended.
     """
 
@@ -23,7 +23,7 @@ class FrameChunk(models.Model):
     agent_packets = models.BinaryField()
     timings = models.BinaryField()
     pieces = models.JSONField(default=list)
-    page = models.JSONField(default=list)
+    client_stats = models.JSONField(default=list)
 
     class Meta:
         ordering = ["first_frame", "frames", "id"]

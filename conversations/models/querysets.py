@@ -1,7 +1,4 @@
-"""Which conversations there are: whose, live, parked, left behind.
-
-Owns the clocks by which a conversation counts as live or as abandoned.
-"""
+"""Which conversations there are: of one user, live, parked, abandoned."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""Who waits for a free place, in Postgres: it outlives web processes.
+"""The queue for a free slot, in Postgres, so that it outlives web processes.
 
-Owns the order of the line and the guess how long it takes. Knows no sockets.
-
-First come, first served, one place a user. A place is kept while somebody touches it;
-after PLACE_SILENT it does not hold up the line any more, and until PLACE_KEPT whoever
-comes back (with the ticket, or as the same user) stands where they stood.
+First come, first served, one entry per user. An entry that is not refreshed for
+ENTRY_SILENT no longer delays those behind it. Until ENTRY_KEPT its user can come back,
+with the ticket or by signing in, to the same position.
 """
 
 from __future__ import annotations
@@ -22,8 +20,8 @@ from django.utils import timezone
 from inference.errors import PersonaplexError, WorkerBusy
 from inference.models import Worker
 
-PLACE_SILENT = timedelta(seconds=10)
-PLACE_KEPT = timedelta(seconds=60)
+ENTRY_SILENT = timedelta(seconds=10)
+ENTRY_KEPT = timedelta(seconds=60)
 RECENT = 20  # ended conversations that the guess is made from
 ASSUMED_SECONDS = 120.0  # of a conversation, until some have ended
 MIN_SECONDS = 5.0  # nobody is promised less
@@ -33,47 +31,48 @@ class AlreadyWaiting(PersonaplexError):
     code = "already_waiting"
     text = "You are already waiting in another window. Go on there, or close it first."
     retryable = True
-    retry_after_s = PLACE_SILENT.total_seconds()
+    retry_after_s = ENTRY_SILENT.total_seconds()
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where somebody stands in the line right now."""
+class QueuePosition:
+    """Where an entry is in the queue right now."""
 
-    position: int  # 1: the next
+    number: int  # 1: the next
     of: int  # how many wait in all
     eta_s: float
     free: int  # slots that the workers said were free
 
     @property
     def may_try(self) -> bool:
-        return self.position <= self.free
+        return self.number <= self.free
 
 
-class PlaceQuerySet(models.QuerySet["Place"]):
-    def waiting(self) -> PlaceQuerySet:
-        """Those that hold up the line, the first first."""
-        since = timezone.now() - PLACE_SILENT
+class QueueEntryQuerySet(models.QuerySet["QueueEntry"]):
+    def waiting(self) -> QueueEntryQuerySet:
+        """Those that others have to wait for, the first first."""
+        since = timezone.now() - ENTRY_SILENT
         return self.filter(seen_at__gte=since).order_by("joined_at", "id")
 
     def expire(self) -> int:
         """Delete what nobody came back for; how many there were."""
-        return self.filter(seen_at__lt=timezone.now() - PLACE_KEPT).delete()[0]
+        return self.filter(seen_at__lt=timezone.now() - ENTRY_KEPT).delete()[0]
 
 
-class Place(models.Model):
-    """One user's place in the line. Its id is the ticket."""
+class QueueEntry(models.Model):
+    """One user in the queue. Its id is the ticket."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.OneToOneField(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="place"
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="queue_entry"
     )
-    # Who touches it: a conversation that has not begun. Changes when it is taken over.
-    holder = models.UUIDField()
+    # Of the conversation that has not begun and refreshes it; another window's if that
+    # has taken it over.
+    lease = models.UUIDField()
     joined_at = models.DateTimeField(default=timezone.now, db_index=True)
     seen_at = models.DateTimeField(default=timezone.now)
 
-    objects = PlaceQuerySet.as_manager()
+    objects = QueueEntryQuerySet.as_manager()
 
     class Meta:
         ordering = ["joined_at", "id"]
@@ -83,10 +82,10 @@ class Place(models.Model):
 
     @classmethod
     @transaction.atomic
-    def join(cls, owner: AbstractBaseUser, holder: uuid.UUID, ticket: str) -> Place:
-        """A place at the end of the line, or the one that the owner had.
+    def join(cls, owner: AbstractBaseUser, lease: uuid.UUID, ticket: str) -> QueueEntry:
+        """An entry at the end of the queue, or the one that the owner had.
 
-        Raises AlreadyWaiting while another window holds it, WorkerBusy when
+        Raises AlreadyWaiting while another window refreshes it, WorkerBusy when
         QUEUE_PLACES people wait.
         """
         cls.objects.expire()
@@ -94,43 +93,43 @@ class Place(models.Model):
         mine = cls.objects.select_for_update().filter(owner=owner.pk).first()
         if mine is None:
             if cls.objects.waiting().count() >= settings.QUEUE_PLACES:
-                raise _line_full()
-            place, made = cls.objects.get_or_create(
-                owner_id=owner.pk, defaults={"holder": holder}
+                raise _queue_full()
+            entry, made = cls.objects.get_or_create(
+                owner_id=owner.pk, defaults={"lease": lease}
             )
-            if not made and place.holder != holder:  # two windows, one moment
+            if not made and entry.lease != lease:  # two windows, one moment
                 raise AlreadyWaiting(f"{owner} waits already")
-            return place
-        if ticket != str(mine.pk) and now - mine.seen_at < PLACE_SILENT:
+            return entry
+        if ticket != str(mine.pk) and now - mine.seen_at < ENTRY_SILENT:
             raise AlreadyWaiting(f"{owner} waits already")
-        mine.holder, mine.seen_at = holder, now
-        mine.save(update_fields=["holder", "seen_at"])
+        mine.lease, mine.seen_at = lease, now
+        mine.save(update_fields=["lease", "seen_at"])
         return mine
 
-    def stand(self) -> Standing:
-        """Still here: touch the place and see how far the line has moved.
+    def refresh(self) -> QueuePosition:
+        """Say that the user still waits, and see how far the queue has moved.
 
         Raises AlreadyWaiting when another window took it over.
         """
-        mine = Place.objects.filter(pk=self.pk, holder=self.holder)
+        mine = QueueEntry.objects.filter(pk=self.pk, lease=self.lease)
         if not mine.update(seen_at=timezone.now()):
-            raise AlreadyWaiting("the place was taken over or given up")
-        line = list(Place.objects.waiting().values_list("pk", flat=True))
-        ahead = line.index(self.pk) if self.pk in line else len(line)
-        return Standing(
-            position=ahead + 1,
-            of=max(len(line), ahead + 1),
+            raise AlreadyWaiting("the entry was taken over or given up")
+        queue = list(QueueEntry.objects.waiting().values_list("pk", flat=True))
+        ahead = queue.index(self.pk) if self.pk in queue else len(queue)
+        return QueuePosition(
+            number=ahead + 1,
+            of=max(len(queue), ahead + 1),
             eta_s=seconds_until_free(ahead),
             free=free_slots(),
         )
 
     def leave(self) -> None:
-        Place.objects.filter(pk=self.pk, holder=self.holder).delete()
+        QueueEntry.objects.filter(pk=self.pk, lease=self.lease).delete()
 
 
-def line_is_free() -> bool:
+def queue_is_free() -> bool:
     """Whether a newcomer may try at once: nobody waits, or there is room for all."""
-    waiting = Place.objects.waiting().count()
+    waiting = QueueEntry.objects.waiting().count()
     return waiting == 0 or waiting < free_slots()
 
 
@@ -164,10 +163,10 @@ def seconds_until_free(ahead: int) -> float:
     return round(min(guess, float(settings.QUEUE_SECONDS)), 1)
 
 
-def _line_full() -> WorkerBusy:
+def _queue_full() -> WorkerBusy:
     error = WorkerBusy(
         f"{settings.QUEUE_PLACES} people wait",
-        text="So many people are waiting that the line is closed for now. "
+        text="So many people are waiting that the queue is closed for now. "
         "Please try again in a few minutes.",
     )
     error.retry_after_s = 60.0

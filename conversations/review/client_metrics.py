@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from conversations.frame_log.metrics import percentile
-from conversations.frame_log.reader import FrameLogReader, PageStats
+from conversations.frame_log.reader import ClientReading, FrameLogReader
 
 MAX_POINTS = 300
-Readings = list[tuple[int, PageStats]]
+Readings = list[tuple[int, ClientReading]]
 
 
 def client_metrics(reader: FrameLogReader) -> dict[str, Any] | None:
     """None if the page never said anything."""
-    readings = reader.page
+    readings = reader.client_stats
     if not readings:
         return None
     heard = [(f, r["latency_ms"]) for f, r in readings if "latency_ms" in r]

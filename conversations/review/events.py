@@ -21,7 +21,7 @@ _PARKED = {
 
 def events(reader: FrameLogReader) -> list[dict[str, Any]]:
     """``at_s``, ``kind``, ``text`` and ``pause_s``: until sound came again, or null."""
-    notes = reader.conversation.notes
+    notes = reader.conversation.events
     times = reader.seconds_at([int(note["frame"]) for note in notes])
     return [
         {

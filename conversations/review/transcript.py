@@ -42,7 +42,7 @@ def _words(reader: FrameLogReader) -> Iterator[dict[str, Any] | None]:
     """Pieces joined to words. White space ends one, wherever in a piece it stands; so
     does a pause, because not every script has spaces. None: it was rewound here."""
     word: dict[str, Any] | None = None
-    notes = reader.conversation.notes
+    notes = reader.conversation.events
     rewound = [note["frame"] for note in notes if note["kind"] == "rewound"]
     times = reader.seconds_at([frame for frame, _ in reader.pieces])
     for (frame, piece), at in zip(reader.pieces, times, strict=True):

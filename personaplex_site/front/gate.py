@@ -27,7 +27,7 @@ MACHINES_WAITING = 32
 
 
 def conversations_are_late() -> bool:
-    return event_loop_load.of_this_process.late_ms() > settings.MAX_LOOP_LAG_MS
+    return event_loop_load.PROCESS_LOAD.late_ms() > settings.MAX_LOOP_LAG_MS
 
 
 class Place:

@@ -56,7 +56,7 @@ def end_of(rows, conversation):
 def log_of(rows, conversation):
     """The notes, and the user frames that were answered; a log without gaps."""
     [(notes,)] = rows(
-        "SELECT notes FROM conversations_conversation WHERE id = %s", conversation
+        "SELECT events FROM conversations_conversation WHERE id = %s", conversation
     )
     chunks = rows(
         "SELECT first_frame, frames, timings FROM conversations_framechunk"

@@ -164,7 +164,7 @@ def counted(persona: str) -> dict[str, Any]:
     if row is None:
         return {}
     names = ("frames", "dropped_frames", "late_frames", "missing_frames", "end_reason")
-    more = [name for name in ("resumes", "moves", "notes") if hasattr(row, name)]
+    more = [name for name in ("resumes", "moves", "events") if hasattr(row, name)]
     return {name: getattr(row, name) for name in (*names, *more)}
 
 

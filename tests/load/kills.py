@@ -275,7 +275,7 @@ def places_left() -> list[str]:
     from django.apps import apps
 
     try:
-        places = apps.get_model("conversations", "Place").objects.count()
+        places = apps.get_model("conversations", "QueueEntry").objects.count()
     except LookupError:  # this version has no queue
         return []
     return [f"{places} places in the queue left behind"] if places else []

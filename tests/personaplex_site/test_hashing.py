@@ -127,8 +127,8 @@ def test_hashes_wait_while_conversations_are_late(settings, monkeypatch):
     settings.SIGN_IN_WAITING, settings.SIGN_IN_WAIT_SECONDS = 4, 0
     settings.MAX_LOOP_LAG_MS = 20
     monkeypatch.setattr(event_loop_load, "WINDOW_SECONDS", 3600)
-    late = event_loop_load.Headroom()
-    monkeypatch.setattr(event_loop_load, "of_this_process", late)
+    late = event_loop_load.EventLoopLoad()
+    monkeypatch.setattr(event_loop_load, "PROCESS_LOAD", late)
     late.note(0.001)
     assert hashers.make_password("guess").startswith("argon2")
     for _ in range(9):

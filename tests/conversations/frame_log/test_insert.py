@@ -25,7 +25,7 @@ def way(request, monkeypatch):
 def live():
     early = timezone.now() - timedelta(seconds=20)
     return ConversationFactory(
-        ended_at=None, end_reason="", holder=uuid.uuid4(), alive_at=early
+        ended_at=None, end_reason="", lease=uuid.uuid4(), alive_at=early
     )
 
 
@@ -57,7 +57,7 @@ def test_every_column_is_stored(live, way):
 
 
 def test_somebody_else_holds_the_conversation(live, way):
-    Conversation.objects.update(holder=uuid.uuid4())
+    Conversation.objects.update(lease=uuid.uuid4())
     with pytest.raises(Superseded):
         live.append(chunk_of(live), repeated=False)
     assert not FrameChunk.objects.exists()

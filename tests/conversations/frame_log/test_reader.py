@@ -32,7 +32,14 @@ def log():
 
 
 def columns_in(reading):
-    names = ("tokens", "timings", "pieces", "page", "user_packets", "agent_packets")
+    names = (
+        "tokens",
+        "timings",
+        "pieces",
+        "client_stats",
+        "user_packets",
+        "agent_packets",
+    )
     return [
         {name for name in names if f'"{name}"' in sql} for sql in reading.of_the_log()
     ]
@@ -41,15 +48,15 @@ def columns_in(reading):
 def test_columns_named_together_come_by_one_query_and_once(log):
     reader = FrameLogReader(log)
     with what_was_read() as reading:
-        reader.load("timings", "pieces", "page")
+        reader.load("timings", "pieces", "client_stats")
         assert len(reader.timings) == len(reader.frames) == reader.end == 50
         assert reader.pieces == [(3, " Hi"), (44, "!")]
-        assert reader.page == []
+        assert reader.client_stats == []
         reader.load("timings", "pieces")
         reader.seconds_at([3])
         reader.seconds_at([44])
     assert columns_in(reading) == [
-        {"timings", "pieces", "page"},
+        {"timings", "pieces", "client_stats"},
         {"timings", "user_packets"},  # of the outermost chunks: where time begins
     ]
 

@@ -276,7 +276,7 @@ async def test_one_chunk_costs_two_queries(recorder, conversation):
 
 @sync_to_async
 def taken_over(conversation):
-    Conversation.objects.filter(pk=conversation.pk).update(holder=uuid4())
+    Conversation.objects.filter(pk=conversation.pk).update(lease=uuid4())
 
 
 async def test_whoever_was_taken_over_writes_no_frame_and_hands_over_packets(
@@ -313,13 +313,13 @@ async def test_the_next_holder_goes_on_where_the_log_ends(recorder, conversation
 async def test_a_change_of_the_row_goes_with_the_next_write(recorder, conversation):
     task = asyncio.create_task(recorder.run())
     feed(recorder, range(3))
-    recorder.change(timeline=[[0, 1], [3, None]], moves=2)
+    recorder.change(log_segments=[[0, 1], [3, None]], moves=2)
     async with asyncio.timeout(2):
         await recorder.flush()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await sync_to_async(conversation.refresh_from_db)()
-    assert (conversation.timeline, conversation.moves) == ([[0, 1], [3, None]], 2)
+    assert (conversation.log_segments, conversation.moves) == ([[0, 1], [3, None]], 2)
     assert logged(await chunks()) == [0, 1, 2]
 
 

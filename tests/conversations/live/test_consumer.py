@@ -325,7 +325,7 @@ async def test_an_absent_database_refuses_politely(browser, worker, monkeypatch)
         raise OperationalError("the server is away")
 
     await browser.open()
-    monkeypatch.setattr("conversations.live.conversation.make_plan", away)
+    monkeypatch.setattr("conversations.live.conversation.admit", away)
     await browser.send_json_to({"type": "start", "audio": "opus"})
     assert await browser.until_closed() == 1000
     error = browser.event("error")

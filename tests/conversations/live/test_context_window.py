@@ -3,7 +3,7 @@
 import pytest
 
 from conversations.live import conversation
-from conversations.live.client_stats import PageFigures
+from conversations.live.client_stats import ClientStats
 
 pytestmark = pytest.mark.usefixtures("no_pace")
 
@@ -36,7 +36,7 @@ async def test_it_slides_and_says_so(browser, worker, the_conversation):
     await browser.until_closed(timeout=20)
     assert len(await notices(browser, 0)) == 2
     conversation, _ = await the_conversation()
-    assert [note["kind"] for note in conversation.notes] == ["context_full"]
+    assert [note["kind"] for note in conversation.events] == ["context_full"]
 
 
 async def test_the_pages_figures_are_kept_with_the_frames(
@@ -52,12 +52,12 @@ async def test_the_pages_figures_are_kept_with_the_frames(
     await browser.send_json_to({"type": "end"})
     await browser.until_closed(timeout=20)
     _, chunks = await the_conversation()
-    kept = [reading for chunk in chunks for reading in chunk.page]
+    kept = [reading for chunk in chunks for reading in chunk.client_stats]
     assert kept == [[4, {"latency_ms": 211.46, "echo": 1, "late": 0, "muted": True}]]
 
 
 def test_a_page_that_floods_is_not_kept_more_often():
-    page = PageFigures()
+    page = ClientStats()
     assert page.take({"late": 1}) == {"late": 1}
     assert page.take({"late": 2}) is None
     assert page.refused == 1

@@ -4,16 +4,16 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from conversations.live import event_loop_load, queueing
-from conversations.live.event_loop_load import Headroom
-from conversations.models.queue import Place
+from conversations.live.event_loop_load import EventLoopLoad
+from conversations.models.queue import QueueEntry
 from inference.errors import WorkerBusy
 
 
 @pytest.fixture
 def process(monkeypatch, settings):
     settings.MAX_LOOP_LAG_MS, settings.MAX_LOOP_CPU_PERCENT = 20, 85
-    fresh = Headroom()
-    monkeypatch.setattr(event_loop_load, "of_this_process", fresh)
+    fresh = EventLoopLoad()
+    monkeypatch.setattr(event_loop_load, "PROCESS_LOAD", fresh)
     monkeypatch.setattr(queueing, "LOOK_SECONDS", 0.03)
     return fresh
 
@@ -72,9 +72,9 @@ async def test_a_newcomer_waits_until_the_others_are_heard_in_time(
     await browser.open()
     await browser.send_json_to({"type": "start", "audio": "opus"})
     await browser.until_state("waiting")
-    assert await sync_to_async(Place.objects.count)() == 1
+    assert await sync_to_async(QueueEntry.objects.count)() == 1
     await browser.until("ready", timeout=10)  # nobody is late any more
-    assert not await sync_to_async(Place.objects.count)()
+    assert not await sync_to_async(QueueEntry.objects.count)()
     await browser.leave()
 
 

@@ -68,7 +68,7 @@ async def test_a_killed_worker_is_replaced_from_the_log(
     timings, users = whole(chunks)
     assert timings["seq"].tolist() == users == [*range(22), *range(24, 34)]
     assert (conversation.worker_name, conversation.moves) == ("second", 1)
-    [note] = conversation.notes
+    [note] = conversation.events
     assert (note["kind"], note["frame"]) == ("moved", 23)
     assert note["detail"] == "worker_lost, rebuilt"
     assert 0 < note["ms"] < 30_000
@@ -134,7 +134,7 @@ async def test_a_socket_to_the_worker_that_broke_is_only_opened_again(
     await browser.leave()
     conversation, chunks = await the_conversation()
     assert whole(chunks)[0]["seq"].tolist() == list(range(10))
-    assert [n["detail"] for n in conversation.notes] == ["worker_lost, kept"]
+    assert [n["detail"] for n in conversation.events] == ["worker_lost, kept"]
     assert conversation.moves == 0
 
 
@@ -177,7 +177,7 @@ async def test_a_draining_worker_hands_over_without_a_pause(
     timings, users = whole(chunks)
     assert timings["seq"].tolist() == users == list(range(32))
     assert conversation.dropped_frames == 0
-    [note] = conversation.notes
+    [note] = conversation.events
     assert (note["kind"], note["detail"]) == ("moved", "draining")
     assert note["ms"] == browser.event("notice")["ms"]
     with capsys.disabled():

@@ -1,10 +1,13 @@
 """A persona that speaks with a voice of the model, whichever model runs."""
 
+import uuid
+
 import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from conversations.live.admission import make_plan
+from conversations.live.admission import admit
+from inference.engine.api import Sampling
 from personas.errors import VoiceDeleted, VoiceNotInModel, VoiceNotReady
 from personas.models import PresetList
 from tests.factories import VoiceFactory, WorkerFactory
@@ -30,9 +33,11 @@ def test_the_prompt_of_the_model_that_runs_is_sent(alice, persona, spoken):
     ours = preset("new", "b" * 64)
     WorkerFactory(fingerprint="unknown", slots=99)
     worker = WorkerFactory(fingerprint="new")
-    plan = make_plan(alice, persona)
-    assert (plan.voice, plan.workers) == (ours, [worker])
-    assert plan.version.voice == spoken
+    admitted = admit(alice, persona, uuid.uuid4(), Sampling())
+    request = admitted.request
+    assert (request.voice, admitted.workers) == (ours, [worker])
+    assert request.open.voice == ours.digest
+    assert request.version.voice == spoken
 
 
 def test_a_model_without_it_is_told_before_and_at_the_start(
@@ -43,13 +48,13 @@ def test_a_model_without_it_is_told_before_and_at_the_start(
     client.force_login(alice)
     assert "being prepared" in client.get(address).content.decode()
     with pytest.raises(VoiceNotReady):
-        make_plan(alice, persona)
+        admit(alice, persona, uuid.uuid4(), Sampling())
     PresetList.objects.create(fingerprint="new", fetched_at=timezone.now())
     page = client.get(address).content.decode()
     assert "“NATF0” came with another model" in page
     assert reverse("persona_edit", args=[persona.pk]) in page
     with pytest.raises(VoiceNotInModel):
-        make_plan(alice, persona)
+        admit(alice, persona, uuid.uuid4(), Sampling())
 
 
 def test_a_model_that_is_too_slow_here_is_told_with_its_figure(client, alice, persona):
@@ -66,4 +71,4 @@ def test_a_deleted_voice_is_told(alice, persona):
     voice.save()
     WorkerFactory()
     with pytest.raises(VoiceDeleted, match=str(voice.pk)):
-        make_plan(alice, persona)
+        admit(alice, persona, uuid.uuid4(), Sampling())

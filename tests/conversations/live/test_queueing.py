@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from conversations.live import queueing, shutdown
 from conversations.models import queue
-from conversations.models.queue import AlreadyWaiting, Place
+from conversations.models.queue import AlreadyWaiting, QueueEntry
 from inference.errors import WorkerBusy
 from inference.models import Worker
 from tests.conversations.browser import Browser
@@ -67,21 +67,21 @@ def another(browser):
     return Browser(browser.scope["path"].split("/")[3], browser.scope["user"])
 
 
-def standings(browser):
+def positions(browser):
     found = [e for e in browser.events if e["type"] == "waiting"]
     return [(event["position"], event["of"]) for event in found]
 
 
-async def until_standing(browser, *standing):
+async def until_position(browser, *standing):
     async with asyncio.timeout(5):
-        while standing not in standings(browser):
+        while standing not in positions(browser):
             await browser.take()
 
 
 async def test_people_are_let_in_in_the_order_they_came(full, people, worker):
     for number, browser in enumerate(people, 1):
         await ask(browser)
-        await until_standing(browser, number, number)
+        await until_position(browser, number, number)
     assert len(worker.opened) == 2  # the first's, and the second's that was refused
     await full.send_json_to({"type": "end"})
     await full.until_closed(timeout=20)
@@ -89,37 +89,37 @@ async def test_people_are_let_in_in_the_order_they_came(full, people, worker):
     await people[0].until_state("live")
     assert people[0].states()[-3:] == ["waiting", "priming", "live"]
     await sessions_are(1)
-    await until_standing(people[1], 1, 2)
-    await until_standing(people[2], 2, 2)
+    await until_position(people[1], 1, 2)
+    await until_position(people[2], 2, 2)
     assert people[1].event("ready") is None
     for browser in people:
         await browser.leave()
-    assert await in_database(Place.objects.count) == 0
+    assert await in_database(QueueEntry.objects.count) == 0
 
 
 async def test_who_leaves_gives_the_place_up(full, people):
     first, second, _ = people
     await ask(first)
-    await until_standing(first, 1, 1)
+    await until_position(first, 1, 1)
     await ask(second)
-    await until_standing(second, 2, 2)
+    await until_position(second, 2, 2)
     await first.send_json_to({"type": "leave"})
     await first.until_closed()
-    await until_standing(second, 1, 1)
+    await until_position(second, 1, 1)
     await second.leave()
 
 
 async def test_a_place_outlives_its_web_process(full, people):
     first, second, _ = people
     await ask(first)
-    await until_standing(first, 1, 1)
+    await until_position(first, 1, 1)
     await ask(second)
-    await until_standing(second, 2, 2)
+    await until_position(second, 2, 2)
     await first.leave(1012)
     ticket = first.event("waiting")["ticket"]
     again = another(first)
     await ask(again, ticket=ticket)
-    await until_standing(again, 1, 2)
+    await until_position(again, 1, 2)
     for browser in (again, second):
         await browser.leave()
 
@@ -130,7 +130,7 @@ async def test_who_waits_comes_back_when_the_product_was_stopped(
     """Ctrl-C: conversations end, but a place in the line is none."""
     monkeypatch.setattr(queueing, "ASK_ANYWAY_SECONDS", 0.05)
     await ask(people[0])
-    await until_standing(people[0], 1, 1)
+    await until_position(people[0], 1, 1)
     monkeypatch.setattr(
         "conversations.live.shutdown._stopped_by", lambda: signal.SIGINT
     )
@@ -151,7 +151,7 @@ async def test_a_worker_that_is_being_started_is_waited_for(
     monkeypatch.setattr(queueing, "ASK_ANYWAY_SECONDS", 0.05)
     await in_database(lambda: Worker.objects.update(url="ws://127.0.0.1:1"))
     await ask(browser)
-    await until_standing(browser, 1, 1)
+    await until_position(browser, 1, 1)
     await in_database(lambda: Worker.objects.update(ready=False))
     assert browser.event("error") is None
     await in_database(lambda: Worker.objects.update(url=worker.url, ready=True))
@@ -166,14 +166,14 @@ async def test_a_worker_that_never_comes_is_given_up(worker, browser, monkeypatc
     await ask(browser)
     assert await browser.until_closed() == 4503
     assert browser.event("error")["code"] == "no_worker"
-    assert standings(browser)[0] == (1, 1)
-    assert await in_database(Place.objects.count) == 0
+    assert positions(browser)[0] == (1, 1)
+    assert await in_database(QueueEntry.objects.count) == 0
 
 
 async def test_a_second_window_is_told(full, people):
     first = people[0]
     await ask(first)
-    await until_standing(first, 1, 1)
+    await until_position(first, 1, 1)
     other = another(first)
     await ask(other)
     assert await other.until_closed() == 1000
@@ -184,7 +184,7 @@ async def test_a_second_window_is_told(full, people):
 async def test_a_line_without_end_is_closed(full, people, settings):
     settings.QUEUE_PLACES = 1
     await ask(people[0])
-    await until_standing(people[0], 1, 1)
+    await until_position(people[0], 1, 1)
     await ask(people[1])
     assert await people[1].until_closed() == 4503
     assert "line is closed" in people[1].event("error")["text"]
@@ -197,13 +197,13 @@ async def test_nobody_waits_for_ever(full, people, settings):
     assert await people[0].until_closed() == 4503
     error = people[0].event("error")
     assert (error["code"], error["retry_after_s"] > 0) == ("worker_busy", True)
-    assert await in_database(Place.objects.count) == 0
+    assert await in_database(QueueEntry.objects.count) == 0
 
 
 async def test_the_first_asks_though_no_heartbeat_came(full, people, monkeypatch):
     monkeypatch.setattr(queueing, "ASK_ANYWAY_SECONDS", 0.05)
     await ask(people[0])
-    await until_standing(people[0], 1, 1)
+    await until_position(people[0], 1, 1)
     await full.send_json_to({"type": "end"})
     await full.until_closed(timeout=20)  # and the worker stays "full"
     await people[0].until("ready")
@@ -213,30 +213,30 @@ async def test_the_first_asks_though_no_heartbeat_came(full, people, monkeypatch
 @pytest.mark.django_db
 def test_a_silent_place_holds_nobody_up_and_is_kept_for_a_while():
     WorkerFactory(slots=1, sessions=1)
-    first = Place.join(UserFactory(), uuid.uuid4(), "")
-    second = Place.join(UserFactory(), uuid.uuid4(), "")
-    assert [first.stand().position, second.stand().position] == [1, 2]
-    silent = timezone.now() - queue.PLACE_SILENT - timedelta(seconds=1)
-    Place.objects.filter(pk=first.pk).update(seen_at=silent)
-    assert second.stand().position == 1
-    back = Place.join(first.owner, uuid.uuid4(), "")
+    first = QueueEntry.join(UserFactory(), uuid.uuid4(), "")
+    second = QueueEntry.join(UserFactory(), uuid.uuid4(), "")
+    assert [first.refresh().number, second.refresh().number] == [1, 2]
+    silent = timezone.now() - queue.ENTRY_SILENT - timedelta(seconds=1)
+    QueueEntry.objects.filter(pk=first.pk).update(seen_at=silent)
+    assert second.refresh().number == 1
+    back = QueueEntry.join(first.owner, uuid.uuid4(), "")
     assert back.pk == first.pk
-    assert [back.stand().position, second.stand().position] == [1, 2]
+    assert [back.refresh().number, second.refresh().number] == [1, 2]
     with pytest.raises(AlreadyWaiting):
-        first.stand()
-    Place.objects.update(seen_at=timezone.now() - queue.PLACE_KEPT * 2)
-    newer = Place.join(UserFactory(), uuid.uuid4(), "")
-    assert list(Place.objects.all()) == [newer]
+        first.refresh()
+    QueueEntry.objects.update(seen_at=timezone.now() - queue.ENTRY_KEPT * 2)
+    newer = QueueEntry.join(UserFactory(), uuid.uuid4(), "")
+    assert list(QueueEntry.objects.all()) == [newer]
 
 
 @pytest.mark.django_db
 def test_newcomers_go_behind_those_who_wait():
     WorkerFactory(slots=2, sessions=1)
-    assert queue.line_is_free()
-    Place.join(UserFactory(), uuid.uuid4(), "")
-    assert not queue.line_is_free()
+    assert queue.queue_is_free()
+    QueueEntry.join(UserFactory(), uuid.uuid4(), "")
+    assert not queue.queue_is_free()
     Worker.objects.update(sessions=0)
-    assert queue.line_is_free()
+    assert queue.queue_is_free()
 
 
 @pytest.mark.django_db
@@ -259,5 +259,5 @@ def test_the_guess_follows_what_conversations_take():
 def test_a_full_line_says_when_to_come_again(settings):
     settings.QUEUE_PLACES = 0
     with pytest.raises(WorkerBusy) as refused:
-        Place.join(UserFactory(), uuid.uuid4(), "")
+        QueueEntry.join(UserFactory(), uuid.uuid4(), "")
     assert refused.value.retry_after_s == 60

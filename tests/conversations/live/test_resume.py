@@ -102,8 +102,8 @@ async def test_a_dropped_socket_goes_on_where_it_was(
     assert conversation.end_reason == "user_ended"
     assert (conversation.resumes, conversation.moves) == (1, 0)
     assert (conversation.frames, conversation.missing_frames) == (30, 20)
-    assert [note["kind"] for note in conversation.notes] == ["parked", "resumed"]
-    assert conversation.notes[1]["detail"] == "kept"
+    assert [note["kind"] for note in conversation.events] == ["parked", "resumed"]
+    assert conversation.events[1]["detail"] == "kept"
     assert len(worker.opened) == len(worker.attached) == 1
     await worker.until_free()
 
@@ -112,7 +112,7 @@ async def test_a_socket_that_still_lives_is_taken_over(
     browser, new_browser, worker, the_conversation
 ):
     """The browser saw its connection die, the site has not yet: frames that are not
-    written come again from the worker, their packets from the holder before."""
+    written come again from the worker, their packets from the lease before."""
     await talk(browser, the_conversation)
     again = await new_browser().resume(browser, have=13)
     assert again.event("ready")["frame"] == 16
@@ -273,7 +273,7 @@ async def test_what_nobody_has_any_more_is_a_hole_that_is_marked(
     assert [c.first_frame + c.frames for c in rows][:2] == [8, 16]
     assert rows[2].first_frame == 18
     assert conversation.unwritten_frames == 2
-    assert conversation.timeline == [[0, 16], [18, None]]
+    assert conversation.log_segments == [[0, 16], [18, None]]
 
 
 async def test_who_was_taken_over_ends_nothing(
@@ -282,13 +282,13 @@ async def test_who_was_taken_over_ends_nothing(
     """The person clicks "end" in a window that has lost the conversation unnoticed."""
     await browser.start()
     await browser.converse(3)
-    holder = uuid4()
-    await in_database(lambda: Conversation.objects.update(holder=holder))
+    lease = uuid4()
+    await in_database(lambda: Conversation.objects.update(lease=lease))
     await browser.send_json_to({"type": "end"})
     assert await browser.until_closed() == 4409
     conversation, _ = await the_conversation()
     assert conversation.is_live
-    assert conversation.holder == holder
+    assert conversation.lease == lease
 
 
 async def refused(browser, ready):
@@ -428,7 +428,7 @@ async def test_an_absent_database_is_no_reason_to_give_up(
     def away(*args):
         raise OperationalError("the server is away")
 
-    monkeypatch.setattr("conversations.live.opening.take_up", away)
+    monkeypatch.setattr("conversations.live.opening.resume", away)
     refused = new_browser()
     await refused.ask_to_resume(browser.event("ready"))
     assert await refused.until_closed() == 4412

@@ -56,8 +56,8 @@ async def test_it_goes_on_from_where_it_was(browser, worker, the_conversation):
     conversation, chunks = await the_conversation()
     timings, users = whole(chunks)
     assert timings["seq"].tolist() == users == list(range(27)), "all of it is kept"
-    assert conversation.timeline == [[24, None]]
-    kinds = [(n["kind"], n["frame"], n["detail"]) for n in conversation.notes]
+    assert conversation.log_segments == [[24, None]]
+    kinds = [(n["kind"], n["frame"], n["detail"]) for n in conversation.events]
     assert kinds == [("rewound", 20, "0.96 s"), ("rewound", 24, "0.96 s")]
     stretches = await sync_to_async(transcript)(FrameLogReader(conversation))
     assert [s["start_s"] for s in stretches] == [0.0, 1.68, 1.92]
@@ -86,7 +86,7 @@ async def test_a_rewound_conversation_is_rebuilt_and_resumed_as_it_stands(
     await again.leave()
     conversation, chunks = await the_conversation()
     assert whole(chunks)[0]["seq"].tolist() == list(range(27))
-    assert conversation.timeline == [[0, 8], [20, None]]
+    assert conversation.log_segments == [[0, 8], [20, None]]
 
 
 async def test_it_says_its_latest_turn_again(browser, worker):

@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from conversations.live import shutdown
-from conversations.models import Conversation, Place
+from conversations.models import Conversation, QueueEntry
 from inference.models import Worker
 from tests.conversations.browser import Browser
 from tests.factories import PersonaFactory, WorkerFactory
@@ -192,7 +192,7 @@ async def test_an_ending_frees_the_slot_at_once(scene, transition, end, monkeypa
     for rig in scene.rigs:
         await rig.until_free()
     kept = transition == "waiting" and end is by_stopping_the_product
-    assert await sync_to_async(Place.objects.exists)() == kept
+    assert await sync_to_async(QueueEntry.objects.exists)() == kept
     open_ones = Conversation.objects.filter(ended_at=None)
     assert not await sync_to_async(open_ones.exists)()
 

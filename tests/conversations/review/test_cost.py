@@ -33,7 +33,7 @@ def chunk_of(conversation, first):
         agent_packets=stored.pack_agent_packets([b"\xe4" * 645] * CHUNK),
         timings=stored.pack_timings([(seq, 80 * seq, *timing) for seq in seqs]),
         pieces=[[seq, " word"] for seq in seqs if seq % 4 == 0],
-        page=[[seq, PAGE] for seq in seqs if seq % 12 == 0],
+        client_stats=[[seq, PAGE] for seq in seqs if seq % 12 == 0],
     )
 
 
@@ -41,7 +41,7 @@ def chunk_of(conversation, first):
 def hour(persona):
     conversation = ConversationFactory(
         persona_version=persona.current,
-        notes=[{"frame": 500, "kind": "resumed", "ms": 20, "detail": ""}],
+        events=[{"frame": 500, "kind": "resumed", "ms": 20, "detail": ""}],
     )
     FrameChunk.objects.bulk_create(
         (chunk_of(conversation, first) for first in range(0, HOUR, CHUNK)),

@@ -25,7 +25,7 @@ def test_notes_stand_where_they_happened():
         note(20, "of_a_later_version", 1),
     ]
     # The microphone ran on for 25 frames while nobody listened.
-    log = write_log(ConversationFactory(notes=happened), [*range(10), *range(35, 45)])
+    log = write_log(ConversationFactory(events=happened), [*range(10), *range(35, 45)])
     told = events(FrameLogReader(log))
     assert [(n["at_s"], n["text"], n["pause_s"]) for n in told] == [
         (0.0, "Another voice engine took over", 0.12),
@@ -40,8 +40,11 @@ def test_notes_stand_where_they_happened():
 def test_the_pages_counters_add_up_over_a_reload():
     log = write_log(ConversationFactory(), range(50))
     chunks = list(log.chunks.all())
-    chunks[0].page = [[1, {"latency_ms": 200, "underruns": 1}], [13, {"underruns": 3}]]
-    chunks[1].page = [[25, {"latency_ms": 300, "underruns": 2, "echo": 0.5}]]
+    chunks[0].client_stats = [
+        [1, {"latency_ms": 200, "underruns": 1}],
+        [13, {"underruns": 3}],
+    ]
+    chunks[1].client_stats = [[25, {"latency_ms": 300, "underruns": 2, "echo": 0.5}]]
     for chunk in chunks:
         chunk.save()
     figures = client_metrics(FrameLogReader(log))
