@@ -8,41 +8,25 @@ that is asked to speak with it reads it without trust.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import httpx
 from django.conf import settings
 
 from inference.errors import NoWorker, ProtocolError
 from inference.models import Worker
-from inference.prompts.voice_name import VOICE_NAME
-from inference.worker.protocol import FINGERPRINT_HEADER, MAX_VOICE
+from inference.worker.protocol import FINGERPRINT_HEADER, MAX_VOICE, PRESETS
 from personas.models import Voice
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS, SILENT_SECONDS = 5.0, 15.0
-MAX_VOICES = 256
 MAX_LIST_BYTES = 128 * 1024
 MAX_BYTES = 256 * 1024 * 1024  # of all voices of one listing; 18 of 7B have 25 MB
 MAX_TOKENIZER_BYTES = 8 * 1024 * 1024  # that of 7B has 0.6 MB
-DIGEST = re.compile(r"[0-9a-f]{64}")
-LABEL = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,120}")
-MAX_SECONDS = 600.0
-
-
-@dataclass(frozen=True)
-class Offered:
-    name: str
-    label: str
-    digest: str
-    seconds: float
 
 
 def fetch_from(worker: Worker) -> int:
@@ -55,17 +39,17 @@ def fetch_from(worker: Worker) -> int:
     )
     taken = size = 0
     with _client(worker) as client:
-        for offered in _listing(client, worker):
-            if known.get(offered.name) == offered.digest:
+        for preset in PRESETS.decode(_get(client, worker, "/presets", MAX_LIST_BYTES)):
+            if known.get(preset.name) == preset.digest:
                 continue
-            prompt = _get(client, worker, f"/presets/{offered.name}", MAX_VOICE)
-            if hashlib.sha256(prompt).hexdigest() != offered.digest:
-                raise ProtocolError(f"{offered.name} is not what its digest says")
+            prompt = _get(client, worker, f"/presets/{preset.name}", MAX_VOICE)
+            if hashlib.sha256(prompt).hexdigest() != preset.digest:
+                raise ProtocolError(f"{preset.name} is not what its digest says")
             size += len(prompt)
             if size > MAX_BYTES:
                 raise ProtocolError(f"the voices have more than {MAX_BYTES} bytes")
             Voice.take_preset(
-                worker.fingerprint, offered.name, offered.label, offered.seconds, prompt
+                worker.fingerprint, preset.name, preset.label, preset.seconds, prompt
             )
             taken += 1
     return taken
@@ -107,35 +91,3 @@ def _get(client: httpx.Client, worker: Worker, path: str, most: int) -> bytes:
             if len(content) > most:
                 raise ProtocolError(f"{path} has more than {most} bytes")
     return bytes(content)
-
-
-def _listing(client: httpx.Client, worker: Worker) -> list[Offered]:
-    try:
-        listed = json.loads(_get(client, worker, "/presets", MAX_LIST_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError("the list of voices is not JSON") from error
-    if not isinstance(listed, list) or len(listed) > MAX_VOICES:
-        raise ProtocolError(f"the list of voices is no list of at most {MAX_VOICES}")
-    return [_offered(item) for item in listed]
-
-
-def _offered(item: Any) -> Offered:
-    if not isinstance(item, dict):
-        raise ProtocolError("a voice in the list is no object")
-    seconds: Any = item.get("seconds")
-    good = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not good or not 0 < seconds <= MAX_SECONDS:
-        raise ProtocolError(f"seconds of a voice are {seconds!r:.60}")
-    return Offered(
-        _text(item, "name", VOICE_NAME),
-        _text(item, "label", LABEL),
-        _text(item, "digest", DIGEST),
-        float(seconds),
-    )
-
-
-def _text(item: dict[str, Any], key: str, pattern: re.Pattern[str]) -> str:
-    value = item.get(key)
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise ProtocolError(f"{key} of a voice is {value!r:.60}")
-    return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from inference.errors import PersonaplexError, VoicePromptError
@@ -20,18 +20,11 @@ from inference.prompts.preset_voices import (
     preset_voices,
     seconds_of,
 )
+from inference.worker.protocol import Preset
 
 log = logging.getLogger(__name__)
 
 Mark = tuple[Path, int, int]  # of a file that did not change since: path, size, time
-
-
-@dataclass(frozen=True)
-class Listed:
-    name: str
-    label: str  # for people
-    digest: str  # SHA-256 of the .pt
-    seconds: float
 
 
 class Presets:
@@ -39,7 +32,7 @@ class Presets:
 
     def __init__(self, model: Path | None) -> None:
         self._model = model
-        self._looked: dict[Mark, Listed | None] = {}
+        self._looked: dict[Mark, Preset | None] = {}
 
     def listing(self) -> list[dict[str, object]]:
         """Looks at the folder each time: an imported voice appears without a restart.
@@ -64,7 +57,7 @@ class Presets:
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror}") from error
 
-    def _look(self, voice: PresetVoice) -> Listed | None:
+    def _look(self, voice: PresetVoice) -> Preset | None:
         """None for a file that is no voice of this model, which is logged once."""
         try:
             stat = voice.path.stat()
@@ -75,7 +68,7 @@ class Presets:
             self._looked[mark] = self._read(voice)
         return self._looked[mark]
 
-    def _read(self, voice: PresetVoice) -> Listed | None:
+    def _read(self, voice: PresetVoice) -> Preset | None:
         assert self._model is not None
         try:
             data = voice.read()
@@ -84,4 +77,4 @@ class Presets:
             log.warning("The voice %s is not offered: %s", voice.path, error)
             return None
         digest = hashlib.sha256(data).hexdigest()
-        return Listed(voice.name, voice.label, digest, round(seconds, 2))
+        return Preset(voice.name, voice.label, digest, round(seconds, 2))

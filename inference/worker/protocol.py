@@ -49,6 +49,7 @@ from inference.engine.api import (
     SessionConfig,
 )
 from inference.errors import WORKER_ERRORS, PersonaplexError, ProtocolError
+from inference.prompts.voice_name import VOICE_NAME
 from inference.timing import SAMPLE_RATE
 
 # The binary half, so that one import gives the whole protocol.
@@ -75,6 +76,7 @@ MAX_VOICE_SAMPLES = 90 * SAMPLE_RATE  # the site cuts voices shorter than this
 MAX_TOP_K = 65_536
 MAX_LOG_SOUND = 2048  # frames of one log; a 7B codec wants 1,008
 MAX_KEEP_SECONDS = 3600.0  # of any worker, whatever its operator allows
+MAX_PRESETS = 256
 # Header of HTTP answers about the model; "" while none is loaded.
 FINGERPRINT_HEADER = "Model-Fingerprint"
 
@@ -207,6 +209,19 @@ class VoiceProgress(_Message):
     type: Literal["voice_progress"] = _tag("voice_progress")
 
 
+@dataclass(frozen=True)
+class Preset:
+    """A voice that comes with the model, in the JSON list of ``GET /presets``."""
+
+    __pydantic_config__ = STRICT
+
+    name: Annotated[str, Field(pattern=rf"^(?:{VOICE_NAME.pattern})$")]
+    # For people.
+    label: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,120}$")]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # SHA-256 of the .pt
+    seconds: Annotated[float, Field(gt=0, le=600)]
+
+
 Message = (
     Open
     | More
@@ -220,6 +235,9 @@ Message = (
     | Failed
     | EncodeVoice
     | VoiceProgress
+)
+PRESETS: Decoder[list[Preset]] = Decoder(
+    Annotated[list[Preset], Field(max_length=MAX_PRESETS)]
 )
 _DECODER: Decoder[Message] = Decoder(Annotated[Message, Field(discriminator="type")])
 

@@ -75,7 +75,6 @@ def worker_variables(monkeypatch):
         asked[variable] = default
 
     monkeypatch.setattr(_options, "add_option", add_option)
-    monkeypatch.setattr(serve, "add_option", add_option)
     serve.add_arguments(argparse.ArgumentParser())
     return asked
 
