@@ -24,6 +24,7 @@ from conversations.frame_log.format import UserPacket, saturate
 from conversations.frame_log.resume import ResumePoint
 from conversations.frame_log.writer import FrameLogWriter
 from conversations.live import wire
+from conversations.live.frame_pace import FramePace
 from conversations.live.outbox import Outbox
 from inference.engine.api import FrameResult
 from inference.errors import ModelError
@@ -85,7 +86,7 @@ class AudioPath:
         self._began_ns = now_ns - int(elapsed_s * 1e9)
         self.heard_ns = now_ns  # when the last user frame came
         self.answered_ns = now_ns - int(silent_s * 1e9)  # and the last agent frame
-        self._pace = wire.Pace(now_ns / 1e9, resume_point.last_seq, silent_s)
+        self._pace = FramePace(now_ns / 1e9, resume_point.last_seq, silent_s)
         self._pace.missing = resume_point.missing
         self._have = have
         self._answered_seq = resume_point.answered_seq

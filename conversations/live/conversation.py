@@ -26,7 +26,14 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db.utils import Error as DatabaseProblem
 
 from conversations.errors import EndReason, ResumeImpossible, Superseded
-from conversations.live import context_window, event_loop_load, opening, queueing, wire
+from conversations.live import (
+    closing,
+    context_window,
+    event_loop_load,
+    opening,
+    queueing,
+    wire,
+)
 from conversations.live.admission import (
     SessionRequest,
     admit,
@@ -34,8 +41,8 @@ from conversations.live.admission import (
     retry_after_s,
 )
 from conversations.live.browser import BrowserSide
-from conversations.live.departing import depart
 from conversations.live.ending import Ending, Leaving, ending_by
+from conversations.live.frame_pace import FramePace
 from conversations.live.outbox import Send
 from conversations.live.recovery import release
 from conversations.live.state import LiveState
@@ -100,7 +107,7 @@ class LiveConversation:
         frame = wire.parse_frame(data)
         if self._state is None:
             self._browser.early += 1
-            if self._browser.early > wire.Pace.CATCH_UP_FRAMES:
+            if self._browser.early > FramePace.CATCH_UP_FRAMES:
                 raise wire.TooFast(f"{self._browser.early} frames before ready")
             return
         self._state.path.user_frame(frame)
@@ -246,7 +253,7 @@ class LiveConversation:
         try:
             await self._talk(state)
         finally:
-            await self._depart(state)
+            await self._close(state)
 
     async def _talk(self, state: LiveState) -> None:
         """Until something says that it has ended."""
@@ -300,11 +307,11 @@ class LiveConversation:
                 state.log_writer.change(resume_hash_before="")
                 unconfirmed = False
 
-    async def _depart(self, state: LiveState) -> None:
+    async def _close(self, state: LiveState) -> None:
         if not self._ending.done():
             self.end(EndReason.SITE_ERROR, detail="cut off")
         ending = self._ending.result()
-        await depart(state, self._worker.session, ending, self._browser)
+        await closing.close(state, self._worker.session, ending, self._browser)
 
     async def _refuse(self, error: PersonaplexError, close_code: int) -> None:
         log.info("refused: %s (%s)", error.code, error)

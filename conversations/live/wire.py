@@ -1,7 +1,7 @@
-"""What goes over the browser's socket, as in docs/protocol.md.
+"""What goes over the browser's socket: headers, events and close codes, as in
+docs/protocol.md, and what is refused as malformed.
 
-Owns headers, events, close codes and what counts as malformed or too fast. Knows no
-Channels and no database.
+Must not depend on Channels or the database.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import UUID
 from conversations.live.json_input import is_number as is_number
 from conversations.live.json_input import parse_object
 from inference.engine.api import Sampling
-from inference.timing import FRAME_RATE, FRAME_SAMPLES
+from inference.timing import FRAME_SAMPLES
 
 OPUS, PCM = 1, 2
 MUTED = 1
@@ -107,7 +107,7 @@ class End:
 
 @dataclass(frozen=True)
 class Leave:
-    """Out of the line."""
+    """Out of the queue."""
 
 
 @dataclass(frozen=True)
@@ -218,62 +218,3 @@ def event(kind: str, **fields: object) -> str:
 
 def sampling_event(sampling: Sampling) -> dict[str, object]:
     return asdict(sampling)
-
-
-class Pace:
-    """Refuses more frames than real time allows.
-
-    Two bounds, both counted from ``ready``. The sequence numbers may not run ahead of
-    the clock by more than BURST_FRAMES: a browser counts a frame when 80 ms of
-    microphone have passed. And messages may come in a burst only to make up for
-    silence before it: credit grows with the clock up to CATCH_UP_FRAMES, so that a
-    stalled network may deliver late what it held back, but not half an hour of it.
-
-    A conversation that is taken up again goes on after ``last_seq``, which was
-    ``silent_s`` ago.
-    """
-
-    BURST_FRAMES = 25  # 2 s
-    CATCH_UP_FRAMES = 125  # 10 s
-    DRIFT = 1.01  # a microphone's clock is never this wrong
-    SLACK_S = 10.0  # but the clocks of two web processes may be
-
-    def __init__(self, now: float, last_seq: int = -1, silent_s: float = 0.0) -> None:
-        self._start = self._last = now
-        self._credit = float(self.BURST_FRAMES)
-        self._last_seq = last_seq
-        self._first_seq: int | None = None
-        if last_seq >= 0:
-            self._start = now - silent_s - self.SLACK_S
-            self._first_seq = last_seq
-        self.missing = 0
-
-    @property
-    def next_seq(self) -> int:
-        return self._last_seq + 1
-
-    def admit(self, seq: int, now: float) -> int:
-        """How many frames are missing before this one; raises for what is not ours."""
-        if self._first_seq is None:
-            self._first_seq, self._last_seq = seq, seq - 1
-        if seq <= self._last_seq:
-            raise WireError(f"frame {seq} after {self._last_seq}")
-        rate = FRAME_RATE * self.DRIFT
-        ahead = seq - self._first_seq - (now - self._start) * rate
-        earned = (now - self._last) * rate
-        self._credit = min(self._credit + earned, self.CATCH_UP_FRAMES) - 1
-        self._last = now
-        if ahead > self.BURST_FRAMES or self._credit < 0:
-            raise TooFast(f"frame {seq}: {ahead:.0f} ahead, {self._credit:.0f} credit")
-        gap = seq - self._last_seq - 1
-        self._last_seq = seq
-        self.missing += gap
-        return gap
-
-    def inherit(self, seq: int) -> None:
-        """A frame turned up that another process had received."""
-        if seq > self._last_seq:
-            self.missing += seq - self._last_seq - 1
-            self._last_seq = seq
-        else:
-            self.missing = max(0, self.missing - 1)

@@ -5,67 +5,90 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=120, unique=True)),
-                ('url', models.CharField(max_length=200)),
-                ('model', models.CharField(max_length=120)),
-                ('fingerprint', models.CharField(max_length=64)),
-                ('trained', models.BooleanField(default=True)),
-                ('device', models.CharField(max_length=120)),
-                ('version', models.CharField(blank=True, max_length=40)),
-                ('ready', models.BooleanField(default=False)),
-                ('slots', models.PositiveIntegerField(default=0)),
-                ('sessions', models.PositiveIntegerField(default=0)),
-                ('parked', models.PositiveIntegerField(default=0)),
-                ('draining', models.BooleanField(default=False)),
-                ('why_not', models.CharField(blank=True, max_length=300)),
-                ('context_frames', models.PositiveIntegerField(default=0)),
-                ('frames', models.BigIntegerField(default=0)),
-                ('late_frames', models.BigIntegerField(default=0)),
-                ('dropped_frames', models.BigIntegerField(default=0)),
-                ('tick_p50_ms', models.FloatField(default=0)),
-                ('tick_p99_ms', models.FloatField(default=0)),
-                ('started_at', models.DateTimeField()),
-                ('last_seen_at', models.DateTimeField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("name", models.CharField(max_length=120, unique=True)),
+                ("url", models.CharField(max_length=200)),
+                ("model", models.CharField(max_length=120)),
+                ("fingerprint", models.CharField(max_length=64)),
+                ("trained", models.BooleanField(default=True)),
+                ("device", models.CharField(max_length=120)),
+                ("version", models.CharField(blank=True, max_length=40)),
+                ("ready", models.BooleanField(default=False)),
+                ("slots", models.PositiveIntegerField(default=0)),
+                ("sessions", models.PositiveIntegerField(default=0)),
+                ("parked", models.PositiveIntegerField(default=0)),
+                ("draining", models.BooleanField(default=False)),
+                ("why_not", models.CharField(blank=True, max_length=300)),
+                ("context_frames", models.PositiveIntegerField(default=0)),
+                ("frames", models.BigIntegerField(default=0)),
+                ("late_frames", models.BigIntegerField(default=0)),
+                ("dropped_frames", models.BigIntegerField(default=0)),
+                ("tick_p50_ms", models.FloatField(default=0)),
+                ("tick_p99_ms", models.FloatField(default=0)),
+                ("started_at", models.DateTimeField()),
+                ("last_seen_at", models.DateTimeField()),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='HardwareSample',
+            name="HardwareSample",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField(db_index=True)),
-                ('accelerator', models.CharField(blank=True, max_length=120)),
-                ('memory_used_mb', models.FloatField(null=True)),
-                ('memory_total_mb', models.FloatField(null=True)),
-                ('utilisation_percent', models.FloatField(null=True)),
-                ('temperature_c', models.FloatField(null=True)),
-                ('power_w', models.FloatField(null=True)),
-                ('cpu_percent', models.FloatField()),
-                ('ram_used_mb', models.FloatField()),
-                ('ram_total_mb', models.FloatField()),
-                ('process_ram_mb', models.FloatField()),
-                ('sessions', models.PositiveIntegerField()),
-                ('tick_p50_ms', models.FloatField()),
-                ('tick_p99_ms', models.FloatField()),
-                ('late_frames', models.BigIntegerField()),
-                ('worker', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='samples', to='inference.worker')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("at", models.DateTimeField(db_index=True)),
+                ("accelerator", models.CharField(blank=True, max_length=120)),
+                ("memory_used_mb", models.FloatField(null=True)),
+                ("memory_total_mb", models.FloatField(null=True)),
+                ("utilisation_percent", models.FloatField(null=True)),
+                ("temperature_c", models.FloatField(null=True)),
+                ("power_w", models.FloatField(null=True)),
+                ("cpu_percent", models.FloatField()),
+                ("ram_used_mb", models.FloatField()),
+                ("ram_total_mb", models.FloatField()),
+                ("process_ram_mb", models.FloatField()),
+                ("sessions", models.PositiveIntegerField()),
+                ("tick_p50_ms", models.FloatField()),
+                ("tick_p99_ms", models.FloatField()),
+                ("late_frames", models.BigIntegerField()),
+                (
+                    "worker",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="samples",
+                        to="inference.worker",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-at'],
-                'indexes': [models.Index(fields=['worker', '-at'], name='samples_of_a_worker')],
+                "ordering": ["-at"],
+                "indexes": [
+                    models.Index(fields=["worker", "-at"], name="samples_of_a_worker")
+                ],
             },
         ),
     ]

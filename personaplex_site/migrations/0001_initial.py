@@ -5,26 +5,49 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='SignIn',
+            name="SignIn",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=150, verbose_name='user name')),
-                ('network', models.CharField(max_length=49, verbose_name='address')),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('succeeded', models.BooleanField(default=False)),
-                ('counted', models.BooleanField(default=True, editable=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("name", models.CharField(max_length=150, verbose_name="user name")),
+                ("network", models.CharField(max_length=49, verbose_name="address")),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("succeeded", models.BooleanField(default=False)),
+                ("counted", models.BooleanField(default=True, editable=False)),
             ],
             options={
-                'verbose_name': 'sign-in',
-                'indexes': [models.Index(fields=['at'], name='sign_in_at'), models.Index(condition=models.Q(('counted', True)), fields=['name', '-at'], name='sign_in_failures_of_name'), models.Index(condition=models.Q(('counted', True)), fields=['network', '-at'], name='sign_in_failures_of_network'), models.Index(condition=models.Q(('succeeded', True)), fields=['name', 'network'], name='sign_in_known')],
+                "verbose_name": "sign-in",
+                "indexes": [
+                    models.Index(fields=["at"], name="sign_in_at"),
+                    models.Index(
+                        condition=models.Q(("counted", True)),
+                        fields=["name", "-at"],
+                        name="sign_in_failures_of_name",
+                    ),
+                    models.Index(
+                        condition=models.Q(("counted", True)),
+                        fields=["network", "-at"],
+                        name="sign_in_failures_of_network",
+                    ),
+                    models.Index(
+                        condition=models.Q(("succeeded", True)),
+                        fields=["name", "network"],
+                        name="sign_in_known",
+                    ),
+                ],
             },
         ),
     ]

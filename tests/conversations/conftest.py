@@ -87,4 +87,4 @@ def the_conversation():
 @pytest.fixture
 def no_pace(monkeypatch):
     """Seconds of speech may come in an instant: not what the test is about."""
-    monkeypatch.setattr("conversations.live.wire.Pace.BURST_FRAMES", 500)
+    monkeypatch.setattr("conversations.live.frame_pace.FramePace.BURST_FRAMES", 500)

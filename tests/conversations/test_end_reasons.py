@@ -276,7 +276,7 @@ async def test_site_error(browser, worker, reason, monkeypatch, caplog):
     monkeypatch.setattr("conversations.audio.opus.Encoder.encode", broken)
     await browser.start()
     live = next(iter(shutdown._running.values()))
-    live._parts.held.path._decode = lambda frame: (np.zeros(1920, np.int16), b"x")
+    live._state.path._decode = lambda frame: (np.zeros(1920, np.int16), b"x")
     await browser.say(0, payload=b"anything")
     assert await browser.until_closed() == 1000
     assert await reason() == "site_error"

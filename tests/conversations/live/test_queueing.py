@@ -187,7 +187,7 @@ async def test_a_line_without_end_is_closed(full, people, settings):
     await until_position(people[0], 1, 1)
     await ask(people[1])
     assert await people[1].until_closed() == 4503
-    assert "line is closed" in people[1].event("error")["text"]
+    assert "queue is closed" in people[1].event("error")["text"]
     await people[0].leave()
 
 

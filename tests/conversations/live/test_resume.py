@@ -140,12 +140,12 @@ async def test_frames_that_were_under_way_are_answered_to_the_next(
     await browser.start()
     await browser.converse(3)
     live = next(iter(shutdown._running.values()))
-    taken = live._parts.held.path.answer
-    live._parts.held.path.answer = lambda result: None  # and is about to die
+    taken = live._state.path.answer
+    live._state.path.answer = lambda result: None  # and is about to die
     for seq in (3, 4, 5):
         await browser.say(seq)
     await asyncio.sleep(0.2)
-    live._parts.held.path.answer = taken
+    live._state.path.answer = taken
     await gone(browser)
     again = await new_browser().resume(browser, have=2)
     await again.until_frame(5)

@@ -6,6 +6,7 @@ import struct
 import pytest
 
 from conversations.live import wire
+from conversations.live.frame_pace import FramePace
 from inference.engine.api import Sampling
 
 
@@ -102,7 +103,7 @@ def test_what_a_page_offers_is_what_it_gets():
 
 
 def test_real_time_with_a_burst_at_the_start_is_fine():
-    pace = wire.Pace(100.0)
+    pace = FramePace(100.0)
     now = 100.0
     for seq in range(25):
         pace.admit(seq, now)
@@ -112,27 +113,27 @@ def test_real_time_with_a_burst_at_the_start_is_fine():
 
 
 def test_too_many_at_once_are_too_fast():
-    pace = wire.Pace(100.0)
+    pace = FramePace(100.0)
     with pytest.raises(wire.TooFast):
         for seq in range(40):
             pace.admit(seq, 100.0)
 
 
 def test_a_stalled_network_may_catch_up():
-    pace = wire.Pace(0.0)
+    pace = FramePace(0.0)
     for seq in range(75):
         pace.admit(seq, 6.0)
 
 
 def test_but_not_half_a_minute_at_once():
-    pace = wire.Pace(0.0)
+    pace = FramePace(0.0)
     with pytest.raises(wire.TooFast):
         for seq in range(375):
             pace.admit(seq, 30.0)
 
 
 def test_numbers_may_skip_only_what_time_has_passed():
-    pace = wire.Pace(0.0)
+    pace = FramePace(0.0)
     pace.admit(1_000, 0.0)
     assert pace.admit(1_010, 1.0) == 9
     assert pace.missing == 9
@@ -142,7 +143,7 @@ def test_numbers_may_skip_only_what_time_has_passed():
 
 @pytest.mark.parametrize("again", [5, 4])
 def test_numbers_that_do_not_grow_are_malformed(again):
-    pace = wire.Pace(0.0)
+    pace = FramePace(0.0)
     pace.admit(5, 0.0)
     with pytest.raises(wire.WireError):
         pace.admit(again, 1.0)

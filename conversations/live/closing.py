@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS = 2.0  # for the database to say whose lease it is
 
 
-async def depart(
+async def close(
     state: LiveState,
     session: WorkerSession | None,
     ending: Ending,
