@@ -1,89 +1,67 @@
-"""A progress bar on standard error, or now and then a log line where there is no
-terminal. Owns how progress is shown. Knows nothing of what is progressing.
+"""Progress of long commands: tqdm's bar on a terminal, elsewhere a log line now and
+then. Standard output stays free for the command's answer.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
+from tqdm import tqdm
+
 log = logging.getLogger(__name__)
 
-WIDTH = 24
 REDRAW_SECONDS = 0.2
 LINE_SECONDS = 15.0  # between log lines
-SCALES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+LINE = "{desc}: {percentage:.0f}%, {n_fmt}{unit} of {total_fmt}{unit}, {remaining} left"
 
 
 def as_bytes(count: float) -> str:
-    for scale, unit in SCALES:
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count:.0f} B"
-
-
-def as_seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s"
+    return str(tqdm.format_sizeof(count, "B"))
 
 
 def as_time(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return str(tqdm.format_interval(seconds))
 
 
 class Bar:
-    """``with Bar("model", size, as_bytes) as bar: bar.to(done)``."""
+    """``with Bar("model", size, "B") as bar: bar.to(done)``."""
 
     def __init__(
-        self,
-        label: str,
-        total: float,
-        shown: Callable[[float], str],
-        stream: TextIO | None = None,
+        self, label: str, total: float, unit: str, stream: TextIO | None = None
     ) -> None:
-        self._label, self._total, self._shown = label, total, shown
+        self._label, self._total, self._unit = label, total, unit
         self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
-        self._began = self._told = time.monotonic()
-        self._start: float | None = None
-        self._done = 0.0
-        self._drawn = 0  # columns of the line on the screen
+        self._bar: tqdm | None = None
 
     def to(self, done: float) -> None:
         """``done`` of the total; it may also go back. What was there at the first
         call was not done now, and doesn't count for the time left."""
-        if self._start is None:
-            self._start = done
-        self._done = done
-        now = time.monotonic()
-        if now - self._told >= (REDRAW_SECONDS if self._live else LINE_SECONDS):
-            self._told = now
-            self._tell()
+        done = min(done, self._total)
+        if self._bar is None:
+            self._bar = self._start(done)
+        self._bar.update(done - self._bar.n)
 
-    def line(self) -> str:
-        share = min(self._done / self._total, 1.0) if self._total else 1.0
-        filled = int(share * WIDTH)
-        bar = "#" * filled + "." * (WIDTH - filled)
-        amount = f"{self._shown(self._done)} of {self._shown(self._total)}"
-        spent = time.monotonic() - self._began
-        now = self._done - (self._start or 0.0)
-        left = (self._total - self._done) * spent / now if now > 0 else 0.0
-        ending = f", {as_time(left)} left" if 0 < left < 360_000 else ""
-        return f"{self._label} [{bar}] {share:4.0%}, {amount}{ending}"
-
-    def _tell(self) -> None:
-        line = self.line()
-        if not self._live:
-            log.info("%s", line)
-            return
-        self._stream.write("\r" + line.ljust(self._drawn))
-        self._stream.flush()
-        self._drawn = len(line)
+    def _start(self, done: float) -> tqdm:
+        live = self._stream.isatty()
+        return tqdm(
+            desc=self._label,
+            total=self._total,
+            initial=done,
+            unit=self._unit,
+            unit_scale=True,
+            file=self._stream if live else _LogLines(),
+            leave=live,
+            dynamic_ncols=live,
+            bar_format=None if live else LINE,
+            delay=0 if live else LINE_SECONDS,
+            mininterval=REDRAW_SECONDS if live else LINE_SECONDS,
+            miniters=0,
+            smoothing=0,  # the time left follows from the mean rate
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +72,14 @@ class Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._live and self._start is not None:
-            self._tell()
-            self._stream.write("\n")
-            self._stream.flush()
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _LogLines(io.TextIOBase):
+    """What tqdm draws, without its carriage returns and padding, to the log."""
+
+    def write(self, text: str) -> int:
+        if line := text.strip():
+            log.info("%s", line)
+        return len(text)

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         Repository(source.repository, source.revision),
         source,
         folder,
-        lambda name, size: Bar(name, size, as_bytes),
+        lambda name, size: Bar(name, size, "B"),
     )
     what = "downloaded in" if done.fetched else "was there, checked in"
     sys.stdout.write(

@@ -136,11 +136,11 @@ def _timed(
     engine: Engine, config: SessionConfig, user: NDArray[np.int16]
 ) -> tuple[Talk, float, float]:
     """The talk, and the seconds of its persona prompt and of its frames."""
-    from inference.console import Bar, as_seconds
+    from inference.console import Bar
     from inference.offline import talk
 
     began = primed = time.perf_counter()
-    with Bar("talk", len(user) / SAMPLE_RATE, as_seconds) as bar:
+    with Bar("talk", len(user) / SAMPLE_RATE, "s") as bar:
 
         def progress(frames: int) -> None:
             nonlocal primed
