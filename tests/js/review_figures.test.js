@@ -1,17 +1,19 @@
-import {
-  axisTicks,
-  columnLevels,
-  timeTicks,
-  wordAt,
-} from "../../static/js/review/figures.js";
+import { peaks, timeStep, wordAt } from "../../static/js/review/figures.js";
+import { chartData } from "../../static/js/review/latency_chart.js";
 import { equal, ok, test } from "./harness.js";
 
-test("a column shows its loudest level, however many there are", () => {
-  equal([...columnLevels([0, 9, 1, 2, 0, 0], 3)], [9, 2, 0]);
-  equal([...columnLevels([5, 7], 4)], [5, 5, 7, 7]);
-  equal([...columnLevels([], 2)], [0, 0]);
+test("peaks are levels from 0 to 1, and a side of hours has not many more", () => {
   const levels = Array.from({ length: 3000 }, (_, i) => (i === 1777 ? 100 : 0));
-  equal(Math.max(...columnLevels(levels, 301)), 100);
+  const made = peaks(levels, 3000 / 14400, 14400);
+  equal([made.length, made.findIndex((peak) => peak === 1)], [6000, 2 * 1777]);
+  equal(Math.max(...peaks([250], 1, 1)), 1);
+});
+
+test("peaks cover the duration, however many levels there are", () => {
+  const short = peaks([50, 50], 25, 0.16); // four levels, two of them missing
+  equal([short[0], short[short.length / 2 - 1], short[short.length / 2]], [0.5, 0.5, 0]);
+  equal(peaks(Array(5000).fill(1), 25, 160).length, 8000);
+  ok(peaks([], 0, 0.08).every((peak) => peak === 0), "silence without levels");
 });
 
 const words = [
@@ -25,15 +27,12 @@ test("the current word is the one being said, none in a pause", () => {
   equal(wordAt([], 1), -1);
 });
 
-test("axes have round values and reach the top", () => {
-  equal(axisTicks(100), [0, 50, 100]);
-  equal(axisTicks(180), [0, 50, 100, 150, 200]);
-  equal(axisTicks(1234), [0, 500, 1000, 1500]);
+test("the steps of a time axis are round and wide enough", () => {
+  equal([0, 1, 1.1, 7, 61, 9999].map(timeStep), [1, 1, 2, 10, 120, 7200]);
 });
 
-test("time axes have few ticks at any length", () => {
-  equal(timeTicks(60, 6), [0, 10, 20, 30, 40, 50, 60]);
-  for (const duration of [0.08, 3, 59, 600, 7000, 40000]) {
-    ok(timeTicks(duration, 8).length <= 9, `${duration} s`);
-  }
+test("the limit of the latency chart reaches to the end", () => {
+  const series = { t: [0, 4], p50_ms: [30, 31], max_ms: [44, 90] };
+  equal(chartData(series, 8), [[0, 4, 8], [44, 90, null], [30, 31, null], [80, 80, 80]]);
+  equal(chartData({ t: [], p50_ms: [], max_ms: [] }, 1), [[1], [null], [null], [80]]);
 });

@@ -52,6 +52,7 @@ class StandIn:
 
     pages: dict[str, str]
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    csp: str = CSP  # of the pages
     errors: list[dict] = field(default_factory=list)  # sent first, one a connection
     trained: bool = True
     prime_s: float = 0.1
@@ -233,7 +234,8 @@ class StandIn:
         if path.startswith("/ws/"):
             return None
         if path in self.pages:
-            return response(200, "text/html", self.pages[path].encode())
+            policy = {"Content-Security-Policy": self.csp}
+            return response(200, "text/html", self.pages[path].encode(), policy)
         if path in self.files:
             return ranged(request.headers.get("Range"), *self.files[path])
         file = (REPOSITORY / path.lstrip("/")).resolve()

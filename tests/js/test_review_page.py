@@ -14,9 +14,11 @@ from conversations.audio.ogg import mux_pair
 from conversations.models import Conversation
 from personas.models import Persona, PersonaVersion
 from tests.js.conftest import loudest, until
+from tests.js.stand_in import CSP
 
 SECONDS = 8
 FRAMES = 100
+NONCE = "bm9uY2UgZm9yIHRlc3Rz"
 DATA = {
     "persona": "Ada",
     "duration_s": SECONDS,
@@ -116,8 +118,15 @@ def pages():
         "mine": True,
         "duration_s": SECONDS,
         "user": SimpleNamespace(is_authenticated=False),
+        "request": SimpleNamespace(csp_nonce=NONCE),
     }
     return {"/": render_to_string("conversations/detail.html", context)}
+
+
+@pytest.fixture(autouse=True)
+def styles_with_nonce(stand_in):
+    """As ``conversation_detail`` allows them."""
+    stand_in.csp = f"{CSP}; style-src 'self' 'nonce-{NONCE}'"
 
 
 def asked(page, address):
@@ -134,12 +143,14 @@ def as_json(answer):
 
 
 @pytest.fixture
-def review(visit, stand_in, recording):
-    def review(**data):
+def review(page, visit, stand_in, recording):
+    def review(viewport=(1100, 760), **data):
         stand_in.files["/data/"] = as_json(DATA | data)
         stand_in.files.setdefault("/levels/", as_json(LEVELS))
         stand_in.files["/both.ogg"] = ("audio/ogg", recording)
-        page = visit()
+        width, height = viewport
+        page.set_viewport_size({"width": width, "height": height})
+        visit()
         page.locator("#words p").first.wait_for()
         return page
 
@@ -151,16 +162,42 @@ def position(page):
     return 60 * int(minutes) + float(seconds)
 
 
+def playing(page):
+    return not page.evaluate("document.getElementById('recording').paused")
+
+
+LANES = "#waveform .canvases canvas"  # of the user, of the agent
+PAINTED = """(canvases) => canvases.map((canvas) => {
+    const box = [0, 0, canvas.width, canvas.height];
+    const pixels = canvas.getContext("2d").getImageData(...box).data;
+    let n = 0;
+    for (let i = 3; i < pixels.length; i += 4) n += pixels[i] > 0;
+    return n / (pixels.length / 4);
+})"""
+COLOUR = """(canvas) => {
+    const middle = [0, canvas.height / 2, canvas.width, 1];
+    const pixels = canvas.getContext("2d").getImageData(...middle).data;
+    let i = 3;
+    while (pixels[i] === 0) i += 4;
+    return [...pixels.slice(i - 3, i)].join();
+}"""
+
+
 def painted(page, selector):
-    """Share of the canvas that is not empty."""
-    return page.locator(selector).evaluate(
-        """(canvas) => {
-            const box = [0, 0, canvas.width, canvas.height];
-            const pixels = canvas.getContext("2d").getImageData(...box).data;
-            let n = 0;
-            for (let i = 3; i < pixels.length; i += 4) n += pixels[i] > 0;
-            return n / (pixels.length / 4);
-        }"""
+    """The share of each canvas that is not empty."""
+    return page.locator(selector).evaluate_all(PAINTED)
+
+
+def waveform_width(page):
+    return page.locator("#waveform .scroll").evaluate("(scroll) => scroll.scrollWidth")
+
+
+def fetched(page):
+    """What the page's scripts have asked for."""
+    return page.evaluate(
+        """() => performance.getEntriesByType("resource")
+            .filter((entry) => entry.initiatorType === "fetch")
+            .map((entry) => new URL(entry.name).pathname).sort()"""
     )
 
 
@@ -181,11 +218,29 @@ def test_one_button_plays_both_sides_with_a_volume_each(review):
     page.get_by_role("button", name="Play").wait_for()  # at the end it stops
 
 
-def test_a_click_on_the_waveform_or_on_a_word_moves_there(review):
+def test_a_click_on_the_waveform_plays_from_there(review):
     page = review()
     box = page.locator("#waveform").bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 30)
-    assert position(page) == pytest.approx(4, abs=0.1)
+    assert 3.9 < position(page) and playing(page)
+    assert loudest(page, 2) > 0.1  # the agent, who speaks in the second half
+    page.get_by_role("button", name="Pause").click()
+
+
+def test_a_drag_along_the_waveform_moves_without_playing(review):
+    page = review()
+    box = page.locator("#waveform").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 100)
+    page.mouse.down()
+    for quarter in (1.5, 2, 3):
+        page.mouse.move(box["x"] + box["width"] * quarter / 4, box["y"] + 100)
+    page.mouse.up()
+    until(page, lambda: position(page) == pytest.approx(6, abs=0.1))
+    assert not playing(page)
+
+
+def test_a_click_on_a_word_moves_there(review):
+    page = review()
     page.get_by_text("Bye", exact=True).click()
     assert position(page) == pytest.approx(5, abs=0.05)
     assert page.locator(".word.now").inner_text() == "Bye"
@@ -209,23 +264,113 @@ def test_keys_move_and_play(review):
 
 def test_waveform_latency_and_facts_are_shown(review):
     page = review()
-    assert painted(page, "#waveform") > 0.05
-    assert painted(page, "#latency-chart") > 0.02
+    until(page, lambda: min(painted(page, LANES)) > 0.1)
+    assert len(painted(page, LANES)) == 2
+    assert min(painted(page, "#latency-chart canvas")) > 0.02
     assert page.locator("#path-p99").inner_text() == "62 ms"
     assert page.get_by_text("4711").is_visible()
-    assert "The model's tick" in page.locator("#stages").text_content()
+    assert "Model tick" in page.locator("#stages").text_content()
 
 
 def test_levels_that_are_not_there_yet_are_asked_for_again(review, stand_in):
     stand_in.files["/levels/"] = as_json({"ready": False})
     page = review()
     page.get_by_text("The levels are being worked out").wait_for()
-    before = painted(page, "#waveform")
+    assert 0 < max(painted(page, LANES)) < 0.1  # a flat line
+    box = page.locator("#waveform").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 30)
+    assert 3.9 < position(page) and playing(page)
     stand_in.files["/levels/"] = as_json(LEVELS)
     page.locator("#analysing").wait_for(state="hidden")
-    assert painted(page, "#waveform") > before
-    assert asked(page, "/data/") == 1
-    assert asked(page, "/levels/") > 1
+    until(page, lambda: min(painted(page, LANES)) > 0.1)
+
+
+def test_only_the_levels_are_asked_for_again(review, stand_in):
+    stand_in.files["/levels/"] = as_json({"ready": False})
+    page = review()
+    until(page, lambda: asked(page, "/levels/") == 3)
+    stand_in.files["/levels/"] = as_json(LEVELS)
+    page.locator("#analysing").wait_for(state="hidden")
+    page.locator("#waveform").focus()
+    page.keyboard.press(" ")
+    until(page, lambda: position(page) > 0.2)
+    assert fetched(page) == ["/data/"] + 4 * ["/levels/"]
+
+
+def test_the_waveform_is_zoomed_by_buttons_and_keys(review):
+    page = review(viewport=(320, 700))
+    zoom_in = page.get_by_role("button", name="Zoom in")
+    zoom_out = page.get_by_role("button", name="Zoom out")
+    until(page, lambda: zoom_in.get_attribute("aria-disabled") == "false")
+    assert zoom_out.get_attribute("aria-disabled") == "true"
+    narrow = waveform_width(page)
+    zoom_in.click()
+    assert waveform_width(page) == pytest.approx(2 * narrow, abs=2)
+    page.locator("#waveform").focus()
+    for _ in range(8):
+        page.keyboard.press("+")
+    # As wide as its levels give: 200 of them.
+    assert waveform_width(page) == 1200
+    assert zoom_in.get_attribute("aria-disabled") == "true"
+    for _ in range(8):
+        page.keyboard.press("-")
+    assert waveform_width(page) == narrow
+    assert zoom_out.get_attribute("aria-disabled") == "true"
+
+
+def test_the_wheel_zooms_with_control_only(review):
+    page = review(viewport=(320, 700))
+    zoom_in = page.get_by_role("button", name="Zoom in")
+    until(page, lambda: zoom_in.get_attribute("aria-disabled") == "false")
+    narrow = waveform_width(page)
+    page.locator("#waveform").hover()
+    page.mouse.wheel(0, 60)
+    until(page, lambda: page.evaluate("scrollY") > 0)
+    assert waveform_width(page) == narrow
+    page.locator("#waveform").hover()
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -120)
+    until(page, lambda: waveform_width(page) > narrow)
+    page.keyboard.up("Control")
+
+
+def test_hours_are_drawn_with_few_canvases(review, stand_in, pages):
+    hours = {"rate": 3000 / 14_400, "user": [80] * 3000, "agent": [40] * 3000}
+    stand_in.files["/levels/"] = as_json({"ready": True, **hours})
+    page_of_hours = pages["/"].replace('data-duration="8"', 'data-duration="14400"')
+    assert page_of_hours != pages["/"]
+    stand_in.pages["/"] = page_of_hours
+    page = review(duration_s=14_400)
+    until(page, lambda: min(painted(page, LANES)) > 0.1)
+    page.locator("#waveform").focus()
+    for _ in range(8):
+        page.keyboard.press("+")
+    assert waveform_width(page) == 18_000
+    assert len(page.locator("#waveform canvas").all()) <= 2 * 2 * 13
+
+
+def test_both_themes(review):
+    page = review()
+    until(page, lambda: min(painted(page, LANES)) > 0.1)
+    light = page.locator(LANES).first.evaluate(COLOUR)
+    lines = page.locator("#latency-chart canvas").screenshot()
+    page.emulate_media(color_scheme="dark")
+    until(page, lambda: page.locator(LANES).first.evaluate(COLOUR) != light)
+    until(page, lambda: page.locator("#latency-chart canvas").screenshot() != lines)
+
+
+def test_nothing_is_wider_than_a_small_phone(review):
+    page = review(viewport=(320, 700))
+    until(page, lambda: min(painted(page, LANES)) > 0.1)
+    page.locator("#latency-chart canvas").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_a_phone_that_is_turned_upright_gets_narrower_charts(review):
+    page = review(viewport=(1100, 700))
+    page.locator("#latency-chart canvas").wait_for()
+    page.set_viewport_size({"width": 360, "height": 700})
+    until(page, lambda: page.evaluate("document.documentElement.scrollWidth") <= 360)
 
 
 def test_no_levels_are_asked_for_of_a_conversation_that_goes_on(

@@ -1,17 +1,16 @@
-// What the review page draws, as numbers. Knows no page and no canvas.
+// What the review page draws, as numbers.
 
-/** The loudest level of each of `columns` equal parts: short sounds stay visible. */
-export function columnLevels(levels, columns) {
-  const out = new Float32Array(columns);
-  if (!levels.length) return out;
-  for (let c = 0; c < columns; c += 1) {
-    const from = Math.floor((c * levels.length) / columns);
-    const to = Math.max(from + 1, Math.floor(((c + 1) * levels.length) / columns));
-    let most = 0;
-    for (let i = from; i < Math.min(to, levels.length); i += 1) most = Math.max(most, levels[i]);
-    out[c] = most;
-  }
-  return out;
+const MIN_PEAKS = 3000; // fewer would leave gaps between the bars of a wide screen
+
+/** Levels of 0 … 100, `rate` a second, as peaks of 0 … 1 that cover `duration` exactly:
+ * the recording may be a little longer than its levels, or shorter. */
+export function peaks(levels, rate, duration) {
+  const length = Math.max(1, Math.round(rate * duration));
+  const repeat = Math.max(2, Math.ceil(MIN_PEAKS / length));
+  return Float32Array.from({ length: length * repeat }, (_, i) => {
+    const level = levels[Math.floor(i / repeat)] ?? 0;
+    return Math.min(1, Math.max(0, level / 100));
+  });
 }
 
 /** Index of the last word that has begun at `time`, while it is the current one:
@@ -28,19 +27,10 @@ export function wordAt(words, time, linger = 0.3) {
   return index >= 0 && time < words[index].end_s + linger ? index : -1;
 }
 
-/** Round values for an axis from 0 to at least `most`: about `wanted` of them. */
-export function axisTicks(most, wanted = 4) {
-  const rough = Math.max(most, 1e-9) / wanted;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough - 1e-12);
-  const count = Math.max(1, Math.ceil(most / step - 1e-9));
-  return Array.from({ length: count + 1 }, (_, i) => i * step);
-}
+/** Steps of time axes, in seconds. */
+export const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 
-/** Round seconds for a time axis, at most `wanted` steps. */
-export function timeTicks(duration, wanted = 8) {
-  const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
-  const step = steps.find((s) => duration / s <= wanted) ?? 7200;
-  const count = Math.floor(duration / step + 1e-9);
-  return Array.from({ length: count + 1 }, (_, i) => i * step);
+/** The smallest of them that is at least `seconds`. */
+export function timeStep(seconds) {
+  return TIME_STEPS.find((step) => step >= seconds) ?? TIME_STEPS.at(-1);
 }

@@ -1,79 +1,91 @@
-// The path of the frames through the site over the conversation: the median as a line,
-// the slowest as an area, the 80 ms of a frame as the limit.
+// Server latency over the conversation, drawn by uPlot: the median as a line, the slowest
+// frames as an area, the duration of a frame as the limit.
 
-import { cssColour, fitCanvas } from "../shared/dom.js";
-import { clock } from "../shared/format.js";
-import { axisTicks, timeTicks } from "./figures.js";
+import uPlot from "../../vendor/uplot/uPlot.esm.js";
+import { cssColour } from "../shared/dom.js";
+import { clock, milliseconds } from "../shared/format.js";
+import { TIME_STEPS } from "./figures.js";
 
-const LEFT = 56; // px for the labels
-const BOTTOM = 20;
-const TOP = 10;
 const FRAME_MS = 80;
+const MIN_TOP_MS = 100; // so that the limit is always in sight
+const PLOT_HEIGHT = 160; // px, the legend comes on top of it
+const LABEL = 80; // px from one time label to the next
 
 export class LatencyChart {
-  constructor(canvas, series, duration) {
-    this.canvas = canvas;
-    this.series = series;
-    this.duration = Math.max(duration, 0.08);
-    this.ticks = axisTicks(Math.max(100, ...series.max_ms), 4);
-    new ResizeObserver(() => this.draw()).observe(canvas);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+  /** `series`: { t, p50_ms, max_ms } of conversations/<id>/data/ */
+  constructor(element, series, duration) {
+    this.element = element;
+    this.duration = Math.max(duration, FRAME_MS / 1000);
+    this.data = chartData(series, this.duration);
+    this.#draw();
+    new ResizeObserver(() => this.#fit()).observe(element);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
   }
 
-  draw() {
-    const fitted = fitCanvas(this.canvas);
-    if (!fitted) return;
-    const { context, width, height } = fitted;
-    const top = this.ticks[this.ticks.length - 1];
-    this.x = (t) => LEFT + (t / this.duration) * (width - LEFT - 4);
-    this.y = (ms) => TOP + (1 - ms / top) * (height - TOP - BOTTOM);
-    this.#grid(context, width, height);
-    this.#area(context);
-    this.#line(context, width);
+  /** Again from the start when the theme changes: uPlot's legend keeps its colours. */
+  #draw() {
+    this.chart?.destroy();
+    this.chart = new uPlot(this.#options(), this.data, this.element);
   }
 
-  #grid(context, width, height) {
-    context.font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
-    for (const ms of this.ticks) {
-      context.fillStyle = cssColour("--line");
-      context.fillRect(LEFT, Math.round(this.y(ms)), width - LEFT, 1);
-      context.fillStyle = cssColour("--muted");
-      context.textAlign = "right";
-      context.fillText(`${ms} ms`, LEFT - 6, this.y(ms) + 4);
-    }
-    context.textAlign = "center";
-    for (const t of timeTicks(this.duration, Math.max(2, Math.floor(width / 90)))) {
-      context.fillText(clock(t), Math.min(width - 14, this.x(t)), height - 4);
-    }
-    context.strokeStyle = cssColour("--danger");
-    context.setLineDash([4, 4]);
-    context.beginPath();
-    context.moveTo(LEFT, this.y(FRAME_MS));
-    context.lineTo(width, this.y(FRAME_MS));
-    context.stroke();
-    context.setLineDash([]);
+  #fit() {
+    this.chart.setSize({ width: this.element.clientWidth, height: PLOT_HEIGHT });
   }
 
-  #area(context) {
-    const { t, max_ms: most } = this.series;
-    if (!t.length) return;
-    context.fillStyle = cssColour("--user");
-    context.globalAlpha = 0.28;
-    context.beginPath();
-    context.moveTo(this.x(t[0]), this.y(0));
-    t.forEach((at, i) => context.lineTo(this.x(at), this.y(most[i])));
-    context.lineTo(this.x(t[t.length - 1]), this.y(0));
-    context.fill();
-    context.globalAlpha = 1;
+  #options() {
+    const font = `11px ${getComputedStyle(this.element).fontFamily}`;
+    const axis = {
+      font,
+      stroke: cssColour("--muted"),
+      grid: { stroke: cssColour("--line"), width: 1 },
+      ticks: { stroke: cssColour("--line"), width: 1, size: 4 },
+    };
+    const values = (format) => (_, splits) => splits.map(format);
+    return {
+      width: this.element.clientWidth,
+      height: PLOT_HEIGHT,
+      cursor: { y: false, drag: { x: false, y: false } },
+      scales: {
+        x: { time: false, range: [0, this.duration] },
+        y: { range: (_, __, most) => [0, Math.max(MIN_TOP_MS, most * 1.05)] },
+      },
+      axes: [
+        { ...axis, size: 26, space: LABEL, incrs: TIME_STEPS, values: values(clock) },
+        { ...axis, size: 58, space: 32, values: values((ms) => `${ms} ms`) },
+      ],
+      series: lines(this.data[0].length),
+    };
   }
+}
 
-  #line(context) {
-    const { t, p50_ms: median } = this.series;
-    context.strokeStyle = cssColour("--agent");
-    context.lineWidth = 2;
-    context.lineJoin = "round";
-    context.beginPath();
-    t.forEach((at, i) => context.lineTo(this.x(at), this.y(median[i])));
-    context.stroke();
-  }
+/** [t, slowest, median, limit]; the last point only carries the limit to the end. */
+export function chartData({ t, p50_ms: median, max_ms: slowest }, duration) {
+  const times = [...t, Math.max(duration, t.at(-1) ?? 0)];
+  return [times, [...slowest, null], [...median, null], times.map(() => FRAME_MS)];
+}
+
+function lines(length) {
+  const user = cssColour("--user");
+  const value = (_, ms) => milliseconds(ms);
+  const points = { show: length < 3 }; // of one point no line can be drawn
+  return [
+    { label: "time", value: (_, seconds) => (seconds === null ? "–" : clock(seconds)) },
+    {
+      label: "slowest",
+      value,
+      points,
+      stroke: user,
+      width: 1,
+      fill: `color-mix(in srgb, ${user} 28%, transparent)`,
+    },
+    { label: "median", value, points, stroke: cssColour("--agent"), width: 2 },
+    {
+      label: "limit, one frame",
+      value,
+      points: { show: false },
+      stroke: cssColour("--danger"),
+      width: 1,
+      dash: [4, 4],
+    },
+  ];
 }

@@ -11,11 +11,11 @@ import { TranscriptView } from "./transcript.js";
 import { Waveform } from "./waveform.js";
 
 const STAGES = {
-  decode_ms: "Reading the user's sound",
-  queue_ms: "Waiting for the tick",
-  tick_ms: "The model's tick",
-  worker_ms: "Voice engine, there and back",
-  encode_ms: "Writing the agent's sound",
+  decode_ms: "Opus decode",
+  queue_ms: "Worker queue",
+  tick_ms: "Model tick",
+  worker_ms: "Worker round trip",
+  encode_ms: "Opus encode",
 };
 
 const NOT_LOADED = "The conversation could not be loaded. Reload the page to try again.";
@@ -23,34 +23,38 @@ const NOT_LOADED = "The conversation could not be loaded. Reload the page to try
 const page = byId("review").dataset;
 let transcript = null;
 
-const player = new Player(byId("recording"), { changed: show, failed: recordingFailed });
-const waveform = new Waveform(byId("waveform"), Number(page.duration), seek);
+const audio = byId("recording");
+const player = new Player(audio, { changed: showPlaying, failed: recordingFailed });
+const waveform = new Waveform(byId("waveform"), {
+  audio,
+  duration: Number(page.duration),
+  nonce: document.querySelector("link[nonce]").nonce,
+  moved: showPosition,
+  clicked: () => player.play().catch(recordingFailed),
+  zoomed: showZoom,
+});
 
 function seek(seconds) {
-  player.seek(seconds);
-  show();
+  waveform.seek(seconds);
 }
 
-function show() {
-  const { position, playing } = player;
-  waveform.setPosition(position);
-  setText(byId("position"), clockTenths(position));
-  transcript?.setPosition(position, playing);
-  byId("play").classList.toggle("playing", playing);
-  byId("play").setAttribute("aria-label", playing ? "Pause" : "Play");
+function showPosition(seconds) {
+  setText(byId("position"), clockTenths(seconds));
+  transcript?.setPosition(seconds, player.playing);
 }
 
-function follow() {
-  if (player.playing) show();
-  requestAnimationFrame(follow);
+function showPlaying() {
+  byId("play").classList.toggle("playing", player.playing);
+  byId("play").setAttribute("aria-label", player.playing ? "Pause" : "Play");
 }
 
-async function toggle() {
-  try {
-    await player.toggle();
-  } catch {
-    recordingFailed();
-  }
+function showZoom() {
+  byId("zoom-in").ariaDisabled = String(!waveform.canZoomIn);
+  byId("zoom-out").ariaDisabled = String(!waveform.canZoomOut);
+}
+
+function toggle() {
+  return player.toggle().catch(recordingFailed);
 }
 
 function recordingFailed() {
@@ -93,7 +97,7 @@ function showWords(stretches) {
     return;
   }
   transcript = new TranscriptView(byId("words"), stretches, seek);
-  show();
+  showPosition(waveform.position);
 }
 
 async function showLevels() {
@@ -126,6 +130,8 @@ function showFacts(list, rows) {
 }
 
 byId("play").addEventListener("click", toggle);
+byId("zoom-in").addEventListener("click", () => waveform.zoomIn());
+byId("zoom-out").addEventListener("click", () => waveform.zoomOut());
 for (const side of ["user", "agent"]) {
   const input = byId(`volume-${side}`);
   input.addEventListener("input", () => player.setVolume(side, Number(input.value) / 100));
@@ -136,7 +142,5 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   toggle();
 });
-show();
-requestAnimationFrame(follow);
 begin();
 if (page.levels) showLevels(); // of a live conversation none are made

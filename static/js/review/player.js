@@ -5,7 +5,7 @@ export class Player {
   constructor(audio, { changed, failed }) {
     this.audio = audio;
     this.volumes = { user: 1, agent: 1 };
-    for (const name of ["play", "pause", "seeked", "ended", "durationchange"]) {
+    for (const name of ["play", "pause", "ended"]) {
       audio.addEventListener(name, changed);
     }
     audio.addEventListener("error", failed);
@@ -43,20 +43,15 @@ export class Player {
     this.#applyVolumes();
   }
 
-  async toggle() {
+  async play() {
     this.#open();
     await this.context.resume();
-    if (!this.audio.paused) this.audio.pause();
-    else await this.audio.play();
+    await this.audio.play();
   }
 
-  seek(seconds) {
-    const end = Number.isFinite(this.audio.duration) ? this.audio.duration : seconds;
-    this.audio.currentTime = Math.max(0, Math.min(seconds, end));
-  }
-
-  get position() {
-    return this.audio.currentTime;
+  async toggle() {
+    if (this.playing) this.audio.pause();
+    else await this.play();
   }
 
   get playing() {

@@ -1,92 +1,168 @@
-// Both sides on one time axis; click or keys move the position. Knows no audio.
+// Both sides on one time axis, drawn by wavesurfer.js from levels that the server made.
+// wavesurfer.js follows the page's <audio>; it never fetches or decodes the recording.
 
-import { cssColour, fitCanvas } from "../shared/dom.js";
+import Timeline from "../../vendor/wavesurfer/plugins/timeline.esm.js";
+import Zoom from "../../vendor/wavesurfer/plugins/zoom.esm.js";
+import WaveSurfer from "../../vendor/wavesurfer/wavesurfer.esm.js";
+import { cssColour } from "../shared/dom.js";
 import { clock } from "../shared/format.js";
-import { columnLevels, timeTicks } from "./figures.js";
+import { peaks, timeStep } from "./figures.js";
 
-const AXIS = 18; // px below the lanes
-const BAR = 3; // px from one bar to the next
-const KEYS = { ArrowLeft: -5, ArrowRight: 5, PageDown: -30, PageUp: 30 };
+const LANE = 68; // px, the height of one side
+const BAR = 2; // px
+const GAP = 1;
+const LABEL = 80; // px from one time label to the next
+const PX_PER_LEVEL = 6; // zoomed in further there is nothing more to see
+const ZOOM_FACTOR = 2;
+const STEPS = { ArrowLeft: -5, ArrowRight: 5, PageDown: -30, PageUp: 30 }; // seconds
 
 export class Waveform {
-  constructor(canvas, duration, seek) {
-    this.canvas = canvas;
+  /** `audio` has its source already. `moved(seconds)` is called whenever the position
+   * changes, `clicked` after a click has moved it, `zoomed` when zooming in or out has
+   * become possible or impossible. */
+  constructor(element, { audio, duration, nonce, moved, clicked, zoomed }) {
+    this.element = element;
     this.duration = Math.max(duration, 0.08);
-    this.levels = null;
-    this.position = 0;
-    this.seek = seek;
-    canvas.addEventListener("pointerdown", (event) => this.#drag(event));
-    canvas.addEventListener("pointermove", (event) => event.buttons && this.#drag(event));
-    canvas.addEventListener("keydown", (event) => this.#key(event));
-    canvas.setAttribute("aria-valuemax", this.duration.toFixed(1));
-    new ResizeObserver(() => this.draw()).observe(canvas);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    this.maxPxPerSecond = 0; // no zoom before the levels are there
+    this.zoomed = zoomed;
+    this.surfer = WaveSurfer.create({
+      container: element,
+      media: audio,
+      cspNonce: nonce,
+      duration: this.duration,
+      peaks: this.#peaks({ rate: 0, user: [], agent: [] }),
+      height: LANE,
+      barWidth: BAR,
+      barGap: GAP,
+      barRadius: 1,
+      barMinHeight: 2,
+      barHeight: 0.9,
+      cursorWidth: 2,
+      dragToSeek: true,
+      autoCenter: !matchMedia("(prefers-reduced-motion: reduce)").matches,
+      ...colours(),
+    });
+    element.setAttribute("aria-valuemax", this.duration.toFixed(1));
+    this.surfer.on("timeupdate", () => this.#show(moved));
+    this.surfer.on("click", clicked);
+    this.surfer.on("redraw", () => this.#showTimes());
+    this.surfer.on("zoom", () => this.#afterZoom());
+    element.addEventListener("keydown", (event) => this.#key(event));
+    element.addEventListener("wheel", scrollPage, { capture: true });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+      this.surfer.setOptions(colours()),
+    );
+    this.#show(moved);
   }
 
-  #drag(event) {
-    const box = this.canvas.getBoundingClientRect();
-    this.seek(((event.clientX - box.left) / box.width) * this.duration);
+  get position() {
+    return this.surfer.getCurrentTime();
+  }
+
+  seek(seconds) {
+    this.surfer.setTime(seconds);
+  }
+
+  /** { rate, user, agent } of conversations/<id>/levels/ */
+  setLevels(levels) {
+    const { surfer } = this;
+    this.maxPxPerSecond = levels.rate * PX_PER_LEVEL;
+    const { maxPxPerSecond: maxZoom } = this;
+    surfer.registerPlugin(Zoom.create({ maxZoom, exponentialZooming: true }));
+    surfer.load(surfer.getSrc(), this.#peaks(levels), this.duration);
+    this.zoomed();
+  }
+
+  zoomIn() {
+    this.#zoom(ZOOM_FACTOR);
+  }
+
+  zoomOut() {
+    this.#zoom(1 / ZOOM_FACTOR);
+  }
+
+  get canZoomIn() {
+    return this.#pxPerSecond() < this.maxPxPerSecond - 1e-6;
+  }
+
+  get canZoomOut() {
+    return this.surfer.options.minPxPerSec > 0;
+  }
+
+  #zoom(factor) {
+    if (factor > 1 ? !this.canZoomIn : !this.canZoomOut) return;
+    this.surfer.zoom(Math.min(this.maxPxPerSecond, this.#pxPerSecond() * factor));
+  }
+
+  /** The scale that fills the width: 0 for wavesurfer.js, so that it follows the width. */
+  #afterZoom() {
+    const { options } = this.surfer;
+    if (options.minPxPerSec <= this.#fitting() + 1e-6) options.minPxPerSec = 0;
+    this.zoomed();
+  }
+
+  #fitting() {
+    return this.surfer.getWidth() / this.duration;
+  }
+
+  #pxPerSecond() {
+    return Math.max(this.surfer.options.minPxPerSec, this.#fitting());
+  }
+
+  #peaks({ rate, user, agent }) {
+    return [user, agent].map((levels) => peaks(levels, rate, this.duration));
+  }
+
+  #show(moved) {
+    const { element, position } = this;
+    element.setAttribute("aria-valuenow", position.toFixed(1));
+    element.setAttribute("aria-valuetext", `${clock(position)} of ${clock(this.duration)}`);
+    moved(position);
   }
 
   #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const targets = { Home: 0, End: this.duration };
-    const to = targets[event.key] ?? this.position + (KEYS[event.key] ?? NaN);
-    if (Number.isNaN(to)) return;
+    const to = targets[event.key] ?? this.position + (STEPS[event.key] ?? NaN);
+    if (event.key === "+") this.zoomIn();
+    else if (event.key === "-") this.zoomOut();
+    else if (!Number.isNaN(to)) this.seek(Math.max(0, Math.min(this.duration, to)));
+    else return;
     event.preventDefault();
-    this.seek(Math.max(0, Math.min(this.duration, to)));
   }
 
-  setLevels(levels) {
-    this.levels = levels;
-    this.draw();
+  /** The labels' distance is in seconds, so it changes with the width and the zoom. */
+  #showTimes() {
+    const perSecond = this.#pxPerSecond();
+    const step = timeStep(LABEL / perSecond);
+    if (step === this.step) return;
+    this.step = step;
+    if (this.times) this.surfer.unregisterPlugin(this.times);
+    const fits = (seconds) => (this.duration - seconds) * this.#pxPerSecond() > LABEL / 2;
+    this.times = this.surfer.registerPlugin(
+      Timeline.create({
+        height: 18,
+        style: { fontSize: "11px" },
+        timeInterval: step,
+        primaryLabelInterval: step,
+        formatTimeCallback: (seconds) => (fits(seconds) ? clock(seconds) : ""),
+      }),
+    );
   }
+}
 
-  setPosition(seconds) {
-    this.position = seconds;
-    this.canvas.setAttribute("aria-valuenow", seconds.toFixed(1));
-    this.canvas.setAttribute("aria-valuetext", `${clock(seconds)} of ${clock(this.duration)}`);
-    this.draw();
-  }
+/** The wheel scrolls the page; with Ctrl, or by a pinch on a touchpad, it zooms. */
+function scrollPage(event) {
+  if (!event.ctrlKey) event.stopPropagation();
+}
 
-  draw() {
-    const fitted = fitCanvas(this.canvas);
-    if (!fitted) return;
-    const { context, width, height } = fitted;
-    const lane = (height - AXIS) / 2;
-    this.#lane(context, width, lane / 2, lane, this.levels?.user, "--user");
-    this.#lane(context, width, lane * 1.5, lane, this.levels?.agent, "--agent");
-    this.#axis(context, width, height);
-    const x = (this.position / this.duration) * width;
-    context.fillStyle = cssColour("--ink");
-    context.fillRect(Math.min(width - 2, Math.max(0, x - 1)), 0, 2, height - AXIS);
-  }
-
-  #lane(context, width, middle, lane, levels, colour) {
-    // The file may be a little longer than its levels or the other way round.
-    const seconds = levels ? levels.length / this.levels.rate : this.duration;
-    const columns = Math.max(1, Math.floor((width * seconds) / this.duration / BAR));
-    const heights = columnLevels(levels ?? [], columns);
-    const played = (this.position / this.duration) * width;
-    context.fillStyle = cssColour(colour);
-    for (let c = 0; c < columns; c += 1) {
-      const x = c * BAR;
-      const tall = Math.max(2, (heights[c] / 100) * (lane - 8));
-      context.globalAlpha = x <= played ? 1 : 0.42;
-      context.beginPath();
-      context.roundRect(x, middle - tall / 2, BAR - 1, tall, 1);
-      context.fill();
-    }
-    context.globalAlpha = 1;
-  }
-
-  #axis(context, width, height) {
-    context.fillStyle = cssColour("--muted");
-    context.font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
-    for (const tick of timeTicks(this.duration, Math.max(2, Math.floor(width / 80)))) {
-      const x = (tick / this.duration) * width;
-      const label = clock(tick);
-      const wide = context.measureText(label).width;
-      context.fillText(label, Math.min(width - wide, Math.max(0, x - wide / 2)), height - 3);
-    }
-  }
+function colours() {
+  const sides = ["--user", "--agent"].map(cssColour);
+  return {
+    cursorColor: cssColour("--ink"),
+    splitChannels: sides.map((colour) => ({
+      waveColor: `color-mix(in srgb, ${colour} 42%, transparent)`,
+      progressColor: colour,
+    })),
+  };
 }

@@ -30,15 +30,3 @@ export function make(tag, fields = {}, ...children) {
 export function cssColour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
-
-/** A canvas context scaled to the screen's pixels; null while it is not laid out. */
-export function fitCanvas(canvas) {
-  const { clientWidth: width, clientHeight: height } = canvas;
-  if (!width || !height) return null;
-  const scale = Math.min(3, window.devicePixelRatio || 1);
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(height * scale);
-  const context = canvas.getContext("2d");
-  context.scale(scale, scale);
-  return { context, width, height };
-}
