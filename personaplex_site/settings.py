@@ -246,6 +246,8 @@ VOICE_MAX_BYTES = envint("VOICE_MAX_BYTES", 30 * 1024 * 1024, least=1)
 PERSONAS_PER_PAGE = envint("PERSONAS_PER_PAGE", 50, least=1, most=200)
 VOICES_PER_PAGE = envint("VOICES_PER_PAGE", 25, least=1, most=200)
 MAX_VOICE_CHOICES = envint("MAX_VOICE_CHOICES", 100, least=1, most=500)
+DRAFT_DAYS = envint("DRAFT_DAYS", 30, least=1)
+MAX_DRAFTS = envint("MAX_DRAFTS", 20, least=1)
 VOICE_DECODE_MB = envint("VOICE_DECODE_MB", 256, least=16)
 # No request is larger than a voice sample and the form around it.
 MAX_BODY_BYTES = VOICE_MAX_BYTES + 1024 * 1024

@@ -22,7 +22,7 @@ from personas.forms import EXAMPLES, EditPersonaForm, NewPersonaForm, VoiceForm
 from personas.models import Persona, PersonaVersion, Voice
 from personas.progress import addresses
 from personas.prompt_room import room_of
-from personas.views import has_recordings, voice_limits
+from personas.views import draft_limits, has_recordings, voice_limits
 from personas.voice_choices import default_voice, problem_of, same_on_offer
 
 CONFLICT = 409  # the page was loaded before the newest change
@@ -52,7 +52,7 @@ def persona_edit(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
         save(persona, form.cleaned_data, "voice_choice" in form.changed_data)
     except Clashing as clash:
         return _let_choose(request, persona, clash.clashes)
-    messages.success(request, "Saved.")
+    messages.success(request, "Saved.", extra_tags=form.cleaned_data["draft"])
     if request.POST.get("then") == "talk":
         return redirect("conversation_talk", persona_id)
     return redirect("persona_edit", persona_id)
@@ -86,6 +86,7 @@ def _offer_new(request: HttpRequest, persona: Persona) -> HttpResponse:
         "deleted": persona,
         "examples": EXAMPLES,
         "voice_limits": voice_limits(),
+        "draft_limits": draft_limits(),
     }
     return render(request, "personas/persona_create.html", context, status=CONFLICT)
 
@@ -112,6 +113,7 @@ def _render(
         "following": addresses(upload) if upload and not upload.finished else None,
         "examples": EXAMPLES,
         "voice_limits": voice_limits(),
+        "draft_limits": draft_limits(),
     }
     return render(request, "personas/persona_edit.html", context, status=status)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any, BinaryIO, cast
 
@@ -160,6 +161,13 @@ class VoiceChoiceField(forms.ChoiceField):
             raise ValidationError(text) from error
 
 
+class DraftField(PageField):
+    """Which of its drafts a browser sends, "" for anything that is no such name."""
+
+    def clean(self, value: Any) -> str:
+        return value if re.fullmatch("[0-9a-f]{32}", str(value or "")) else ""
+
+
 class PersonaForm(forms.Form):
     """``voice_choice`` counts only where it is among ``changed_data``."""
 
@@ -174,6 +182,7 @@ class PersonaForm(forms.Form):
     )
 
     voice_choice = VoiceChoiceField()
+    draft = DraftField()
 
     def __init__(
         self, *args: Any, user: object, voice: Voice | None, **kwargs: Any

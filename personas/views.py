@@ -105,7 +105,12 @@ def _create_once(user: User, cleaned: dict[str, Any]) -> Persona:
 def _render_create(
     request: HttpRequest, form: NewPersonaForm, status: int = 200
 ) -> HttpResponse:
-    context = {"form": form, "examples": EXAMPLES, "voice_limits": voice_limits()}
+    context = {
+        "form": form,
+        "examples": EXAMPLES,
+        "voice_limits": voice_limits(),
+        "draft_limits": draft_limits(),
+    }
     return render(request, "personas/persona_create.html", context, status=status)
 
 
@@ -130,3 +135,8 @@ def voice_limits() -> dict[str, float]:
         "max_bytes": settings.VOICE_MAX_BYTES,
         "tolerance_seconds": LENGTH_TOLERANCE,
     }
+
+
+def draft_limits() -> dict[str, int]:
+    """Of what browsers keep of forms that are not saved."""
+    return {"days": settings.DRAFT_DAYS, "most": settings.MAX_DRAFTS}

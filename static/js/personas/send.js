@@ -1,5 +1,7 @@
 // Sending a form with progress. Knows no page.
 
+import { randomId } from "../shared/random_id.js";
+
 /** Resolves to { status, body }: body is JSON, or null where the site sent none.
     `onProgress` gets 0 … 1 of what has left the browser. */
 export function sendForm(form, onProgress) {
@@ -25,8 +27,7 @@ function fields(form) {
 
 /** The site takes a form of the same id and content for the same one, sent twice. */
 export function renewFormId(form) {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  form.elements.form_id.value = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  form.elements.form_id.value = randomId();
 }
 
 /** What to tell when the site answered with no JSON of ours. */
