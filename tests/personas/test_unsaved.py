@@ -155,23 +155,104 @@ def test_a_draft_of_an_older_version_is_shown_beside_the_newer(
     assert persona.current.role_prompt == NEW
 
 
-def test_a_session_that_expired_costs_no_text(
-    write, page, alice, sign_in, persona, url
-):
+@pytest.fixture
+def sign_in_by_hand(alice, sign_in, page, live_server):
+    """In another window of the same browser, on the sign-in page."""
     alice.set_password("correct horse 9")
     alice.save()
     sign_in(page.context, alice)
-    page = write()
+
+    def sign_in_by_hand():
+        other = page.context.new_page()
+        other.goto(live_server.url + "/sign-in/")
+        other.fill("#id_username", "alice")
+        other.fill("#id_password", "correct horse 9")
+        other.click("main .primary")
+        other.wait_for_url(live_server.url + "/")
+        return other
+
+    return sign_in_by_hand
+
+
+def sign_out(page):
+    """In another window of the same browser."""
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.click("text=Sign out")
+    other.wait_for_url("**/sign-in/")
+    other.close()
+
+
+LARGE = ("You sell 😀😀. " * 150).strip()
+
+
+def test_a_session_that_expired_costs_no_text(write, page, sign_in_by_hand, persona):
+    write(LARGE)
     Session.objects.all().delete()
     page.click("[data-submit] >> nth=0")
-    page.fill("#id_username", "alice")
-    page.fill("#id_password", "correct horse 9")
-    page.click("main .primary")
-    page.wait_for_url(url)
+    expect(page.locator("h1")).to_have_text("You are signed out")
+    assert page.input_value("#send-again textarea") == LARGE
+    sign_in_by_hand()
+    page.click("#send-again .primary")
+    page.wait_for_selector(".notice.success")
+    assert persona.current.role_prompt == LARGE
+    assert drafts_in(page) == []
+
+
+def test_who_signs_in_on_the_page_itself_finds_the_draft(
+    write, page, sign_in_by_hand, url
+):
+    write()
+    Session.objects.all().delete()
+    page.click("[data-submit] >> nth=0")
+    page.wait_for_selector("#send-again")
+    sign_in_by_hand()
+    page.goto(url)
     page.click("[data-restore]")
+    assert page.input_value("#id_role_prompt") == NEW
+
+
+def test_who_signed_out_and_in_again_elsewhere_saves_as_ever(
+    write, page, sign_in_by_hand, persona
+):
+    write()
+    sign_out(page)
+    sign_in_by_hand()
     page.click("[data-submit] >> nth=0")
     page.wait_for_selector(".notice.success")
     assert persona.current.role_prompt == NEW
+
+
+def test_without_scripts_the_form_is_offered_again(
+    chromium, sign_in_by_hand, live_server, url, persona, page
+):
+    context = chromium.new_context(java_script_enabled=False)
+    context.add_cookies(page.context.cookies(live_server.url))
+    plain = context.new_page()
+    plain.goto(url)
+    plain.fill("#id_role_prompt", NEW)
+    page.goto(url)
+    sign_out(page)
+    sign_in_by_hand()
+    context.add_cookies(page.context.cookies(live_server.url))
+    plain.click("[data-submit] >> nth=0")
+    assert plain.text_content("h1") == "Please send that again"
+    assert plain.input_value("#send-again textarea") == NEW
+    plain.click("#send-again .primary")
+    plain.wait_for_selector(".notice.success")
+    assert persona.current.role_prompt == NEW
+    context.close()
+
+
+def test_a_script_sends_its_form_again_with_the_new_token(
+    page, live_server, settings, alice
+):
+    page.goto(live_server.url + "/personas/new/")
+    page.fill("#id_name", "Nora")
+    page.context.clear_cookies(name=settings.CSRF_COOKIE_NAME)
+    page.click("[data-submit]")
+    page.wait_for_url("**/personas/*-*/")
+    assert Persona.objects.of(alice).get().name == "Nora"
 
 
 def test_a_refused_form_is_still_unsaved(write, page, url):
