@@ -5,4 +5,5 @@ from django.http import HttpRequest
 
 
 def site(request: HttpRequest) -> dict[str, str]:
-    return {"csrf_cookie": settings.CSRF_COOKIE_NAME}
+    names = {"csrf_cookie": settings.CSRF_COOKIE_NAME}
+    return {**names, "url_prefix": settings.URL_PREFIX}

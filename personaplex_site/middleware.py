@@ -11,7 +11,12 @@ from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import SuspiciousOperation
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+)
 from django.utils.decorators import sync_and_async_middleware
 
 from personaplex_site import policies, send_again
@@ -43,7 +48,7 @@ class SignInMiddleware(LoginRequiredMiddleware):
 
     def handle_no_permission(
         self, request: HttpRequest, view_func: Callable[..., HttpResponseBase]
-    ) -> HttpResponseBase:
+    ) -> HttpResponseRedirect:
         """Back to the page with the form: an address that takes forms may show none."""
         came_from = urlsplit(request.headers.get("Referer", ""))
         origin = f"{came_from.scheme}://{came_from.netloc}"

@@ -106,14 +106,14 @@ def test_a_row_that_cant_be_written_leaves_no_file(send, media, monkeypatch):
 
 @pytest.mark.parametrize("signed_in", [True, False])
 def test_a_database_that_is_away_is_told_without_asking_it(
-    send, client, url, monkeypatch, signed_in
+    send, client, url, monkeypatch, signed_in, settings
 ):
     def away(*args, **kwargs):
         raise OperationalError("connection refused")
 
     if not signed_in:
         client.logout()
-    client.cookies["sessionid"] = "somebody"
+    client.cookies[settings.SESSION_COOKIE_NAME] = "somebody"
     with monkeypatch.context() as patch:
         patch.setattr("django.db.backends.utils.CursorWrapper._execute", away)
         response = send(**JSON)

@@ -188,9 +188,11 @@ def test_a_refusal_by_the_task_is_shown_without_leaving_the_page(
     assert VoiceUpload.objects.get().state == "failed"
 
 
-def test_who_was_signed_out_meanwhile_is_told(page, live_server, persona, recording):
+def test_who_was_signed_out_meanwhile_is_told(
+    page, live_server, persona, recording, settings
+):
     page.goto(f"{live_server.url}/personas/{persona.pk}/")
-    page.context.clear_cookies(name="sessionid")
+    page.context.clear_cookies(name=settings.SESSION_COOKIE_NAME)
     page.set_input_files("#id_voice", file(recording))
     page.click("#voice-form [data-submit]")
     page.wait_for_selector("[data-voice-error]:visible")

@@ -4,7 +4,7 @@
 
 /** "" where the browser keeps no such cookie. */
 export function csrfToken() {
-  const name = `${document.documentElement.dataset.csrfCookie}=`;
+  const name = `${document.body.dataset.csrfCookie}=`;
   const cookie = document.cookie.split("; ").find((each) => each.startsWith(name));
   return cookie?.slice(name.length) ?? "";
 }
