@@ -1,6 +1,6 @@
-"""Sign-ins and audit records for administrators: who signed in or tried to, what was
-changed in the admin, and who looked at what belongs to others. Nobody writes or deletes
-one here."""
+"""Accounts, and sign-ins and audit records for administrators: who signed in or tried
+to, what was changed in the admin, and who looked at what belongs to others. Nobody
+writes or deletes one of these records here."""
 
 from __future__ import annotations
 
@@ -8,12 +8,27 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from personaplex_site.audit import LOOK
 from personaplex_site.models import SignIn
+from personaplex_site.stale_forms import StaleFormMixin
+
+admin.site.unregister([User, Group])
+
+
+@admin.register(User)
+class AccountAdmin(StaleFormMixin, UserAdmin):
+    """Django's own, for which a page that is too old takes no permission back."""
+
+
+@admin.register(Group)
+class PermissionGroupAdmin(StaleFormMixin, GroupAdmin):
+    pass
 
 
 class KindFilter(admin.SimpleListFilter):

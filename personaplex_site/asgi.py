@@ -23,6 +23,7 @@ from personaplex_site.front.inside import Inside  # noqa: E402
 from personaplex_site.front.relay import Relay  # noqa: E402
 from personaplex_site.origins import OriginCheck  # noqa: E402
 from personaplex_site.socket_cooldown import SocketCooldown  # noqa: E402
+from personaplex_site.url_prefix import UnderPrefix  # noqa: E402
 from personas.routing import websocket_urlpatterns as persona_sockets  # noqa: E402
 
 
@@ -40,14 +41,14 @@ front = Front(pages())
 limit_daphne(settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES, front)
 limit_sockets()
 name_protocols()
-application = ProtocolTypeRouter(
-    {
-        "http": BodyLimit(front, settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES),
-        "websocket": OriginCheck(
-            SocketCooldown(
-                AuthMiddlewareStack(URLRouter(conversation_sockets + persona_sockets))
-            )
-        ),
-    }
+sockets = AuthMiddlewareStack(URLRouter(conversation_sockets + persona_sockets))
+application = UnderPrefix(
+    ProtocolTypeRouter(
+        {
+            "http": BodyLimit(front, settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES),
+            "websocket": OriginCheck(SocketCooldown(sockets)),
+        }
+    ),
+    settings.URL_PREFIX,
 )
 interpreter.settle()

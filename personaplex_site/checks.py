@@ -22,6 +22,10 @@ from redis.exceptions import RedisError
 from personaplex_site import databases
 
 MIN_SECRET = 32  # characters
+OUR_PATHS = {  # the first parts of our own addresses
+    *("account", "admin", "api", "conversations", "favicon.ico", "healthz", "personas"),
+    *("sign-in", "sign-out", "static", "voices", "ws"),
+}
 HOST = re.compile(r"\*|\.?[^\s/:\[\]]+|\[[0-9a-fA-F:.%]+\]")
 
 
@@ -129,6 +133,17 @@ def check_hosts(**kwargs: Any) -> list[CheckMessage]:
         for name in settings.ALLOWED_HOSTS
         if not HOST.fullmatch(name)
     ]
+
+
+@register(Tags.compatibility)
+def check_url_prefix(**kwargs: Any) -> list[CheckMessage]:
+    """An address without the prefix, as a proxy may pass it, must not look like one
+    that has it."""
+    first = settings.URL_PREFIX[1:].partition("/")[0]
+    if first not in OUR_PATHS:
+        return []
+    text = f"URL_PREFIX begins with /{first}, which is a path of the site itself."
+    return [Error(text, hint="Choose another one.", id="personaplex.E010")]
 
 
 @register(Tags.security)

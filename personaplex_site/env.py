@@ -64,6 +64,19 @@ def envurl(name: str, *schemes: str) -> str:
     return value
 
 
+def envprefix(name: str, default: str) -> str:
+    """A path below which the site is found: ``/voices`` or ``/a/b``; "" for none."""
+    value = os.environ.get(name, default)
+    segments = value.split("/")[1:]
+    parts = all(re.fullmatch("[A-Za-z0-9._~-]+", part) for part in segments)
+    if value and not (value[0] == "/" and parts and not {".", ".."} & {*segments}):
+        raise ImproperlyConfigured(
+            f"{name} must be a path such as /personaplex: letters, digits and . _ ~ - "
+            f"between slashes, none at the end, not {value!r}."
+        )
+    return value
+
+
 def envlist(name: str, default: str) -> list[str]:
     parts = os.environ.get(name, default).split(",")
     return [part.strip() for part in parts if part.strip()]

@@ -24,6 +24,7 @@ from django.template.loader import render_to_string
 from django.utils.decorators import sync_and_async_middleware
 from django.views import csrf, defaults
 
+from personaplex_site import send_again
 from personaplex_site.answers import (
     DATABASE_AWAY,
     DISK_FULL,
@@ -80,9 +81,14 @@ def _unavailable(
 
 @login_not_required
 def form_refused(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's CSRF check failed. Who asked for JSON gets a new token along, and may
+    send the form once more with it."""
     if wants_json(request):
+        send_again.give_token(request)
         return json_answer(FORM_TOO_OLD, 403)
-    return csrf.csrf_failure(request, reason)
+    signed_out = not request.user.is_authenticated
+    offered = send_again.offer(request, signed_out)
+    return offered or csrf.csrf_failure(request, reason)
 
 
 @sync_and_async_middleware

@@ -4,16 +4,25 @@ browsers are told about every page."""
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any
+from urllib.parse import urlsplit
 
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import SuspiciousOperation
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+)
 from django.utils.decorators import sync_and_async_middleware
 
-from personaplex_site import policies
+from personaplex_site import policies, send_again
+from personaplex_site.answers import wants_json
 from personaplex_site.error_pages import bad_request
+from personaplex_site.origins import is_ours
 
 
 class SignInMiddleware(LoginRequiredMiddleware):
@@ -32,7 +41,21 @@ class SignInMiddleware(LoginRequiredMiddleware):
     ) -> HttpResponseBase | None:
         if request.path_info.startswith("/api/"):
             return None
-        return super().process_view(request, view_func, view_args, view_kwargs)
+        refused = super().process_view(request, view_func, view_args, view_kwargs)
+        if refused is None or request.method != "POST" or wants_json(request):
+            return refused
+        return send_again.offer(request, signed_out=True) or refused
+
+    def handle_no_permission(
+        self, request: HttpRequest, view_func: Callable[..., HttpResponseBase]
+    ) -> HttpResponseRedirect:
+        """Back to the page with the form: an address that takes forms may show none."""
+        came_from = urlsplit(request.headers.get("Referer", ""))
+        origin = f"{came_from.scheme}://{came_from.netloc}"
+        host = request.get_host()
+        if request.method == "POST" and is_ours(origin, request.scheme or "", host):
+            return redirect_to_login(came_from.path, self.get_login_url(view_func))
+        return super().handle_no_permission(request, view_func)
 
 
 @sync_and_async_middleware

@@ -1,5 +1,6 @@
 """All settings, read from the environment. ``.env.example`` says what each means."""
 
+import re
 from pathlib import Path
 
 import dj_database_url
@@ -12,6 +13,7 @@ from personaplex_site.env import (
     envnetworks,
     envone,
     envpath,
+    envprefix,
     envstr,
     envurl,
 )
@@ -26,6 +28,8 @@ ALLOWED_HOSTS = envlist("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = envlist("CSRF_TRUSTED_ORIGINS", "")
 HTTPS = envbool("HTTPS", False)
 TRUSTED_PROXIES = envnetworks("TRUSTED_PROXIES", "")
+URL_PREFIX = envprefix("URL_PREFIX", "")
+FORCE_SCRIPT_NAME = URL_PREFIX or None
 
 INSTALLED_APPS = [
     "daphne",
@@ -75,6 +79,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "personaplex_site.context.site",
             ]
         },
     }
@@ -206,13 +211,24 @@ SIGN_IN_WAIT_SECONDS = envint("SIGN_IN_WAIT_SECONDS", 5)
 SIGN_IN_LOG_DAYS = envint("SIGN_IN_LOG_DAYS", 30, least=1)
 SIGN_IN_LOG_ROWS = envint("SIGN_IN_LOG_ROWS", 1_000_000, least=1)
 
-# What browsers are told.
+# What browsers are told. Cookies have names of our own: those of Django would be those
+# of any other Django site on the same host, whatever its port or path, and the later
+# one would sign people out of the earlier. A site below a path has names for that path,
+# since a cookie of the host's root comes along with its own.
+_COOKIES = "personaplex" + URL_PREFIX.replace("/", "_")
+SESSION_COOKIE_NAME = f"{_COOKIES}_session"
+CSRF_COOKIE_NAME = f"{_COOKIES}_csrf"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = URL_PREFIX or "/"
+# Else in a cookie named "messages", as in every Django site.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 # The first middleware drops the header where no trusted proxy vouches for it.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = HTTPS
 # Asked from inside, past the proxy: by supervisors and by inference workers.
-SECURE_REDIRECT_EXEMPT = ["^healthz$", "^api/workers/"]
+SECURE_REDIRECT_EXEMPT = [
+    f"^{re.escape(f'{URL_PREFIX}/'[1:])}{path}" for path in ("healthz$", "api/workers/")
+]
 HSTS_SECONDS = envint("HSTS_SECONDS", 30 * 24 * 3600)
 SECURE_HSTS_SECONDS = HSTS_SECONDS if HTTPS else 0
 SECURE_REFERRER_POLICY = "same-origin"
@@ -224,7 +240,8 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = False
-STATIC_URL = "static/"
+STATIC_URL = f"{URL_PREFIX}/static/"
+UNFOLD = {"SITE_URL": f"{URL_PREFIX}/"}  # where the admin leads back to
 STATIC_ROOT = envpath("STATIC_ROOT", DATA_DIR / "static")
 STATIC_KEPT_DAYS = envint("STATIC_KEPT_DAYS", 7)
 STATICFILES_DIRS = [BASE_DIR / "static"]
@@ -246,6 +263,8 @@ VOICE_MAX_BYTES = envint("VOICE_MAX_BYTES", 30 * 1024 * 1024, least=1)
 PERSONAS_PER_PAGE = envint("PERSONAS_PER_PAGE", 50, least=1, most=200)
 VOICES_PER_PAGE = envint("VOICES_PER_PAGE", 25, least=1, most=200)
 MAX_VOICE_CHOICES = envint("MAX_VOICE_CHOICES", 100, least=1, most=500)
+DRAFT_DAYS = envint("DRAFT_DAYS", 30, least=1)
+MAX_DRAFTS = envint("MAX_DRAFTS", 20, least=1)
 VOICE_DECODE_MB = envint("VOICE_DECODE_MB", 256, least=16)
 # No request is larger than a voice sample and the form around it.
 MAX_BODY_BYTES = VOICE_MAX_BYTES + 1024 * 1024

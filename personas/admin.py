@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 
+from personaplex_site.stale_forms import StaleFormMixin
 from personas.models import Persona, PersonaVersion, Voice
 from personas.uploads import VoiceUpload
 from personas.voice_choices import default_voice
@@ -31,7 +32,7 @@ class PersonaVersionInline(TabularInline):
 
 
 @admin.register(Persona)
-class PersonaAdmin(ModelAdmin):
+class PersonaAdmin(StaleFormMixin, ModelAdmin):
     list_display = ["name", "owner", "created_at", "deleted_at"]
     list_filter = [("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["owner"]
@@ -39,6 +40,13 @@ class PersonaAdmin(ModelAdmin):
     search_fields = ["name", "owner__username"]
     readonly_fields = ["id", "owner", "created_at"]
     inlines = [PersonaVersionInline]
+
+    def save_model(
+        self, request: HttpRequest, obj: Persona, form: Any, change: bool
+    ) -> None:
+        """An edit like those of its owner, whose page has to notice it."""
+        obj.edits += 1
+        super().save_model(request, obj, form, change)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -48,7 +56,7 @@ class PersonaAdmin(ModelAdmin):
 
 
 @admin.register(Voice)
-class VoiceAdmin(ModelAdmin):
+class VoiceAdmin(StaleFormMixin, ModelAdmin):
     list_display = [
         "name",
         "owner",

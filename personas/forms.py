@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any, BinaryIO, cast
 
@@ -11,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.files.base import File
 
 from personas.channels import AUTO, LEFT, MIXED, RIGHT
+from personas.editing import Loaded
 from personas.errors import NotAudio, TooLarge
 from personas.formats import container_format
 from personas.models import Voice
@@ -68,15 +70,27 @@ class VoiceField(forms.FileField):
         return file
 
 
-class FormIdField(forms.CharField):
-    """Made with the page, as ``personas.once`` explains. Browsers that fill in what
-    was there before a reload are told not to."""
+class PageField(forms.CharField):
+    """Hidden, and made with the page. After a reload browsers fill in what was there
+    before; ``autocomplete`` keeps them from it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        hidden = forms.HiddenInput(attrs={"autocomplete": "off"})
+        super().__init__(required=False, widget=hidden, **kwargs)
+
+
+class FormIdField(PageField):
+    """As ``personas.once`` explains."""
 
     def __init__(self) -> None:
-        hidden = forms.HiddenInput(attrs={"autocomplete": "off"})
-        super().__init__(
-            required=False, max_length=64, initial=_new_form_id, widget=hidden
-        )
+        super().__init__(max_length=64, initial=_new_form_id)
+
+
+class LoadedField(PageField):
+    """What the form was filled with; None where it does not say so."""
+
+    def clean(self, value: Any) -> Loaded | None:
+        return Loaded.parse(str(value or ""))
 
 
 def _new_form_id() -> str:
@@ -147,6 +161,13 @@ class VoiceChoiceField(forms.ChoiceField):
             raise ValidationError(text) from error
 
 
+class DraftField(PageField):
+    """Which of its drafts a browser sends, "" for anything that is no such name."""
+
+    def clean(self, value: Any) -> str:
+        return value if re.fullmatch("[0-9a-f]{32}", str(value or "")) else ""
+
+
 class PersonaForm(forms.Form):
     """``voice_choice`` counts only where it is among ``changed_data``."""
 
@@ -161,6 +182,7 @@ class PersonaForm(forms.Form):
     )
 
     voice_choice = VoiceChoiceField()
+    draft = DraftField()
 
     def __init__(
         self, *args: Any, user: object, voice: Voice | None, **kwargs: Any
@@ -193,6 +215,10 @@ class PersonaForm(forms.Form):
         if "voice_choice" in self.changed_data:
             voice = self.cleaned_data["voice_choice"]
         return voice.seconds if voice else 0.0
+
+
+class EditPersonaForm(PersonaForm):
+    loaded = LoadedField()
 
 
 class NewPersonaForm(PersonaForm, VoiceForm):

@@ -14,6 +14,10 @@ from personas.voices import PresetList, Voice
 __all__ = ["Persona", "PersonaVersion", "PresetList", "Voice", "VoiceUpload"]
 
 
+class ChangedMeanwhile(Exception):
+    """A form was loaded before the newest change of what it would save."""
+
+
 class PersonaQuerySet(models.QuerySet["Persona"]):
     def of(self, user: object) -> PersonaQuerySet:
         """The personas that this user may see: their own, not deleted."""
@@ -29,6 +33,9 @@ class Persona(models.Model):
     )
     name = models.CharField(max_length=80)
     created_at = models.DateTimeField(auto_now_add=True)
+    # How often name, role prompt or voice were changed: forms send back the number
+    # that they were loaded with.
+    edits = models.PositiveIntegerField(default=0, editable=False)
     # Conversations outlive their persona, so a deleted one is only hidden.
     deleted_at = models.DateTimeField(null=True, blank=True)
 
@@ -59,14 +66,27 @@ class Persona(models.Model):
         persona.versions.create(number=1, role_prompt=role_prompt, voice=voice)
         return persona
 
-    def rename(self, name: str) -> None:
-        self.name = name
-        self.save(update_fields=["name"])
+    @transaction.atomic
+    def edit(self, edits: int, name: str, **changes: object) -> None:
+        """Save a form that was loaded after so many edits. Raises ChangedMeanwhile,
+        and saves nothing, if there were more since, or the persona was deleted."""
+        loaded = Persona.objects.filter(pk=self.pk, edits=edits, deleted_at=None)
+        if not loaded.update(name=name, edits=models.F("edits") + 1):
+            raise ChangedMeanwhile
+        self._add_version(changes)  # the update has locked the row
 
     @transaction.atomic
     def revise(self, **changes: object) -> PersonaVersion:
         """A new version where role prompt or voice differ; else the current one."""
-        Persona.objects.select_for_update().get(pk=self.pk)
+        row = Persona.objects.select_for_update().filter(pk=self.pk)
+        before = row.get().current
+        version = self._add_version(changes)
+        if version != before:
+            row.update(edits=models.F("edits") + 1)
+        return version
+
+    def _add_version(self, changes: dict[str, object]) -> PersonaVersion:
+        """Only while this persona's row is locked: it counts the versions."""
         current = self.current
         fields = {"role_prompt": current.role_prompt, "voice": current.voice}
         if {**fields, **changes} == fields:

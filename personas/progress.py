@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.urls import reverse
 from redis.exceptions import RedisError
 
@@ -78,7 +79,7 @@ def addresses(upload: VoiceUpload) -> Addresses:
     return Addresses(
         upload=str(upload.pk),
         status_url=reverse("voice_upload_status", args=[upload.pk]),
-        socket_path=f"/ws/voices/{upload.pk}/",
+        socket_path=f"{settings.URL_PREFIX}/ws/voices/{upload.pk}/",
     )
 
 

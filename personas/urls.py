@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from personas import prompt_views, views, voice_views
+from personas import edit_views, prompt_views, views, voice_views
 
 urlpatterns = [
     path("", views.persona_list, name="persona_list"),
@@ -10,7 +10,7 @@ urlpatterns = [
     path(
         "personas/role-prompt/", prompt_views.role_prompt_room, name="role_prompt_room"
     ),
-    path("personas/<uuid:persona_id>/", views.persona_edit, name="persona_edit"),
+    path("personas/<uuid:persona_id>/", edit_views.persona_edit, name="persona_edit"),
     path(
         "personas/<uuid:persona_id>/delete/",
         views.persona_delete,

@@ -18,16 +18,12 @@ from django.urls import reverse
 from personaplex_site.answers import wants_json
 from personaplex_site.lists import page_of, searched
 from personas.decoding import LENGTH_TOLERANCE
-from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm, VoiceForm
+from personas.forms import EXAMPLES, NewPersonaForm
 from personas.models import Persona, PersonaVersion, Voice
 from personas.once import key_for
-from personas.progress import addresses
-from personas.prompt_room import room_of
 from personas.voice_choices import (
     default_voice,
     presets_on_offer,
-    problem_of,
-    same_on_offer,
 )
 from personas.voice_views import form_problem, receive_voice
 
@@ -45,7 +41,7 @@ def persona_list(request: HttpRequest) -> HttpResponse:
         "page": page_of(request, personas, settings.PERSONAS_PER_PAGE),
         "search": search,
         "offered": {voice.preset for voice in presets_on_offer()},
-        "has_recordings": _has_recordings(request),
+        "has_recordings": has_recordings(request),
     }
     return render(request, "personas/persona_list.html", context)
 
@@ -109,62 +105,26 @@ def _create_once(user: User, cleaned: dict[str, Any]) -> Persona:
 def _render_create(
     request: HttpRequest, form: NewPersonaForm, status: int = 200
 ) -> HttpResponse:
-    context = {"form": form, "examples": EXAMPLES, "voice_limits": voice_limits()}
-    return render(request, "personas/persona_create.html", context, status=status)
-
-
-def persona_edit(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
-    persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
-    current = persona.current
-    user, voice = request.user, same_on_offer(current.voice)
-    if request.method == "POST":
-        form = PersonaForm(request.POST, user=user, voice=voice)
-        if form.is_valid():
-            persona.rename(form.cleaned_data["name"])
-            changes = {"role_prompt": form.cleaned_data["role_prompt"]}
-            if "voice_choice" in form.changed_data:
-                changes["voice"] = form.cleaned_data["voice_choice"]
-            persona.revise(**changes)
-            messages.success(request, "Saved.")
-            return redirect("persona_edit", persona_id)
-    else:
-        initial = {"name": persona.name, "role_prompt": current.role_prompt}
-        form = PersonaForm(initial=initial, user=user, voice=voice)
-    upload = persona.voice_uploads.select_related("voice").first()
     context = {
-        "persona": persona,
-        "current": current,
         "form": form,
-        "voice_problem": problem_of(current.voice),
-        "prompt_problem": _prompt_problem(current, voice),
-        "voice_form": VoiceForm(),
-        "has_recordings": _has_recordings(request),
-        "upload": upload,
-        "following": addresses(upload) if upload and not upload.finished else None,
         "examples": EXAMPLES,
         "voice_limits": voice_limits(),
+        "draft_limits": draft_limits(),
     }
-    status = 400 if form.is_bound else 200
-    return render(request, "personas/persona_edit.html", context, status=status)
-
-
-def _prompt_problem(current: PersonaVersion, voice: Voice | None) -> str:
-    """What was kept may no longer fit: a longer voice came, or another model."""
-    room = room_of(current.role_prompt, voice.seconds if voice else 0.0)
-    return room.problem if room else ""
+    return render(request, "personas/persona_create.html", context, status=status)
 
 
 def persona_delete(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
     persona = get_object_or_404(Persona.objects.of(request.user), pk=persona_id)
     if request.method != "POST":
-        context = {"persona": persona, "has_recordings": _has_recordings(request)}
+        context = {"persona": persona, "has_recordings": has_recordings(request)}
         return render(request, "personas/persona_delete.html", context)
     persona.delete_softly()
     messages.success(request, f"{persona.name} was deleted.")
     return redirect("persona_list")
 
 
-def _has_recordings(request: HttpRequest) -> bool:
+def has_recordings(request: HttpRequest) -> bool:
     return Voice.objects.of(request.user).exists()
 
 
@@ -175,3 +135,8 @@ def voice_limits() -> dict[str, float]:
         "max_bytes": settings.VOICE_MAX_BYTES,
         "tolerance_seconds": LENGTH_TOLERANCE,
     }
+
+
+def draft_limits() -> dict[str, int]:
+    """Of what browsers keep of forms that are not saved."""
+    return {"days": settings.DRAFT_DAYS, "most": settings.MAX_DRAFTS}

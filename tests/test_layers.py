@@ -36,6 +36,7 @@ SITE_TOOLS = (
     "personaplex_site.logs",
     "personaplex_site.ranges",
     "personaplex_site.signed_in",
+    "personaplex_site.stale_forms",
 )
 
 # Who may import what of ours, most particular name first.

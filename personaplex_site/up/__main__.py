@@ -78,6 +78,11 @@ def _options() -> Options:
         default=Path(os.environ.get("DATA_DIR") or BASE_DIR / "var"),
         help="folder for everything that is kept (var/ in the checkout)",
     )
+    parser.add_argument(
+        "--url-prefix",
+        default=os.environ.get("URL_PREFIX", ""),
+        help="path of another site below which a proxy shows this one: /personaplex",
+    )
     given = parser.parse_args()
     if not 1 <= given.port <= 65535:
         parser.error("--port must be between 1 and 65535")
@@ -87,6 +92,7 @@ def _options() -> Options:
         port=given.port,
         server=given.server,
         model=given.model,
+        url_prefix=given.url_prefix,
     )
 
 

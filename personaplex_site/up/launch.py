@@ -139,13 +139,13 @@ class Launch:
         return bool(said and json.loads(said).get("workers"))
 
     def _note(self) -> None:
-        address = self.options.address
+        address = self.options.start_page
         self.folder.write_note(f"process {os.getpid()} serves {address}")
 
     def _announce(self, what: str, *more: str) -> None:
         took = time.monotonic() - self.begun
         lines = [
-            f"PersonaPlex {what} after {took:.1f} s: {self.options.address}",
+            f"PersonaPlex {what} after {took:.1f} s: {self.options.start_page}",
             *more,
             *self._for_others(),
             f"Data and logs: {self.folder.path}",

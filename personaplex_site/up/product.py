@@ -36,11 +36,16 @@ class Options:
     server: str = SERVERS[0]
 
     model: str = ""  # a folder or a name; "": the small one that is built in
+    url_prefix: str = ""  # the path below which a proxy shows the site
 
     @property
     def address(self) -> str:
         name = "127.0.0.1" if self.host in EVERY_ADDRESS else self.host
         return f"http://{f'[{name}]' if ':' in name else name}:{self.port}"
+
+    @property
+    def start_page(self) -> str:
+        return f"{self.address}{self.url_prefix}/" if self.url_prefix else self.address
 
 
 def free_port() -> int:
@@ -95,6 +100,7 @@ def site_environment(options: Options, secrets: dict[str, str]) -> dict[str, str
     # Also an empty one: then pages run inside the web process.
     pages = os.environ.get("PAGES_SOCKET", str(options.data / "run" / "pages.sock"))
     ours["PAGES_SOCKET"] = pages
+    ours["URL_PREFIX"] = options.url_prefix
     return ours | {"ALLOWED_HOSTS": allowed_hosts(options.host)}
 
 

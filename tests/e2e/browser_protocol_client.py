@@ -48,7 +48,7 @@ class Site:
         assert answer.status_code == 302, f"not signed in: {answer.status_code}"
 
     def csrf(self) -> dict[str, str]:
-        return {"csrfmiddlewaretoken": self.http.cookies["csrftoken"]}
+        return {"csrfmiddlewaretoken": self.http.cookies["personaplex_csrf"]}
 
     def create_persona(
         self, name: str, role_prompt: str, voice: str = "", **others: str

@@ -52,6 +52,7 @@ def settings_variables(monkeypatch):
         env, "envurl", lambda name, *schemes: asked.setdefault(name) or values[name]
     )
     readers = ("envstr", "envbool", "envint", "envlist", "envnetworks", "envpath")
+    readers += ("envprefix",)
     monkeypatch.setattr(
         env,
         "envurl",

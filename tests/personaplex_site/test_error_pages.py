@@ -12,6 +12,7 @@ from personaplex_site.answers import BY_STATUS
 from personas.models import Persona
 from personas.uploads import VoiceUpload
 from tests import sounds
+from tests.personas.forms import filled_in
 
 JSON = {"headers": {"accept": "application/json"}}
 PAGE = {"headers": {"accept": "text/html,*/*"}}
@@ -105,14 +106,14 @@ def test_a_row_that_cant_be_written_leaves_no_file(send, media, monkeypatch):
 
 @pytest.mark.parametrize("signed_in", [True, False])
 def test_a_database_that_is_away_is_told_without_asking_it(
-    send, client, url, monkeypatch, signed_in
+    send, client, url, monkeypatch, signed_in, settings
 ):
     def away(*args, **kwargs):
         raise OperationalError("connection refused")
 
     if not signed_in:
         client.logout()
-    client.cookies["sessionid"] = "somebody"
+    client.cookies[settings.SESSION_COOKIE_NAME] = "somebody"
     with monkeypatch.context() as patch:
         patch.setattr("django.db.backends.utils.CursorWrapper._execute", away)
         response = send(**JSON)
@@ -163,8 +164,8 @@ def test_other_errors_of_an_upload_are_json_too(send, client, url, bob, monkeypa
 
 def test_what_is_no_error_stays_as_it_is(client, persona):
     assert client.get("/", **JSON)["Content-Type"].startswith("text/html")
-    data = {"name": "Ada", "role_prompt": ""}
-    assert client.post(f"/personas/{persona.pk}/", data, **JSON).status_code == 302
+    url = f"/personas/{persona.pk}/"
+    assert client.post(url, filled_in(client.get(url)), **JSON).status_code == 302
 
 
 def test_a_name_that_is_not_allowed_is_explained_to_people_too(client):

@@ -3,6 +3,7 @@
 from ipaddress import ip_network
 
 import pytest
+from django.conf import settings
 
 from tests.factories import UserFactory
 
@@ -57,7 +58,7 @@ def test_with_https_browsers_come_by_https_only(client, db, https):
     response = client.get("/sign-in/", headers=PROXIED)
     assert response.status_code == 200
     assert response.headers["Strict-Transport-Security"] == "max-age=2592000"
-    assert response.cookies["csrftoken"]["secure"]
+    assert response.cookies[settings.CSRF_COOKIE_NAME]["secure"]
 
 
 def test_nobody_else_can_say_that_it_is_https(client, db, https):

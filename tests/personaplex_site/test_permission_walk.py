@@ -116,7 +116,10 @@ SOCKETS = """
 /ws/voices/{upload}/                    4401      open    4404     4404    4404    4404
 """
 
-FORMS = {"/personas/new/": {"name": "Nora"}, "/personas/{persona}/": {"name": "Ada"}}
+FORMS = {
+    "/personas/new/": {"name": "Nora"},
+    "/personas/{persona}/": {"name": "Ada", "loaded": '[0, 1, "Ada"]'},
+}
 
 
 def rows(table, cells):

@@ -4,12 +4,14 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
+from playwright.sync_api import sync_playwright
 
 from personas import encoding
 from personas.decoding import decode
 from personas.models import PresetList
 from personas.uploads import VoiceUpload
 from tests import sounds
+from tests.chromium import launch
 from tests.factories import VoiceFactory, WorkerFactory
 
 PRESETS = {
@@ -103,3 +105,45 @@ def encoder(monkeypatch, db):
     stand_in = StandInEncoder()
     monkeypatch.setattr(encoding, "encode_voice", stand_in)
     return stand_in
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    path = tmp_path_factory.mktemp("microphone") / "voice.wav"
+    path.write_bytes(sounds.encode(sounds.speech()))
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright keeps an event loop in this thread, which Django takes for ours.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        browser = launch(playwright, path)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def sign_in(client, live_server, settings):
+    """Gives a browser context the session of somebody who has signed in."""
+
+    def sign_in(context, user):
+        client.force_login(user)
+        name = settings.SESSION_COOKIE_NAME
+        session = {"name": name, "value": client.cookies[name].value}
+        context.add_cookies([{**session, "url": live_server.url}])
+
+    return sign_in
+
+
+@pytest.fixture
+def page(chromium, alice, sign_in):
+    """Alice's; what goes wrong in its scripts fails the test."""
+    context = chromium.new_context(permissions=["microphone"])
+    sign_in(context, alice)
+    page = context.new_page()
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        lambda m: problems.append(m.text) if "Content Security" in m.text else None,
+    )
+    yield page
+    context.close()
+    assert problems == []

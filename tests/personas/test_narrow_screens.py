@@ -1,6 +1,7 @@
 """No page is wider than the screen of a small phone, whatever people are called."""
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import sync_playwright
 
@@ -55,7 +56,8 @@ def test_no_page_is_wider_than_the_screen(chromium, live_server, client):
     write_log(talk, [0, 1])
     client.force_login(alice)
     context = chromium.new_context(viewport={"width": WIDTH, "height": 700})
-    session = {"name": "sessionid", "value": client.cookies["sessionid"].value}
+    name = settings.SESSION_COOKIE_NAME
+    session = {"name": name, "value": client.cookies[name].value}
     context.add_cookies([{**session, "url": live_server.url}])
     page = context.new_page()
     keys = {"persona": persona.pk, "voice": voice.pk, "talk": talk.pk}

@@ -128,6 +128,16 @@ def test_listening_beyond_this_machine_allows_its_names(tmp_path):
     assert "192.0.2.7" in site["ALLOWED_HOSTS"].split(",")
 
 
+def test_the_path_of_the_option_counts(tmp_path, monkeypatch):
+    monkeypatch.setenv("URL_PREFIX", "/other")
+    options = Options(data=tmp_path, port=8001, url_prefix="/personaplex")
+    site = site_environment(options, {"SECRET_KEY": "a", "WORKER_SECRET": "b"})
+
+    assert site["URL_PREFIX"] == "/personaplex"
+    assert options.start_page == "http://127.0.0.1:8001/personaplex/"
+    assert options.address == "http://127.0.0.1:8001"  # for those who ask from inside
+
+
 def test_a_taken_port_names_another_one():
     port = free_port()
     with socket.socket() as taken:

@@ -1,8 +1,10 @@
 // The page that makes a persona: sends the form with its recording, shows progress.
 
 import { byId } from "../shared/dom.js";
-import { bringRolePromptToLife } from "./role_prompt.js";
+import { DraftOffer } from "./draft_offer.js";
+import { enhanceRolePrompt } from "./role_prompt.js";
 import { BROKEN_OFF, sendForm, strangeAnswer } from "./send.js";
+import { Unsaved } from "./unsaved.js";
 import { VoiceField } from "./voice_field.js";
 
 const form = byId("persona-form");
@@ -11,7 +13,7 @@ const failed = byId("not-sent");
 const bar = sending.querySelector("progress");
 const submit = form.querySelector("[data-submit]");
 const voice = new VoiceField(form.querySelector("[data-voice-field]"));
-bringRolePromptToLife(form.querySelector("[data-role-prompt]"));
+enhanceRolePrompt(form.querySelector("[data-role-prompt]"));
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -25,6 +27,7 @@ form.addEventListener("submit", async (event) => {
   try {
     const { status, body } = await sendForm(form, (done) => (bar.value = 100 * done));
     if (status === 201) {
+      unsaved.saved();
       location.assign(body.url);
       return;
     }
@@ -35,6 +38,8 @@ form.addEventListener("submit", async (event) => {
   }
   ready();
 });
+
+const unsaved = new Unsaved(form, new DraftOffer(byId("draft-offer")));
 
 function ready() {
   submit.disabled = false;

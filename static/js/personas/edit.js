@@ -1,19 +1,23 @@
 // The page of a persona: its voice is sent, followed and shown without leaving it.
 
 import { byId, pageData } from "../shared/dom.js";
+import { DraftOffer } from "./draft_offer.js";
 import { follow } from "./follow.js";
-import { bringRolePromptToLife } from "./role_prompt.js";
+import { enhanceRolePrompt } from "./role_prompt.js";
 import { BROKEN_OFF, renewFormId, sendForm, strangeAnswer } from "./send.js";
+import { askBeforeTalking } from "./talk_dialog.js";
+import { Unsaved } from "./unsaved.js";
 import { VoiceField } from "./voice_field.js";
 
 const form = byId("voice-form");
 const submit = form.querySelector("[data-submit]");
 const progress = byId("upload");
 const failed = byId("upload-failed");
-const persona = byId("persona-form");
 const voice = new VoiceField(form.querySelector("[data-voice-field]"));
 let stopFollowing = () => {};
-bringRolePromptToLife(document.querySelector("[data-role-prompt]"));
+enhanceRolePrompt(document.querySelector("[data-role-prompt]"));
+const unsaved = new Unsaved(byId("persona-form"), new DraftOffer(byId("draft-offer")));
+askBeforeTalking(byId("talk"), byId("talk-dialog"), unsaved);
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -65,18 +69,12 @@ function show(text, percent) {
 
 /** Shows the voice, unless that would throw away what is being written. */
 function showReady() {
-  if (![...persona.elements].some(isChanged)) {
+  if (!unsaved.changed) {
     location.reload();
     return;
   }
   progress.hidden = true;
   byId("upload-ready").hidden = false;
-}
-
-function isChanged(field) {
-  if (field.type === "hidden") return false;
-  if (field.selectedOptions) return ![...field.selectedOptions].every((option) => option.defaultSelected);
-  return "defaultValue" in field && field.value !== field.defaultValue;
 }
 
 function showFailure(text) {

@@ -1,6 +1,7 @@
 // Asks the site how many tokens a role prompt has and how many fit, and shows it. One
 // question at a time, and only after a pause in writing.
 
+import { csrfToken } from "../shared/csrf.js";
 import { setShown, setText } from "../shared/dom.js";
 
 const PAUSE_MS = 500;
@@ -37,12 +38,12 @@ export class PromptRoom {
   }
 
   #fields() {
-    const { voice_choice: choice, voice, csrfmiddlewaretoken: token } = this.form.elements;
+    const { voice_choice: choice, voice } = this.form.elements;
     return new URLSearchParams({
       role_prompt: this.text.value,
       voice_choice: choice?.value ?? "",
       recording: voice?.files?.length ? "1" : "",
-      csrfmiddlewaretoken: token?.value ?? "",
+      csrfmiddlewaretoken: csrfToken(),
     });
   }
 

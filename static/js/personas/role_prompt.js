@@ -3,7 +3,7 @@
 
 import { PromptRoom } from "./prompt_room.js";
 
-export function bringRolePromptToLife(root) {
+export function enhanceRolePrompt(root) {
   const text = root.querySelector("textarea");
   const counter = root.querySelector("[data-counter]");
   const most = Number(text.dataset.most);

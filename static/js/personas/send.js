@@ -1,8 +1,17 @@
 // Sending a form with progress. Knows no page.
 
+import { csrfToken } from "../shared/csrf.js";
+import { randomId } from "../shared/random_id.js";
+
 /** Resolves to { status, body }: body is JSON, or null where the site sent none.
-    `onProgress` gets 0 … 1 of what has left the browser. */
-export function sendForm(form, onProgress) {
+    `onProgress` gets 0 … 1 of what has left the browser. A form whose CSRF token is of
+    before the last sign-in is sent once more: the refusal brings a new one along. */
+export async function sendForm(form, onProgress) {
+  const answer = await send(form, onProgress);
+  return answer.body?.code === "form_too_old" ? send(form, onProgress) : answer;
+}
+
+function send(form, onProgress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", form.action);
@@ -15,18 +24,16 @@ export function sendForm(form, onProgress) {
   });
 }
 
-/** With the newest CSRF token: it changes when somebody signs in, in another tab too. */
 function fields(form) {
   const data = new FormData(form);
-  const token = /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie);
-  if (token) data.set("csrfmiddlewaretoken", token[1]);
+  const token = csrfToken();
+  if (token) data.set("csrfmiddlewaretoken", token);
   return data;
 }
 
 /** The site takes a form of the same id and content for the same one, sent twice. */
 export function renewFormId(form) {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  form.elements.form_id.value = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  form.elements.form_id.value = randomId();
 }
 
 /** What to tell when the site answered with no JSON of ours. */

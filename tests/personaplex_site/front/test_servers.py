@@ -129,7 +129,8 @@ def test_a_signed_in_person_may_send_a_large_body(port, pages, alice):
 
 
 @pytest.mark.parametrize(
-    "cookie", ["", "Cookie: sessionid=0123456789abcdefghijklmnopqrstuv"]
+    "cookie",
+    ["", f"Cookie: {settings.SESSION_COOKIE_NAME}=0123456789abcdefghijklmnopqrstuv"],
 )
 def test_a_stranger_may_not_and_is_told_why(port, pages, transactional_db, cookie):
     sent = [cookie] if cookie else []

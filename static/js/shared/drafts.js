@@ -1,0 +1,96 @@
+// Drafts of forms, kept in this browser until they are saved. Bounded in number, size
+// and age; what other code on this origin wrote under our keys is checked like any
+// input. Where the browser stores nothing, as some private windows do, there are none.
+
+const PREFIX = "personaplex.draft.";
+const MAX_CHARACTERS = 100_000; // of one draft as JSON
+const DAY_MS = 24 * 3600 * 1000;
+
+export class Drafts {
+  /** `scope` names the form and whose it is. `limits`: { days, most }, of all scopes. */
+  constructor(scope, limits, storage = browserStorage(), now = Date.now) {
+    this.prefix = `${PREFIX}${scope}.`;
+    Object.assign(this, { limits, storage, now });
+    this.#removeOldest(limits.most);
+  }
+
+  /** The drafts of this scope, the newest first: { id, at, fields }. */
+  list() {
+    return this.#all()
+      .filter(({ key }) => key.startsWith(this.prefix))
+      .map(({ key, at, fields }) => ({ id: key.slice(this.prefix.length), at, fields }));
+  }
+
+  /** False if it could not be kept. */
+  put(id, fields) {
+    const text = JSON.stringify({ at: this.now(), fields });
+    if (text.length > MAX_CHARACTERS) return false;
+    const key = this.prefix + id;
+    const others = this.#all().filter((draft) => draft.key !== key).length;
+    if (others >= this.limits.most) this.#removeOldest(this.limits.most - 1, key);
+    try {
+      this.storage.setItem(key, text);
+      return true;
+    } catch {
+      return false; // full, or not allowed
+    }
+  }
+
+  remove(id) {
+    this.#remove(this.prefix + id);
+  }
+
+  /** Of any scope: the site has saved what this draft was of. */
+  static removeSaved(id, storage = browserStorage()) {
+    for (const key of keysOf(storage)) {
+      if (key.startsWith(PREFIX) && key.endsWith(`.${id}`)) storage.removeItem(key);
+    }
+  }
+
+  #removeOldest(most, except = "") {
+    const removable = this.#all().filter(({ key }) => key !== except);
+    for (const { key } of removable.slice(most)) this.#remove(key);
+  }
+
+  /** All drafts that are whole and recent, the newest first; others are removed. */
+  #all() {
+    const found = [];
+    for (const key of keysOf(this.storage)) {
+      if (!key.startsWith(PREFIX)) continue;
+      const draft = parse(this.storage.getItem(key));
+      const age = draft ? this.now() - draft.at : Infinity;
+      if (age > this.limits.days * DAY_MS) this.#remove(key);
+      else found.push({ key, ...draft });
+    }
+    return found.sort((a, b) => b.at - a.at);
+  }
+
+  #remove(key) {
+    this.storage.removeItem(key);
+  }
+}
+
+/** { at, fields: { name: text } }, or null. */
+function parse(text) {
+  if (!text || text.length > MAX_CHARACTERS) return null;
+  try {
+    const { at, fields } = JSON.parse(text);
+    const texts = Object.values(fields);
+    const isDraft = Number.isFinite(at) && !Array.isArray(fields) && texts.every((value) => typeof value === "string");
+    return isDraft ? { at, fields } : null;
+  } catch {
+    return null;
+  }
+}
+
+function keysOf(storage) {
+  return Array.from({ length: storage.length }, (_, index) => storage.key(index));
+}
+
+function browserStorage() {
+  try {
+    return window.localStorage;
+  } catch {
+    return { length: 0, key: () => null, getItem: () => null, setItem: () => {}, removeItem: () => {} };
+  }
+}
