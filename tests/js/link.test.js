@@ -42,7 +42,7 @@ async function inFakeTime(body) {
   }
 }
 
-function setUp() {
+function setUp({ siteAnswers } = {}) {
   const seen = { refuse: false, sockets: [], lost: [], problems: [], events: [], openedAt: [] };
   class Socket {
     constructor(_url, start, listener) {
@@ -62,7 +62,8 @@ function setUp() {
     }
   }
   const link = new Link({
-    url: "/ws/",
+    url: "wss://site.example/ws/",
+    siteAnswers,
     start: { audio: "opus" },
     have: () => 41,
     listener: {
@@ -187,6 +188,26 @@ test("without a token a lost conversation is over", () =>
     socket().listener.closed(1006);
     equal(seen.problems, ["closed_1006"]);
   }));
+
+for (const [answers, code] of [[true, "socket_blocked"], [false, "closed_1006"]]) {
+  const what = answers ? "blocked where the site answers" : "out of reach where it does not";
+  test(`a socket that never opens is ${what}`, async () => {
+    const { seen, socket } = setUp({ siteAnswers: async () => answers });
+    socket().listener.closed(1006);
+    await Promise.resolve();
+    await Promise.resolve();
+    equal(seen.problems, [code]);
+  });
+}
+
+test("who leaves while the site is asked hears no more of it", async () => {
+  const { link, seen, socket } = setUp({ siteAnswers: async () => true });
+  socket().listener.closed(1006);
+  link.close();
+  await Promise.resolve();
+  await Promise.resolve();
+  equal(seen.problems, []);
+});
 
 test("the place in the queue is kept by its ticket", () =>
   inFakeTime((clock) => {

@@ -427,6 +427,41 @@ def test_an_insecure_page_says_how_to_open_it(visit):
     assert page.get_by_role("button", name="Talk to Ada").is_hidden()
 
 
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [(True, "The site answers, but its live connection"), (False, "can't be reached")],
+)
+def test_websockets_that_are_blocked_are_told_from_a_site_that_is_away(
+    visit, page, answers, words
+):
+    """A proxy or firewall lets pages through, but no WebSocket."""
+    visit()
+    page.evaluate(
+        """() => {
+            window.WebSocket = class extends WebSocket {
+                constructor(url) { super(url.replace("/ws/", "/blocked/")); }
+            };
+        }"""
+    )
+    if not answers:
+        page.route("**/healthz", lambda route: route.abort())
+    page.get_by_role("button", name="Talk to Ada").click()
+    expect(page.locator("#problem-text")).to_contain_text(words)
+
+
+def test_a_second_press_of_enter_does_no_harm(visit, page):
+    visit()
+    page.get_by_role("button", name="Talk to Ada").press("Enter")
+    page.keyboard.press("Enter")
+    page.locator("#talk[data-phase=live]").wait_for()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="End", exact=True).press("Enter")
+    page.locator("#talk[data-phase=ended]").wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)  # a new conversation would begin within it
+    assert page.locator("#talk").get_attribute("data-phase") == "ended"
+
+
 def test_the_untrained_model_is_told_before_the_start(visit, stand_in):
     stand_in.pages["/"] = talk_page(trained=False)
     assert visit().get_by_text("it can’t talk yet").is_visible()

@@ -32,11 +32,11 @@ export class LiveConversation {
    * played before), ended(event), problem(problem) }; exactly one of the last two is
    * called, once, at the end.
    */
-  constructor({ url, worklets, clock, audio, sampling, devices, withoutMicrophone, listener }) {
+  constructor({ url, siteAnswers, worklets, clock, audio, sampling, devices, withoutMicrophone, listener }) {
     this.audio = AUDIO_KINDS[audio];
     this.start = { audio: this.audio.wire };
     if (Object.keys(sampling).length) this.start.sampling = sampling;
-    Object.assign(this, { url, worklets, devices, withoutMicrophone, listener });
+    Object.assign(this, { url, siteAnswers, worklets, devices, withoutMicrophone, listener });
     this.muted = false;
     this.lastPlayed = -1;
     this.flow = { sent: 0, received: 0, late: 0, dropped: 0 };
@@ -55,6 +55,7 @@ export class LiveConversation {
     this.wake();
     // The persona is primed while the browser asks for the microphone.
     this.link = new Link({
+      siteAnswers: this.siteAnswers,
       url: this.url,
       start: this.start,
       have: () => this.lastPlayed,

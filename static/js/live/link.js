@@ -5,7 +5,7 @@
 // opening ─> live ──lost──> returning ─> live … ; `over` from everywhere. Times are those
 // of the wall clock: a sleeping computer's other clocks may stand still.
 
-import { NOT_READY, RESUME_TOO_LATE, closeProblem } from "./problems.js";
+import { NOT_READY, RESUME_TOO_LATE, closeProblem, socketBlocked } from "./problems.js";
 import { ConversationSocket } from "./socket.js";
 
 const SILENT_MS = 4000; // from a live site there is a frame every 80 ms
@@ -29,10 +29,10 @@ export class Link {
   /**
    * `listener`: { event(message), frame(frame), lost(untilMs), over(problem) }; `over` is
    * not called for what an `error` or `ended` event announced. `have()`: the last agent
-   * seq played, or -1.
+   * seq played, or -1. `siteAnswers()`: a promise of whether plain HTTP gets through.
    */
-  constructor({ url, start, have, listener, Socket = ConversationSocket }) {
-    Object.assign(this, { url, start, have, listener, Socket });
+  constructor({ url, start, have, listener, siteAnswers, Socket = ConversationSocket }) {
+    Object.assign(this, { url, start, have, listener, siteAnswers, Socket });
     this.phase = "opening";
     this.attempts = 0;
     this.deadline = Infinity;
@@ -67,6 +67,7 @@ export class Link {
 
   close() {
     this.phase = "over";
+    this.probing = false;
     clearInterval(this.watch);
     clearTimeout(this.timer);
     removeEventListener("online", this.doubt);
@@ -130,8 +131,9 @@ export class Link {
   #closed(code) {
     this.socket = null;
     if (this.phase === "over" || this.phase === "told") return;
-    if (!this.#mayReturn(code)) this.#end(closeProblem(code, this.phase !== "opening"));
-    else this.#return(code);
+    if (this.#mayReturn(code)) this.#return(code);
+    else if (this.#neverOpened && code === 1006) this.#endUnopened();
+    else this.#end(closeProblem(code, this.phase !== "opening"));
   }
 
   #mayReturn(code) {
@@ -157,6 +159,19 @@ export class Link {
     }
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.#connect(), delay);
+  }
+
+  get #neverOpened() {
+    return this.phase === "opening" && this.progress === "open";
+  }
+
+  /** No socket: is the site away, or does something on the way stop WebSockets? */
+  async #endUnopened() {
+    this.close();
+    this.probing = true;
+    const there = await this.siteAnswers();
+    if (!this.probing) return; // the user has left meanwhile
+    this.listener.over(there ? socketBlocked(new URL(this.url).host) : closeProblem(1006, false));
   }
 
   #end(problem) {
@@ -189,6 +204,7 @@ export class Link {
   #lose() {
     this.#drop();
     if (this.#mayReturn(1006)) this.#return(1006);
+    else if (this.#neverOpened) this.#endUnopened();
     else this.#end(this.progress === "next" ? NOT_READY : closeProblem(1006, false));
   }
 

@@ -22,6 +22,7 @@ const REWIND_MS = 15_000; // after that the buttons work again, whatever the sit
 const NOT_REWOUND = new Set(["rewind_impossible", "nothing_said", "busy"]); // notices
 const ASKING_MS = 700; // longer than it takes to be told that there is no place yet
 const LEVELS_MS = 40; // each drawing costs, most where no GPU draws
+const PROBE_MS = 5000; // for the site to answer when its socket does not open
 const PAUSED_MS = 500; // a pause of the sound that is worth a word
 
 const page = byId("talk").dataset;
@@ -59,12 +60,13 @@ async function begin(wanted = sampling.asked()) {
   notices.clear();
   progress = { site: "connecting" };
   view.phase("connecting");
-  byId("end").focus();
+  byId("status").focus(); // a second press of Enter must not end it
   // Taken already when the click comes: the conversation must begin within it.
   const audio = await supported;
   if (conversation) return;
   conversation = new LiveConversation({
     url: socketUrl(page.socket, location),
+    siteAnswers,
     worklets: [page.capture, page.playback],
     clock: page.clock,
     sampling: wanted,
@@ -74,6 +76,13 @@ async function begin(wanted = sampling.asked()) {
     listener,
   });
   conversation.begin();
+}
+
+/** Whether plain HTTP gets through to the site. */
+async function siteAnswers() {
+  const options = { cache: "no-store", signal: AbortSignal.timeout(PROBE_MS) };
+  const answer = await fetch(page.health, options).catch(() => null);
+  return answer !== null;
 }
 
 function refresh() {

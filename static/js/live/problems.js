@@ -74,6 +74,19 @@ const CLOSED = {
 };
 const FINAL = new Set([4401, 4404]);
 
+/** The site answers, but its socket does not open. */
+export function socketBlocked(host) {
+  return {
+    code: "socket_blocked",
+    text:
+      `The site answers, but its live connection (a WebSocket to ${host}) does not open. ` +
+      "A proxy, a firewall or a browser extension may block it: try another network or " +
+      "browser, or ask those who run the network to let WebSockets through. If it fails " +
+      "everywhere, tell the administrator of this site.",
+    retryable: true,
+  };
+}
+
 /** A socket that closed before the server said why. */
 export function closeProblem(code, wasLive) {
   const lost = wasLive

@@ -119,7 +119,7 @@ export class LiveView {
     this.announcer.finish();
     setText(byId("status-hint"), text);
     this.kept(url, seed);
-    this.start.focus();
+    byId("status").focus(); // a second press of End must not start another one
   }
 
   kept(url, seed) {
