@@ -51,15 +51,15 @@ class _StaleForm:
 
     def clean(self) -> Any:
         cleaned = super().clean()  # type: ignore[misc]
-        clashing = []
+        conflicting = []
         for bound in self._newer():
             if bound.name not in self.changed_data:
                 self.cleaned_data[bound.name] = self._saved(bound)
             elif bound.field.has_changed(bound.initial, bound.data):
-                clashing.append(bound)
-        for bound in clashing:
+                conflicting.append(bound)
+        for bound in conflicting:
             self.add_error(bound.name, _changed(self._saved(bound)))  # type: ignore[attr-defined]
-        self._show_newer(clashing)
+        self._show_newer(conflicting)
         return cleaned
 
     def _newer(self) -> list[BoundField]:
@@ -84,11 +84,11 @@ class _StaleForm:
             return bound.initial
         return getattr(self.instance, bound.name)
 
-    def _show_newer(self, clashing: list[BoundField]) -> None:
+    def _show_newer(self, conflicting: list[BoundField]) -> None:
         """The page that tells of the newer value has shown it: sent once more, it is
         what the person wants."""
         self.data = self.data.copy()
-        for bound in clashing:
+        for bound in conflicting:
             value = bound.field.prepare_value(bound.initial)
             widget = bound.field.hidden_widget()
             shown = widget.get_context(bound.html_initial_name, value, {})["widget"]

@@ -1,7 +1,7 @@
 """From the channels of a recording to the one that a voice is made of.
 
-Owns what is noticed about channels: that they cancel each other out, and that each
-holds another speaker. Knows no files and no Django.
+Notices channels that cancel each other out, and a different speaker on each. Arrays in,
+arrays out; imports no Django.
 """
 
 from __future__ import annotations

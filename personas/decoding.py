@@ -1,9 +1,9 @@
 """From a hostile file to 24 kHz mono: nothing in it is believed.
 
-Owns what is accepted (seconds, rates, channels). Knows no models, no Django, and
-never sees a file name: personas.formats tells the type by the content. The demuxer is
-named to FFmpeg and reads from an open file, so no playlist, image or network format
-is ever tried, and little more than ``limit`` seconds are ever held. FFmpeg itself is
+Length, sample rate and channels are checked here; imports no models and no Django. The
+type comes from the content (personas.formats), never from a file name. The demuxer is
+named to FFmpeg and reads from an open file, so no playlist, image or network format is
+ever tried, and little more than ``limit`` seconds are kept in memory. FFmpeg itself is
 bounded by decoding_apart, through which every upload goes.
 """
 

@@ -1,8 +1,8 @@
-"""Decoding in a process of its own, which has little and can take nothing along.
+"""Decoding in a process of its own, with limits that FFmpeg does not keep by itself.
 
-Owns the bounds that FFmpeg does not keep by itself: memory, processor time, files, and
-what may be lost when it crashes on a file that was made for that. The child knows no
-secret: its environment is empty. What is decoded how is personas.decoding's business.
+Memory, processor time and files are limited, and a crash on a file that was made for it
+ends the child alone. Its environment is empty, so that there is no secret to be taken.
+The decoding itself is in personas.decoding.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ def _with_descriptor(file: BinaryIO, copy: IO[bytes]) -> IO[bytes]:
 
 def _refusal(status: int, answer: bytes, said: bytes) -> VoiceError:
     if status == REFUSED:
-        told = json.loads(answer)
-        error = VoiceError(told["detail"], text=told["text"])
-        error.code = told["code"]
+        problem = json.loads(answer)
+        error = VoiceError(problem["detail"], text=problem["text"])
+        error.code = problem["code"]
         return error
     if status in (-signal.SIGXCPU, -signal.SIGKILL):
         return TooDemanding(f"killed by signal {-status}")
@@ -110,8 +110,8 @@ def main() -> int:
         sys.stdout.buffer.write(json.dumps(one.note).encode() + b"\n")
         sys.stdout.buffer.write(one.sound.astype("<f4", copy=False).tobytes())
         return 0
-    told = {"code": error.code, "text": error.text, "detail": str(error)}
-    sys.stdout.write(json.dumps(told))
+    problem = {"code": error.code, "text": error.text, "detail": str(error)}
+    sys.stdout.write(json.dumps(problem))
     return REFUSED
 
 

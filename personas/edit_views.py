@@ -11,8 +11,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
 from personas.editing import (
-    Clash,
-    Clashing,
+    Conflict,
+    EditConflict,
     Loaded,
     loaded_again,
     save,
@@ -25,7 +25,7 @@ from personas.prompt_room import room_of
 from personas.views import draft_limits, has_recordings, voice_limits
 from personas.voice_choices import default_voice, problem_of, same_on_offer
 
-CONFLICT = 409  # the page was loaded before the newest change
+CHANGED = 409  # HTTP: Conflict; the page was loaded before the newest change
 
 
 def persona_edit(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
@@ -50,8 +50,8 @@ def persona_edit(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
         return _render(request, persona, form, status=400)
     try:
         save(persona, form.cleaned_data, "voice_choice" in form.changed_data)
-    except Clashing as clash:
-        return _let_choose(request, persona, clash.clashes)
+    except EditConflict as error:
+        return _let_choose(request, persona, error.conflicts)
     messages.success(request, "Saved.", extra_tags=form.cleaned_data["draft"])
     if request.POST.get("then") == "talk":
         return redirect("conversation_talk", persona_id)
@@ -59,7 +59,7 @@ def persona_edit(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
 
 
 def _let_choose(
-    request: HttpRequest, persona: Persona, clashes: dict[str, Clash]
+    request: HttpRequest, persona: Persona, conflicts: dict[str, Conflict]
 ) -> HttpResponse:
     """The same page with what was sent and what is saved by now, side by side."""
     persona.refresh_from_db()
@@ -69,7 +69,7 @@ def _let_choose(
     voice = same_on_offer(current.voice)
     data = loaded_again(request.POST, persona, current, voice)
     form = EditPersonaForm(data, user=request.user, voice=voice)
-    return _render(request, persona, form, clashes, CONFLICT)
+    return _render(request, persona, form, conflicts, CHANGED)
 
 
 def _offer_new(request: HttpRequest, persona: Persona) -> HttpResponse:
@@ -88,14 +88,14 @@ def _offer_new(request: HttpRequest, persona: Persona) -> HttpResponse:
         "voice_limits": voice_limits(),
         "draft_limits": draft_limits(),
     }
-    return render(request, "personas/persona_create.html", context, status=CONFLICT)
+    return render(request, "personas/persona_create.html", context, status=CHANGED)
 
 
 def _render(
     request: HttpRequest,
     persona: Persona,
     form: EditPersonaForm,
-    clashes: dict[str, Clash] | None = None,
+    conflicts: dict[str, Conflict] | None = None,
     status: int = 200,
 ) -> HttpResponse:
     current = persona.current
@@ -104,7 +104,7 @@ def _render(
         "persona": persona,
         "current": current,
         "form": form,
-        "clashes": clashes,
+        "conflicts": conflicts,
         "voice_problem": problem_of(current.voice),
         "prompt_problem": _prompt_problem(current, same_on_offer(current.voice)),
         "voice_form": VoiceForm(),

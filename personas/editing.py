@@ -18,7 +18,7 @@ from personas.voice_choices import OWN_CHOICE
 
 ATTEMPTS = 5  # each fails only where somebody else saved within some milliseconds
 MAX_NUMBER = 2**31 - 1  # of the database's column
-KEEP, SAVED, MINE = "keep-", "saved", "mine"  # of the choices in the form
+KEEP, SAVED = "keep-", "saved"  # of the choices in the form
 
 
 class Loaded(NamedTuple):
@@ -50,7 +50,7 @@ class Loaded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Clash:
+class Conflict:
     """A field whose value is saved otherwise by now. ``mine``: it was changed in this
     form as well; else only its old value stands in the form."""
 
@@ -59,13 +59,13 @@ class Clash:
 
 
 def save(persona: Persona, cleaned: dict[str, Any], chose_voice: bool) -> None:
-    """Save a valid form. Raises ``Clashing`` with nothing saved."""
+    """Save a valid form. Raises ``EditConflict`` with nothing saved."""
     for _ in range(ATTEMPTS):
         # In this order: a version that comes between the two fails the update.
         persona.refresh_from_db(fields=["name", "edits", "deleted_at"])
         current = persona.current
-        clashes = _clashes(persona, current, cleaned, chose_voice)
-        if clashes or persona.deleted_at:
+        conflicts = _conflicts(persona, current, cleaned, chose_voice)
+        if conflicts or persona.deleted_at:
             break
         changes = {"role_prompt": cleaned["role_prompt"]}
         if chose_voice:
@@ -75,23 +75,23 @@ def save(persona: Persona, cleaned: dict[str, Any], chose_voice: bool) -> None:
             return
         except ChangedMeanwhile:
             continue
-    raise Clashing(clashes)
+    raise EditConflict(conflicts)
 
 
-class Clashing(Exception):
-    """``clashes``: by the form's field; none where saving never got its turn."""
+class EditConflict(Exception):
+    """``conflicts``: by the form's field; none where saving never got its turn."""
 
-    def __init__(self, clashes: dict[str, Clash]) -> None:
-        super().__init__(f"changed since the form was loaded: {', '.join(clashes)}")
-        self.clashes = clashes
+    def __init__(self, conflicts: dict[str, Conflict]) -> None:
+        super().__init__(f"changed since the form was loaded: {', '.join(conflicts)}")
+        self.conflicts = conflicts
 
 
-def _clashes(
+def _conflicts(
     persona: Persona,
     current: PersonaVersion,
     cleaned: dict[str, Any],
     chose_voice: bool,
-) -> dict[str, Clash]:
+) -> dict[str, Conflict]:
     """Fields that were saved by others since, as something else than this form has.
     A form that does not say what it was filled with is taken for an old one."""
     loaded: Loaded | None = cleaned["loaded"]
@@ -103,17 +103,17 @@ def _clashes(
     name, prompt = cleaned["name"], cleaned["role_prompt"]
     if name != persona.name and (loaded is None or loaded.name != persona.name):
         mine = loaded is None or loaded.name != name
-        found["name"] = Clash(persona.name, mine)
+        found["name"] = Conflict(persona.name, mine)
     old = before.role_prompt if before else None
     if prompt != current.role_prompt != old:
-        found["role_prompt"] = Clash(current.role_prompt, mine=prompt != old)
+        found["role_prompt"] = Conflict(current.role_prompt, mine=prompt != old)
     # A voice that nobody chose here stays as it is saved: it may be the recording
     # that was sent from this very page.
     choice: Voice | None = cleaned["voice_choice"]
     moved = before is None or before.voice_id != current.voice_id
     if chose_voice and moved and choice != current.voice:
         label = current.voice.name if current.voice else OWN_CHOICE
-        found["voice_choice"] = Clash(label, mine=True)
+        found["voice_choice"] = Conflict(label, mine=True)
     return found
 
 

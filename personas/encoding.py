@@ -1,7 +1,7 @@
 """Getting a sample encoded: by an inference worker, or by a process of our own.
 
-Owns the choice between them. Knows no models but Worker, and no tensors: the neural
-network runs in another process either way.
+The choice between the two is made here. No tensors: the neural network runs in another
+process either way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """What can be wrong with a voice, in words that say what would be right.
 
-Each error of a sample takes the figures of the file at hand. Knows no models and no
-sound.
+Each error of a sample takes the figures of the file at hand.
 """
 
 import math

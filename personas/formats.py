@@ -1,7 +1,7 @@
 """Which sound files are taken, and the names of those that aren't.
 
-Owns signatures, codecs and their names for people. Opens no decoder: a file is known
-by its first bytes, never by its name.
+Signatures, codecs and their names for people. A file is recognised by its first bytes,
+never by its name, and no decoder is opened for that.
 """
 
 from __future__ import annotations

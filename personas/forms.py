@@ -1,4 +1,4 @@
-"""What people may enter about a persona. Knows no requests and writes no rows."""
+"""What people may enter about a persona. No requests here, and no row is written."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class PersonaVersionQuerySet(models.QuerySet["PersonaVersion"]):
 
 
 class PersonaVersion(models.Model):
-    """What a conversation was held with: never changed once written."""
+    """Role prompt and voice of conversations: never changed once written."""
 
     persona = models.ForeignKey(Persona, models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()

@@ -1,8 +1,8 @@
 """A role prompt in the characters that models have words for.
 
 Typographic quotes and dashes, accents, markdown and emoji cost a model several tokens
-each, as it has hardly met them in text that is spoken. Owns what takes their place, and
-their names for people. Knows no models.
+each, as there are hardly any in text that is spoken. Here is what replaces each of
+them, and what people call them.
 """
 
 from __future__ import annotations

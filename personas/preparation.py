@@ -1,7 +1,7 @@
 """From a decoded sound to the sample that a voice is made of.
 
-Owns the judgement of a recording (silent, too short, clipped), the choice of its
-best part, and its loudness. Knows no files, no models, no Django.
+Whether a recording is silent, too short or clipped, which part of it is the best, and
+its loudness. Arrays in, arrays out; imports no Django.
 
 A sample is taken in this order: judge the whole, trim silence, choose the best
 window, normalise to −24 LUFS (what the model was trained with), limit peaks.
@@ -44,7 +44,7 @@ Sound = NDArray[np.float32]  # [n], 24 kHz mono
 
 @dataclass(frozen=True)
 class Sample:
-    pcm: Sound  # exactly what the FLAC holds: 16-bit steps
+    pcm: Sound  # exactly what is in the FLAC: 16-bit steps
     warning: str
 
     @property

@@ -1,7 +1,7 @@
 """Fetching what a model brings along, voices and tokenizer, from its worker.
 
-Owns the HTTP exchange and its bounds: what comes is believed by its digest, its size
-and its shape only. A ``.pt`` is kept as opaque bytes and never opened here; the worker
+The HTTP exchange has bounds, and an answer is accepted by its digest, its size and its
+shape only. A ``.pt`` is kept as opaque bytes and never opened here; the worker
 that is asked to speak with it reads it without trust.
 """
 

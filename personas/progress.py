@@ -1,7 +1,7 @@
-"""What a page hears about a voice upload: typed payloads, and the way they travel.
+"""What a page learns about a voice upload: typed payloads, and the way they travel.
 
 A payload is ``{"type": "progress" | "ready" | "failed", …}``; the socket and the
-polled view send the same. Knows no sound.
+polled view send the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many tokens a role prompt has, and how many fit beside a voice.
 
-Owns the same judgement as the model's own at the start of a conversation, made while
-somebody writes. Knows no network; where no tokenizer is here yet it says nothing.
+The same limit as the model's own at the start of a conversation, applied while somebody
+writes. Where no tokenizer has been fetched yet there is no answer.
 """
 
 from __future__ import annotations

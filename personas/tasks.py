@@ -1,5 +1,5 @@
-"""Slow work on voices. Owns the border where any failure becomes a row and a log
-line; knows nothing of how sound is judged or encoded, or how workers are asked.
+"""Slow work on voices, as Celery tasks. Any failure ends here as a row and a log line;
+checking, encoding and asking workers are in modules of their own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LeaseLost(Exception):
 def prepare_voice(upload_id: str) -> None:
     """Make the upload's file the persona's voice, or say why not.
 
-    Safe to run twice or after a kill: only the holder of the lease works, and the
+    Safe to run twice or after a kill: only the task with the lease works, and the
     persona changes in one transaction at the end.
     """
     upload = VoiceUpload.claim(upload_id)

@@ -1,6 +1,6 @@
 """The tokenizers of the models that run, kept so that the site can count tokens.
 
-Owns where they lie and that a damaged one counts as none. Knows no workers.
+One file for each model below MEDIA_ROOT; a damaged one counts as none.
 """
 
 from __future__ import annotations

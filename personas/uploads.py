@@ -1,8 +1,7 @@
 """VoiceUpload: a file on its way to becoming a voice, and who works on it.
 
-Owns the states and the lease. Knows nothing of sound, and of Celery only that a task
-may die. A part of personas.models, which imports it; it is a module of its own for
-its size.
+The states of an upload and the lease of the task that works on it, which may die at any
+moment. A part of personas.models, which imports it; a module of its own for its size.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class VoiceUpload(models.Model):
             │                  │                    │
             └───────fail───────┴────────fail────────┴────────────────> failed
 
-    Whoever claims it holds a lease, named by a random ``lease``. Every later change
+    The task that claims it has a lease, named by a random ``lease``. Every later change
     is conditional on that name, so a task that was taken for dead and comes back
     changes nothing. The persona changes in ``succeed`` only; the original file is
     deleted at either end.
@@ -128,7 +127,7 @@ class VoiceUpload(models.Model):
             return earlier
         key = None if earlier else key
         for older in persona.voice_uploads.unfinished():
-            older._finish_as(Superseded(), whoever_holds_it=True)
+            older._finish_as(Superseded(), whatever_lease=True)
         upload = cls(
             id=key or uuid.uuid4(), persona=persona, size=file.size, channel=channel
         )
@@ -203,9 +202,9 @@ class VoiceUpload(models.Model):
         """The persona is as it was; the row says what to do."""
         return self._finish_as(error)
 
-    def _finish_as(self, error: VoiceError, whoever_holds_it: bool = False) -> bool:
+    def _finish_as(self, error: VoiceError, whatever_lease: bool = False) -> bool:
         return self._finish(
-            whoever_holds_it,
+            whatever_lease,
             state=self.State.FAILED,
             error_code=error.code,
             error_text=error.text,
@@ -214,9 +213,9 @@ class VoiceUpload(models.Model):
     def _mine(self) -> VoiceUploadQuerySet:
         return VoiceUpload.objects.unfinished().filter(pk=self.pk, lease=self.lease)
 
-    def _finish(self, whoever_holds_it: bool = False, **changes: object) -> bool:
+    def _finish(self, whatever_lease: bool = False, **changes: object) -> bool:
         rows = VoiceUpload.objects.unfinished().filter(pk=self.pk)
-        if not whoever_holds_it:
+        if not whatever_lease:
             rows = self._mine()
         changes.update(
             original="", lease=None, lease_until=None, finished_at=timezone.now()

@@ -1,6 +1,6 @@
 """Which voices a person may choose for a persona, and which one to begin with.
 
-Owns the order and the words of the choice. Writes no rows.
+The order and the labels of the choice. Writes no rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OWN_CHOICE = "Another voice each time, of the model’s own choice"
 
 def running_models() -> list[str]:
     """Their fingerprints, the emptiest worker's first. While nobody could talk, of the
-    worker that was heard of last: it is being started again, most likely."""
+    worker with the latest heartbeat: it is being started again, most likely."""
     running = Worker.objects.open().values_list("fingerprint", flat=True)
     if found := list(dict.fromkeys(running)):
         return found

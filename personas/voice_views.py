@@ -1,4 +1,4 @@
-"""Voice samples over HTTP: sending one, following, hearing and deleting it."""
+"""Voice samples over HTTP: sending one, following, playing and deleting it."""
 
 from __future__ import annotations
 

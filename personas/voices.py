@@ -1,7 +1,7 @@
 """Voices, a part of personas.models, which imports it: uploaded ones and presets.
 
-Owns what a voice prompt fits, what takes its place when the model changes, and that a
-deleted voice leaves no file. Knows no sound and no workers.
+Which model a voice prompt fits, what replaces it when the model changes, and how a
+voice is deleted without leaving a file.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Voice(models.Model):
         return voice
 
     def take_prompt(self, prompt: bytes, fingerprint: str) -> None:
-        """Replace the voice prompt; the old file goes once nobody can be told of it.
+        """Replace the voice prompt; the old file goes once no answer names it any more.
         Nothing is kept of a voice that was deleted meanwhile."""
         old = self.prompt.name
         self.digest = hashlib.sha256(prompt).hexdigest()

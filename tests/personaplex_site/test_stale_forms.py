@@ -75,7 +75,7 @@ def test_an_old_page_gives_no_permission_back(open_page, bob):
     assert not bob.groups.exists()
 
 
-def test_permissions_that_both_changed_clash(admin, open_page):
+def test_permissions_that_both_changed_conflict(admin, open_page):
     group = Group.objects.create(name="Operators")
     one, two = Permission.objects.all()[:2]
     send = open_page(f"auth/group/{group.pk}", "group_form")

@@ -74,7 +74,7 @@ def test_a_third_save_meanwhile_is_noticed_as_well(window, send, persona):
     assert "You paint." in again.text and "You sing." in again.text
 
 
-def test_two_names_clash_too(window, send, persona):
+def test_two_names_conflict_too(window, send, persona):
     first, second = window(), window()
     send(first, name="Eve")
     answer = send(second, name="Zoe")
@@ -86,7 +86,7 @@ def test_two_names_clash_too(window, send, persona):
     assert persona.name == "Eve"
 
 
-def test_two_voices_clash_too(window, send, persona, alice):
+def test_two_voices_conflict_too(window, send, persona, alice):
     ours, theirs = VoiceFactory(owner=alice), VoiceFactory(owner=alice, name="Theirs")
     first, second = window(), window()
     send(first, voice_choice=theirs.pk)
@@ -102,14 +102,16 @@ def test_two_voices_clash_too(window, send, persona, alice):
     assert persona.current.voice == ours
 
 
-def test_what_both_changed_alike_is_no_clash(window, send, persona):
+def test_what_both_changed_alike_is_no_conflict(window, send, persona):
     first, second = window(), window()
     send(first, role_prompt=NEW, name="Eve")
     assert send(second, role_prompt=NEW, name="Eve").status_code == 302
     assert persona.current.number == 2
 
 
-def test_a_clash_is_shown_though_the_voice_came_meanwhile(window, send, persona, alice):
+def test_a_conflict_is_shown_though_the_voice_came_meanwhile(
+    window, send, persona, alice
+):
     page = window()
     voice = VoiceFactory(owner=alice)
     persona.revise(voice=voice, role_prompt=NEW)

@@ -32,9 +32,9 @@ form.addEventListener("submit", async (event) => {
       return;
     }
     showErrors(body?.errors ?? {});
-    tell(body?.errors ? "" : (body?.text ?? strangeAnswer(status)));
+    showProblem(body?.errors ? "" : (body?.text ?? strangeAnswer(status)));
   } catch {
-    tell(BROKEN_OFF);
+    showProblem(BROKEN_OFF);
   }
   ready();
 });
@@ -50,7 +50,7 @@ function ready() {
 window.addEventListener("pageshow", ({ persisted }) => persisted && ready());
 
 /** What is wrong with none of the fields. */
-function tell(text) {
+function showProblem(text) {
   failed.textContent = text;
   failed.hidden = !text;
 }
@@ -70,5 +70,5 @@ function showErrors(errors) {
     input.after(line);
     input.focus();
   }
-  voice.tell((errors.voice ?? []).join(" "));
+  voice.showProblem((errors.voice ?? []).join(" "));
 }

@@ -28,7 +28,7 @@ form.addEventListener("voiceready", () => send());
 async function send() {
   if (submit.disabled) return; // a second click
   submit.disabled = true;
-  if (!voice.file) voice.tell("Choose a recording first, or make one.");
+  if (!voice.file) voice.showProblem("Choose a recording first, or make one.");
   else if (!(await voice.check())) await sendFile();
   submit.disabled = false;
 }
@@ -45,11 +45,11 @@ async function sendFile() {
       watch(body);
     } else {
       progress.hidden = true;
-      voice.tell(body?.text ?? strangeAnswer(status));
+      voice.showProblem(body?.text ?? strangeAnswer(status));
     }
   } catch {
     progress.hidden = true;
-    voice.tell(BROKEN_OFF);
+    voice.showProblem(BROKEN_OFF);
   }
 }
 

@@ -1,30 +1,29 @@
 // How a voice upload is coming along: over a socket, by polling where there is none.
-// Knows no page.
 
 const POLL_MS = 1500;
 const NOT_OURS = [4401, 4404];
 
-/** `upload`: { upload, status_url, socket_path }; `tell` gets each payload, the last
+/** `upload`: { upload, status_url, socket_path }; `onPayload` gets each payload, the last
     one "ready" or "failed". Returns a function that stops following. */
-export function follow(upload, tell) {
+export function follow(upload, onPayload) {
   let stopped = false;
   let timer = 0;
 
-  const hear = (payload) => {
+  const receive = (payload) => {
     if (stopped) return;
     if (payload.type !== "progress") stop();
-    tell(payload);
+    onPayload(payload);
   };
 
   const poll = async () => {
     if (stopped) return;
     const payload = await ask(upload.status_url);
-    if (payload) hear(payload);
+    if (payload) receive(payload);
     if (!stopped) timer = setTimeout(poll, POLL_MS);
   };
 
   const socket = new WebSocket(new URL(upload.socket_path, location.href.replace(/^http/, "ws")));
-  socket.onmessage = ({ data }) => hear(JSON.parse(data));
+  socket.onmessage = ({ data }) => receive(JSON.parse(data));
   socket.onclose = ({ code }) => {
     if (!stopped && !NOT_OURS.includes(code)) poll();
   };
@@ -43,6 +42,6 @@ async function ask(url) {
     const response = await fetch(url, { headers: { Accept: "application/json" } });
     return response.ok && !response.redirected ? await response.json() : null;
   } catch {
-    return null; // offline for a moment: the next poll tells
+    return null; // offline for a moment: the next poll asks again
   }
 }

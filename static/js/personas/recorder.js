@@ -1,4 +1,4 @@
-// A take from the microphone: WebM or MP4 as the browser records it. Knows no page.
+// A take from the microphone: WebM or MP4 as the browser records it.
 
 import { Level } from "../live/level.js";
 
@@ -66,7 +66,7 @@ export class Recorder {
   }
 }
 
-/** What to tell when the microphone can't be had. */
+/** What to show when the microphone can't be had. */
 export function microphoneProblem(error) {
   if (error.name === "NotAllowedError") {
     return "The microphone is blocked for this page. Allow it next to the address, then try again.";

@@ -1,4 +1,4 @@
-// Sending a form with progress. Knows no page.
+// Sending a form with progress.
 
 import { csrfToken } from "../shared/csrf.js";
 import { randomId } from "../shared/random_id.js";
@@ -36,7 +36,7 @@ export function renewFormId(form) {
   form.elements.form_id.value = randomId();
 }
 
-/** What to tell when the site answered with no JSON of ours. */
+/** What to show when the site answered with no JSON of ours. */
 export function strangeAnswer(status) {
   if (status === 413) return "This file is too large. Send a shorter piece.";
   return `Something went wrong on our side (${status}). Please try again in a moment.`;

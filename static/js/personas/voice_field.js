@@ -33,15 +33,15 @@ export class VoiceField {
   /** Says what is wrong with the file as far as it shows here; "" when nothing is. */
   async check() {
     const file = this.file;
-    this.tell(file ? this.sizeProblem(file) : "");
+    this.showProblem(file ? this.sizeProblem(file) : "");
     if (file && !this.problem) {
       const seconds = await duration(file);
-      if (this.file === file) this.tell(this.lengthProblem(seconds));
+      if (this.file === file) this.showProblem(this.lengthProblem(seconds));
     }
     return this.problem;
   }
 
-  tell(problem) {
+  showProblem(problem) {
     this.problem = problem;
     const line = this.part("voice-error");
     line.textContent = problem;
@@ -79,7 +79,7 @@ export class VoiceField {
 
   clear() {
     this.input.value = "";
-    this.tell("");
+    this.showProblem("");
   }
 
   // The recorder
@@ -150,7 +150,7 @@ export class VoiceField {
     files.items.add(this.take.file);
     this.input.files = files.files;
     const { seconds } = this.take;
-    this.tell(this.sizeProblem(this.take.file));
+    this.showProblem(this.sizeProblem(this.take.file));
     this.part("take").hidden = true;
     this.hint(`Your recording of ${seconds.toFixed(1)} s is ready to be sent.`);
     this.root.dispatchEvent(new CustomEvent("voiceready", { bubbles: true }));
