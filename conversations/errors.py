@@ -37,7 +37,7 @@ class TooManyConversations(PersonaplexError):
 class ResumeImpossible(PersonaplexError):
     code = "resume_impossible"
     text = (
-        "This conversation can't be taken up again: it has ended, or it was too long "
+        "This conversation can't be resumed: it has ended, or it was too long "
         "ago. What was said is kept. Please start a new one."
     )
 

@@ -46,7 +46,7 @@ View = Callable[..., HttpResponse]
 TOO_LONG = Problem(
     "frame_log_too_long",
     "This conversation is too long to be shown or played in one piece. One side alone "
-    "may still be downloaded; whoever runs the site can raise MAX_FRAME_LOG_MB.",
+    "may still be downloaded; an administrator of the site can raise MAX_FRAME_LOG_MB.",
 )
 TOO_LONG_STATUS = 422
 READ, HEARD = "Read the conversation", "Listened to the recording"

@@ -49,7 +49,7 @@ class TakenOver(PersonaplexError):
 
 
 class NoSession(PersonaplexError):
-    """The worker does not have what should be gone on with."""
+    """The worker does not have the session that is to be resumed."""
 
     code = "no_session"
     text = "The voice engine no longer has this conversation."

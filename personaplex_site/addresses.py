@@ -19,7 +19,7 @@ from django.utils.decorators import sync_and_async_middleware
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Whoever has one IPv6 address has its whole /64, and may use another for each request.
+# A client with one IPv6 address has its whole /64, and may use another each time.
 IPV6_PREFIX = 64
 
 

@@ -1,4 +1,4 @@
-"""What an operator is told before the site starts: each with how to mend it.
+"""What is said to an operator before the site starts: each with how to mend it.
 
 ``manage.py check`` runs those that need nothing but this machine;
 ``manage.py check --deploy`` also asks Redis and the fleet.
@@ -168,7 +168,7 @@ def check_connections(**kwargs: Any) -> list[CheckMessage]:
     try:
         allowed = databases.allowed()
     except DatabaseError:
-        return []  # whoever uses it next says what is wrong
+        return []  # its next user says what is wrong
     if sum(wanted.values()) <= allowed:
         return []
     each = ", ".join(f"{name} {count}" for name, count in wanted.items())

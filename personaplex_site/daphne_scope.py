@@ -1,11 +1,11 @@
 """The protocol object of Daphne that serves a request or socket, found by its scope.
 
-Daphne's ``send`` never waits and its transport buffers without bound, so whoever sends
+Daphne's ``send`` never waits and its transport buffers without bound, so what sends
 much asks the transport itself whether the client reads. ASGI names the place where a
 server may give more than the standard says: ``scope["extensions"]``. Any wrapper of
-``send`` would hide the protocol from whoever looked for it there.
+``send`` would hide the protocol from code that looked for it there.
 
-Imports Daphne only when it is told to extend it: uvicorn runs without.
+Imports Daphne only to extend it: uvicorn runs without.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ sends and answers each ping into a buffer without end. Neither has a setting for
   close, by its code. Nothing more is read.
 * While the application is behind, nothing is read from the connection.
 * A client that sends pings and does not read the pongs is dropped.
-* A conversation can ask to be told when the transport is full (``report_fullness``):
+* A conversation can ask for a call when the transport is full (``report_fullness``):
   Daphne's ``send`` never waits.
 """
 

@@ -34,7 +34,7 @@ class RepeatFilter(logging.Filter):
 
     For whatever reports a server that is away at every attempt to reach it. A kind is a
     logger, a level and a text before its values are filled in. What a library was doing
-    when it found the server away says nothing: that is told without a traceback.
+    when it found the server away says nothing: that is logged without a traceback.
     """
 
     MAX_KINDS = 100

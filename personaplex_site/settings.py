@@ -211,7 +211,7 @@ SIGN_IN_WAIT_SECONDS = envint("SIGN_IN_WAIT_SECONDS", 5)
 SIGN_IN_LOG_DAYS = envint("SIGN_IN_LOG_DAYS", 30, least=1)
 SIGN_IN_LOG_ROWS = envint("SIGN_IN_LOG_ROWS", 1_000_000, least=1)
 
-# What browsers are told. Cookies have names of our own: those of Django would be those
+# Headers and cookies. Cookies have names of our own: those of Django would be those
 # of any other Django site on the same host, whatever its port or path, and the later
 # one would sign people out of the earlier. A site below a path has names for that path,
 # since a cookie of the host's root comes along with its own.

@@ -61,7 +61,7 @@ async def check() -> None:
         forget(socket)
         try:
             await socket.sign_out()
-        except Exception:  # a socket's border: the others have to be told
+        except Exception:  # a socket's border: the others must still hear of it
             log.exception("a socket was not closed")
 
 

@@ -4,7 +4,7 @@ Opening one costs far more than a message does: a session is looked up, a conver
 begun, a slot asked for. A client that is cut off for sending too much and comes back at
 once would have all of that for nothing, so being cut off counts as many openings.
 
-Told apart by the session cookie; who sends none is refused by the consumers anyway.
+Browsers are distinguished by the session cookie; without one the consumers refuse.
 Knows no consumer. Lives in one process: with several, each has its own count.
 """
 

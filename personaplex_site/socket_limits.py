@@ -23,7 +23,7 @@ MAX_FRAME = 2 * MAX_MESSAGE
 MAX_WAITING = 32
 MAX_WAITING_BYTES = 128 * 1024
 # How long a client that was cut off has to read why, before its connection is dropped.
-# It is told that no more will come; what it still sends is left in the kernel.
+# It learns that no more will come; what it still sends is left in the kernel.
 GOODBYE_SECONDS = 10.0
 
 

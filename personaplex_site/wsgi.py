@@ -30,6 +30,6 @@ def application(
         environ["CONTENT_LENGTH"] = str(settings.MAX_BODY_BYTES)
     made = _django(environ, start_response)
     if not getattr(made, "streaming", True):
-        # Whoever reads the answer slowly keeps no connection meanwhile.
+        # A client that reads slowly keeps no connection meanwhile.
         close_old_connections()
     return made

@@ -89,7 +89,7 @@ def group(upload_id: object) -> str:
 
 def publish(upload: VoiceUpload) -> None:
     """Tell every open page. A page that misses it polls, so a lost message is only
-    logged: the preparation goes on without Redis."""
+    logged: the preparation continues without Redis."""
     message: dict[str, Any] = {"type": "upload.changed", "payload": payload(upload)}
     layer = get_channel_layer()
     assert layer is not None, "CHANNEL_LAYERS has no default"

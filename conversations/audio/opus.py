@@ -63,7 +63,7 @@ def _library_in_av() -> str | None:
 
 @functools.cache
 def _opuslib() -> ModuleType:
-    """opuslib, told where libopus is: it looks for it once, when first imported."""
+    """opuslib, which looks for libopus once: when it is first imported."""
     util: Any = ctypes.util
     system: Callable[[str], str | None] = util.find_library
     path = system("opus") or _library_in_av()
@@ -115,7 +115,7 @@ class Decoder:
 
 class Encoder:
     """PCM of one side, in order, to packets. ``as_browser``: as our page encodes, with
-    SILK and in-band FEC, for whoever plays a browser."""
+    SILK and in-band FEC, for tests that act as a browser."""
 
     def __init__(
         self, bitrate: int, *, complexity: int = 9, as_browser: bool = False

@@ -54,7 +54,7 @@ class LogSegments:
         return (*self.closed, (self.start, end)) if end > self.start else self.closed
 
     def rewound_to(self, model_frame: int, end: int) -> LogSegments:
-        """Rewound: the model keeps its first frames, the log goes on at ``end``."""
+        """Rewound: the model keeps its first frames, the log continues at ``end``."""
         kept, left = [], model_frame
         for start, stop in self.until(end):
             taken = min(stop - start, left)
@@ -65,7 +65,7 @@ class LogSegments:
 
     @classmethod
     def of_frames(cls, frames: Iterable[int], end: int) -> LogSegments:
-        """Of exactly these log frames, ascending; the log goes on at ``end``."""
+        """Of exactly these log frames, ascending; the log continues at ``end``."""
         ranges: list[tuple[int, int]] = []
         for frame in frames:
             if ranges and ranges[-1][1] == frame:

@@ -234,7 +234,7 @@ class FrameLogWriter:
             log.warning("frame log: %s; trying again in %.1f s", error, wait)
             await asyncio.sleep(wait)
             return False
-        except asyncio.CancelledError:  # the thread goes on: twice does no harm
+        except asyncio.CancelledError:  # the thread continues: twice does no harm
             self._changes = changes | self._changes
             raise
         self._failures = 0

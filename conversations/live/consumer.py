@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 20.0
 # Daphne kills an application 10 s after its socket has gone; the conversation's own
-# task goes on beyond that.
+# task continues beyond that.
 LEAVE_SECONDS = 8.0
 
 

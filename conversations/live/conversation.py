@@ -93,7 +93,7 @@ class LiveConversation:
         self.leave(Ending(Leaving.END, reason, close, detail))
 
     def park(self, reason: EndReason) -> None:
-        """Keep it for its browser, which is told to come back."""
+        """Keep it for its browser, which is asked to come back."""
         self.leave(Ending(Leaving.PARK, reason, wire.COME_BACK))
 
     def watch_transport(self, scope: Any) -> None:

@@ -27,7 +27,7 @@ SHARE = 0.75  # of the looks, which may find it in time; the rest are accidents
 
 
 class EventLoopLoad:
-    """Told now and then, by what slept on the event loop, how much too late it woke."""
+    """Fed by ``note``: how much too late a sleep on the event loop ended."""
 
     def __init__(self) -> None:
         self._looks: deque[tuple[float, float]] = deque()

@@ -45,7 +45,7 @@ class HandoverTarget:
 async def prepare_move(
     session: WorkerSession, state: LiveState, segments: LogSegments
 ) -> HandoverTarget:
-    """Once this worker drains, and as soon as another one has a place. Whoever cancels
+    """Once this worker drains, and as soon as another one has a free slot. Cancelled,
     it leaves nothing behind."""
     await session.on_draining.wait()
     log.info("the worker stops in %.0f s", session.drain_seconds)

@@ -80,7 +80,12 @@ async def release(conversation: Conversation) -> None:
     except NoSession:
         log.info("%s has nothing of %s", name, conversation.pk)
     except (PersonaplexError, TimeoutError, DatabaseProblem) as error:
-        log.warning("%s was not told that %s ended: %r", name, conversation.pk, error)
+        log.warning(
+            "%s could not be asked to free the slot of %s: %r",
+            name,
+            conversation.pk,
+            error,
+        )
 
 
 async def rebuild(

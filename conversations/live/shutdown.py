@@ -3,8 +3,8 @@
 Owns the list of running conversations. Knows that Daphne runs on Twisted.
 
 SIGTERM is a process that makes way for another: its conversations are parked, and
-their browsers told to come back, which finds them another process. SIGINT is the end of
-it all: they end. ``kill -9`` leaves both to whoever comes after.
+their browsers asked back, which finds them another process. SIGINT is the end of
+it all: they end. ``kill -9`` leaves both to the next process.
 
 On either signal Daphne cancels every application and waits for the first of them only.
 So the reactor gets a trigger of our own, which it waits for as well. And a thread of an

@@ -151,7 +151,7 @@ class WorkerConnection:
     # --- another session
 
     async def _recover(self, error: PersonaplexError | None) -> None:
-        """``error``: why it was lost; None if the conversation was taken up."""
+        """``error``: why it was lost; None if the conversation is being resumed."""
         state = self._state
         deadline = time.monotonic() + settings.RECOVER_SECONDS
         state.path.pause()
@@ -287,6 +287,6 @@ async def _stop(*tasks: asyncio.Task[Any]) -> None:
 
 
 async def _discard(session: WorkerSession) -> None:
-    """Frames of the old session, while it begins anew."""
+    """Drop the frames of the old session while it is rebuilt."""
     async for _ in session:
         pass

@@ -3,7 +3,7 @@
 Fetches the language model, the codec, the tokenizer and the packaged voices, checks
 every file by its checksum and every tensor by its name and shape, and writes a
 config.json, so that the folder serves with --model. What is there already is checked
-and kept; a download that broke off goes on where it was.
+and kept; a download that broke off continues where it was.
 
 The model nvidia/personaplex-7b-v1 is gated: accept its licence on its page, then give a
 token by `hf auth login` or HF_TOKEN. Needs about 18 GB of disk.

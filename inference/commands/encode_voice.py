@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             done = encoder.step()
             _say(progress=round(done, 4))
         prompt = encoder.result()
-    # Whoever reads OUT never sees half of it.
+    # A reader of OUT never sees half of it.
     unfinished = arguments.out.with_name(arguments.out.name + ".part")
     unfinished.write_bytes(prompt)
     os.replace(unfinished, arguments.out)

@@ -52,7 +52,7 @@ class Pages(Protocol):
 class Front:
     def __init__(self, pages: Pages) -> None:
         self.gate, self.health = Gate(), health.Health()
-        # Whoever floods one of the two does not hold up the other.
+        # A flood of one of the two does not hold up the other.
         self._pace, self._health_pace = Pace(), Pace()
         self._pages = pages
 

@@ -177,7 +177,7 @@ class Inside:
             broken = False
         except _Gone:
             pass
-        except Exception:  # a thread's border: the client is told, the log has it
+        except Exception:  # a thread's border: the client gets a 500, the log has it
             log.exception("a page failed")
         finally:
             connections.close_all()

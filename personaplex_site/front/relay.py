@@ -142,7 +142,7 @@ class Answer(asyncio.Protocol):
         self._transport.close()
 
     async def send(self, head: bytes, body: Body) -> None:
-        """Write the request; a body that is streamed goes on while the answer comes."""
+        """Write the request; a streamed body continues while the answer comes."""
         self._transport.write(head + body.whole)
         if body.pieces is not None:
             self._sending = asyncio.ensure_future(self._send_pieces(body))

@@ -59,7 +59,7 @@ def problems_of_values() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _tolerant_readers(problems: dict[str, str]) -> Iterator[None]:
-    """A refused value is noted, and its default taken, so that reading goes on."""
+    """A refused value is noted, and its default taken, so that reading continues."""
 
     def tolerant(read: Callable[..., Any]) -> Callable[..., Any]:
         def reading(name: str, *default: Any, **limits: Any) -> Any:

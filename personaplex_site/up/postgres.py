@@ -97,7 +97,7 @@ class EmbeddedPostgres:
     def clear_leftovers(self) -> None:
         """End servers of this cluster that outlived their supervisor.
 
-        We hold the data folder's lock, so whoever still works on the cluster is an
+        We hold the data folder's lock, so what still works on the cluster is an
         orphan. A pid file without such a process is stale, even if its number now
         belongs to a stranger: PostgreSQL would take that for a running server.
         """

@@ -37,7 +37,7 @@ def collect() -> None:
 
 
 def clear(root: Path, days: int) -> None:
-    """Delete what is collected anew, and hashed files that no version has used for so
+    """Delete what is collected again, and hashed files that no version has used for so
     many days. A hashed name says what is in the file, so those can stay. A folder that
     we have not collected to before is left as it is."""
     if not (root / MANIFEST).exists():

@@ -1,4 +1,4 @@
-"""The way out for whoever can't sign in after too many wrong passwords."""
+"""Lets a user sign in again at once after too many wrong passwords."""
 
 from __future__ import annotations
 

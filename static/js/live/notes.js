@@ -8,7 +8,7 @@ export function words(name) {
     silenced: "Your system muted the microphone: unmute it there, or by the key on your device.",
     interrupted:
       "Your device has taken the sound away, as it does for a phone call. The conversation " +
-      `goes on by itself when the sound is back; until then ${name} hears silence.`,
+      `continues by itself when the sound is back; until then ${name} hears silence.`,
     paused: "The browser plays no sound. Is a loudspeaker or a headset connected?",
     hearing: {
       silent: (label) =>

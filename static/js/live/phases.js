@@ -35,7 +35,7 @@ export function describe(phase, name, detail = {}) {
     live: detail.silent
       ? { status: "Live, without a microphone", hint: `${name} hears the sample questions only.` }
       : HEARING[detail.hearing] ?? { status: "Live", hint: "Just speak. You can interrupt at any time." },
-    paused: { status: "Paused", hint: `It goes on by itself when the sound is back. ${name} hears silence.` },
+    paused: { status: "Paused", hint: `It continues by itself when the sound is back. ${name} hears silence.` },
     muted: { status: "Live, you are muted", hint: `${name} hears silence.` },
     resuming: {
       status: "Reconnecting…",

@@ -1,4 +1,4 @@
-// Whoever wants to talk with changes that are not saved is asked which ones count.
+// Asks which text counts when somebody wants to talk with changes that are not saved.
 
 export function askBeforeTalking(link, dialog, unsaved) {
   link.addEventListener("click", (event) => {

@@ -6,7 +6,7 @@ const GROWTH = 1.5;
 const MAX_QUESTIONS = 20; // in less than four minutes
 
 /** Levels, or null where there are none yet. Throws where there won't be any: the
- * conversation was deleted, or whoever looks at it has signed out. */
+ * conversation was deleted, or its viewer has signed out. */
 export async function askForLevels(address, send = (...request) => fetch(...request)) {
   const response = await send(address, { headers: { Accept: "application/json" } });
   if (response.status >= 400 && response.status < 500) throw new Error(`${response.status}`);
