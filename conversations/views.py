@@ -66,7 +66,7 @@ def conversation_talk(request: HttpRequest, persona_id: UUID) -> HttpResponse:
     context = {
         "persona": persona,
         "version": version,
-        "socket_path": f"/ws/personas/{persona.pk}/talk/",
+        "socket_path": f"{settings.URL_PREFIX}/ws/personas/{persona.pk}/talk/",
         "max_seconds": settings.CONVERSATION_MAX_SECONDS,
         "worker": _worker_state(version),
         "why_nobody": Worker.objects.why_nobody(),

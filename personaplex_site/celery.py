@@ -52,7 +52,7 @@ def bound_connections(**kwargs: Any) -> None:
 def recover_lost_work(**kwargs: Any) -> None:
     """A worker that starts may follow one that was killed: look once its leases
     have run out. Beat looks every few seconds too, where it runs."""
+    from personas.models.upload import LEASE
     from personas.tasks import recover_uploads
-    from personas.uploads import LEASE
 
     recover_uploads.apply_async(countdown=LEASE.total_seconds() + 1)

@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin, TabularInline
 
 from personaplex_site.stale_forms import StaleFormMixin
 from personas.models import Persona, PersonaVersion, Voice
-from personas.uploads import VoiceUpload
+from personas.models.upload import VoiceUpload
 from personas.voice_choices import default_voice
 
 

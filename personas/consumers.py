@@ -14,8 +14,8 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from personaplex_site import signed_in
+from personas.models.upload import VoiceUpload
 from personas.progress import Payload, group, payload
-from personas.uploads import VoiceUpload
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from personas.editing import Loaded
 from personas.errors import NotAudio, TooLarge
 from personas.formats import container_format
 from personas.models import Voice
+from personas.models.voice import VoiceQuerySet
 from personas.prompt_room import room_of
 from personas.voice_choices import PRESETS, voice_choices
-from personas.voices import VoiceQuerySet
 
 # In the style that PersonaPlex was trained with: "You are …", facts first, then
 # what to do. Shown under the role prompt as a start.

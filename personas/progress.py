@@ -15,7 +15,7 @@ from django.conf import settings
 from django.urls import reverse
 from redis.exceptions import RedisError
 
-from personas.uploads import VoiceUpload
+from personas.models.upload import VoiceUpload
 
 log = logging.getLogger(__name__)
 

@@ -23,12 +23,12 @@ from personas.decoding_apart import decode_apart
 from personas.encoding import encode, forget_abandoned
 from personas.errors import NotPrepared, VoiceError
 from personas.models import PresetList, Voice
+from personas.models.upload import LEASE, MAX_ATTEMPTS, VoiceUpload
 from personas.preparation import prepare, to_flac
 from personas.presets import fetch_from, tokenizer_from
 from personas.progress import publish
 from personas.strays import delete_strays
 from personas.tokenizers import forget_all_but, is_kept, keep
-from personas.uploads import LEASE, MAX_ATTEMPTS, VoiceUpload
 
 log = logging.getLogger(__name__)
 

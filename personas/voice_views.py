@@ -27,11 +27,11 @@ from personaplex_site.ranges import bytes_response
 from personas.channels import AUTO
 from personas.forms import VoiceForm
 from personas.models import Persona, Voice
+from personas.models.upload import VoiceUpload
 from personas.once import key_for
 from personas.progress import addresses, payload
 from personas.speakers import speakers_of
 from personas.tasks import prepare_voice
-from personas.uploads import VoiceUpload
 from personas.voice_choices import default_voice
 
 log = logging.getLogger(__name__)

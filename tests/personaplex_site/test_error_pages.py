@@ -10,7 +10,7 @@ from django.test import Client
 
 from personaplex_site.answers import BY_STATUS
 from personas.models import Persona
-from personas.uploads import VoiceUpload
+from personas.models.upload import VoiceUpload
 from tests import sounds
 from tests.personas.forms import filled_in
 

@@ -23,7 +23,7 @@ from django.test import Client
 from django.urls import get_resolver, resolve
 from django.utils import timezone
 
-from personas.uploads import VoiceUpload
+from personas.models.upload import VoiceUpload
 from tests.conversations.conftest import _no_connections_left  # noqa: F401 - a fixture
 from tests.conversations.logged import write_log
 from tests.factories import (

@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 from personas import encoding
 from personas.decoding import decode
 from personas.models import PresetList
-from personas.uploads import VoiceUpload
+from personas.models.upload import VoiceUpload
 from tests import sounds
 from tests.chromium import launch
 from tests.factories import VoiceFactory, WorkerFactory

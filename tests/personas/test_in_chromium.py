@@ -14,8 +14,8 @@ from playwright.sync_api import expect
 from inference.loading.checkpoint import BUILT_IN
 from inference.models import Worker
 from personas import tokenizers
+from personas.models.upload import VoiceUpload
 from personas.tasks import prepare_voice
-from personas.uploads import VoiceUpload
 from tests import sounds
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 
 from personas.models import Persona, Voice
-from personas.uploads import VoiceUpload
+from personas.models.upload import VoiceUpload
 from tests.factories import VoiceFactory
 
 URL = "/personas/new/"

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from inference.models import Worker
 from personas.models import Persona
-from personas.uploads import VoiceUpload
+from personas.models.upload import VoiceUpload
 from tests.factories import VoiceFactory, WorkerFactory
 
 URL = "/personas/new/"

@@ -17,8 +17,8 @@ from personas.decoding_apart import decode_apart
 from personas.encoding import Encoded
 from personas.errors import NotPrepared
 from personas.models import Voice
+from personas.models.upload import LEASE, VoiceUpload
 from personas.tasks import prepare_voice
-from personas.uploads import LEASE, VoiceUpload
 from tests import sounds
 from tests.factories import WorkerFactory
 

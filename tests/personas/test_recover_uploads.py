@@ -7,8 +7,8 @@ import pytest
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
+from personas.models.upload import QUEUE_PATIENCE, VoiceUpload
 from personas.tasks import clean_up_voices, prepare_voice, recover_uploads
-from personas.uploads import QUEUE_PATIENCE, VoiceUpload
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

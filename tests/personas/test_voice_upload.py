@@ -4,7 +4,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from kombu.exceptions import OperationalError
 
-from personas.uploads import VoiceUpload
+from personas.models.upload import VoiceUpload
 
 JSON = {"headers": {"accept": "application/json"}}
 

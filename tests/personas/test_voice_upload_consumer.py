@@ -10,9 +10,9 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser
 from django.core.files.base import ContentFile
 
+from personas.models.upload import VoiceUpload
 from personas.routing import websocket_urlpatterns
 from personas.tasks import prepare_voice
-from personas.uploads import VoiceUpload
 from tests import sounds
 
 pytestmark = pytest.mark.django_db(transaction=True)

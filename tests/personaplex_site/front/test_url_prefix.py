@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from personas.uploads import VoiceUpload
+from personas.models.upload import VoiceUpload
 from tests import sounds
 from tests.chromium import launch
 from tests.conversations.logged import write_log

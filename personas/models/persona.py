@@ -9,9 +9,7 @@ from django.contrib.auth.models import User
 from django.db import models, transaction
 from django.utils import timezone
 
-from personas.voices import PresetList, Voice
-
-__all__ = ["Persona", "PersonaVersion", "PresetList", "Voice", "VoiceUpload"]
+from personas.models.voice import Voice
 
 
 class ChangedMeanwhile(Exception):
@@ -129,7 +127,3 @@ class PersonaVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.persona.name} v{self.number}"
-
-
-# VoiceUpload is one of our models: Django has to meet it with the others.
-from personas.uploads import VoiceUpload  # noqa: E402

@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from personas.channels import AUTO
 from personas.errors import PersonaGone, Superseded, VoiceError
-from personas.models import Persona, Voice
+from personas.models.persona import Persona
+from personas.models.voice import Voice
 
 LEASE = timedelta(seconds=15)  # of a task on its row; extended while it works
 QUEUE_PATIENCE = timedelta(seconds=20)  # before a row is enqueued once more
