@@ -5,5 +5,4 @@ from django.http import HttpRequest
 
 
 def site(request: HttpRequest) -> dict[str, str]:
-    names = {"csrf_cookie": settings.CSRF_COOKIE_NAME}
-    return {**names, "url_prefix": settings.URL_PREFIX}
+    return {"csrf_cookie": settings.CSRF_COOKIE_NAME}

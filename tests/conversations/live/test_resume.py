@@ -184,7 +184,7 @@ async def kill_the_process(monkeypatch):
         session._socket.transport.abort()
 
     with monkeypatch.context() as patch:
-        patch.setattr("conversations.live.conversation.depart", nothing)
+        patch.setattr("conversations.live.closing.close", nothing)
         for task, live in list(shutdown._running.items()):
             live.end(EndReason.SITE_ERROR)
             await task
