@@ -1,68 +1,90 @@
-"""Small line charts as SVG text. Knows no Django; takes numbers, escapes its texts."""
+"""Line charts of the last hour, as unfold's chart component gives them to Chart.js.
+Knows no Django."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-WIDTH, HEIGHT = 640, 130
-LEFT, RIGHT, TOP, BOTTOM = 56, 8, 22, 20
 GAP_SECONDS = 60.0  # without a sample: the line is broken there
+TICKS = "#9ca3af"  # as unfold's own charts, for both themes
+LINE = "var(--color-primary-600)"  # unfold's script looks the value up
 
 Point = tuple[float, float]  # seconds ago, value
 
 
-def line_chart(title: str, unit: str, points: Sequence[Point], span: float) -> str:
-    """The last ``span`` seconds, the newest on the right; "" without a point."""
+@dataclass(frozen=True)
+class Chart:
+    label: str  # title and latest value, for those who don't see the chart too
+    data: str  # JSON
+    options: str
+
+
+def line_chart(
+    title: str, unit: str, points: Sequence[Point], span: float
+) -> Chart | None:
+    """The last ``span`` seconds, the newest on the right; None without a point."""
     if not points:
-        return ""
-    ceiling = _ceiling(max(value for _, value in points))
-    latest = min(points)[1]
-    label = escape(f"{title}: {_number(latest)} {unit}".strip(), quote=True)
-    shapes = [
-        f'<text x="{LEFT}" y="14" font-weight="600">{label}</text>',
-        *_grid(ceiling, span),
-        *(_line(part, ceiling, span) for part in _parts(points)),
-    ]
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        f'role="img" aria-label="{label}" fill="currentColor" font-size="11" '
-        f'style="max-width:100%;height:auto">{"".join(shapes)}</svg>'
-    )
+        return None
+    label = f"{title}: {_number(min(points)[1])} {unit}".strip()
+    parts = list(_parts(points))
+    dataset = {
+        "label": f"{title} ({unit})" if unit else title,
+        "data": list(_with_gaps(parts)),
+        "borderColor": LINE,
+        "borderWidth": 2,
+        # A point alone is no line: it is drawn as a dot.
+        "pointRadius": [
+            2 if len(part) == 1 else 0 for part in parts for _ in range(len(part) + 1)
+        ],
+        "pointBackgroundColor": TICKS,
+        "spanGaps": False,
+    }
+    options = _options(str(dataset["label"]), span)
+    return Chart(label, json.dumps({"datasets": [dataset]}), json.dumps(options))
 
 
-def _grid(ceiling: float, span: float) -> Iterable[str]:
-    right = WIDTH - RIGHT
-    for share in (0.0, 0.5, 1.0):
-        y = _y(share * ceiling, ceiling)
-        yield (
-            f'<line x1="{LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" '
-            'stroke="currentColor" stroke-opacity="0.15"/>'
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">'
-            f"{_number(share * ceiling)}</text>"
-        )
-    for quarter in range(5):
-        ago = span * (4 - quarter) / 4
-        anchor = {0: "start", 4: "end"}.get(quarter, "middle")
-        text = "now" if quarter == 4 else f"−{ago / 60:.0f} min"
-        yield (
-            f'<text x="{_x(ago, span):.1f}" y="{HEIGHT - 4}" '
-            f'text-anchor="{anchor}">{text}</text>'
-        )
+def _with_gaps(parts: Sequence[Sequence[Point]]) -> Iterator[dict[str, float | None]]:
+    """Chart.js breaks a line at a point without a value."""
+    for part in parts:
+        for ago, value in part:
+            yield {"x": round(-ago / 60, 3), "y": value}
+        yield {"x": round(-part[-1][0] / 60, 3), "y": None}
 
 
-def _line(part: Sequence[Point], ceiling: float, span: float) -> str:
-    if len(part) == 1:
-        ((ago, value),) = part
-        return f'<circle cx="{_x(ago, span):.1f}" cy="{_y(value, ceiling):.1f}" r="2"/>'
-    dots = " ".join(f"{_x(a, span):.1f},{_y(v, ceiling):.1f}" for a, v in part)
-    return (
-        f'<polyline points="{dots}" fill="none" stroke="currentColor" '
-        'stroke-width="1.5" stroke-linejoin="round"/>'
-    )
+def _options(y_title: str, span: float) -> dict[str, Any]:
+    minutes = span / 60
+
+    def axis(title: str, **more: Any) -> dict[str, Any]:
+        return {
+            "type": "linear",
+            "title": {"display": True, "text": title, "color": TICKS},
+            **more,
+        }
+
+    return {
+        "animation": False,
+        "responsive": True,
+        "maintainAspectRatio": False,
+        "interaction": {"mode": "nearest", "axis": "x", "intersect": False},
+        "plugins": {"legend": {"display": False}},
+        "scales": {
+            "x": axis(
+                "minutes from now",
+                min=-minutes,
+                max=0,
+                ticks={"stepSize": minutes / 4, "color": TICKS},
+            ),
+            "y": axis(
+                y_title, beginAtZero=True, ticks={"maxTicksLimit": 5, "color": TICKS}
+            ),
+        },
+    }
 
 
-def _parts(points: Sequence[Point]) -> Iterable[list[Point]]:
+def _parts(points: Sequence[Point]) -> Iterator[list[Point]]:
     part: list[Point] = []
     for point in sorted(points, reverse=True):
         if part and part[-1][0] - point[0] > GAP_SECONDS:
@@ -74,21 +96,3 @@ def _parts(points: Sequence[Point]) -> Iterable[list[Point]]:
 
 def _number(value: float) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def _x(ago: float, span: float) -> float:
-    return WIDTH - RIGHT - (WIDTH - RIGHT - LEFT) * min(max(ago / span, 0.0), 1.0)
-
-
-def _y(value: float, ceiling: float) -> float:
-    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value / ceiling
-
-
-def _ceiling(largest: float) -> float:
-    """The next 1, 2 or 5 times a power of ten, so that the scale can be read."""
-    step = 1e-3
-    while True:
-        for factor in (1, 2, 5):
-            if step * factor >= largest:
-                return step * factor
-        step *= 10

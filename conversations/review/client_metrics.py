@@ -1,5 +1,5 @@
-"""What the browser measured of itself, once a second: a person's own word of what they
-heard. Kept for people to look at; nothing is decided by it."""
+"""Metrics that the browser sends of itself once a second. They come from the client, so
+they are only shown, and nothing is decided by them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Readings = list[tuple[int, ClientReading]]
 
 
 def client_metrics(reader: FrameLogReader) -> dict[str, Any] | None:
-    """None if the page never said anything."""
+    """None if the browser never sent any."""
     readings = reader.client_stats
     if not readings:
         return None

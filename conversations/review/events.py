@@ -1,4 +1,4 @@
-"""What happened in a conversation beside the talking, in the words of its review."""
+"""Events of a conversation: lost connections, moves, rewinds."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from conversations.frame_log.reader import FrameLogReader
 
 _TEXTS = {
     "resumed": "The browser came back",
-    "moved": "Another voice engine took over",
-    "rewound": "Went back {detail}",
+    "moved": "Moved to another worker",
+    "rewound": "Rewound by {detail}",
     "context_full": "The model's memory was full",
 }
 _PARKED = {
     EndReason.NETWORK_LOST: "The connection to the browser was lost",
-    EndReason.SHUTDOWN: "The web server made way for another one",
+    EndReason.SHUTDOWN: "The web server was restarted",
 }
 
 
@@ -36,5 +36,5 @@ def events(reader: FrameLogReader) -> list[dict[str, Any]]:
 
 def _text(kind: str, detail: str) -> str:
     if kind == "parked":
-        return _PARKED.get(EndReason(detail), "It waited for its browser")
+        return _PARKED.get(EndReason(detail), "The browser was disconnected")
     return _TEXTS.get(kind, kind).format(detail=detail)

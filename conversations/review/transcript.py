@@ -9,23 +9,23 @@ from typing import Any
 from conversations.frame_log.reader import FrameLogReader
 from inference.timing import FRAME_SECONDS
 
-PAUSE_SECONDS = 0.8  # words further apart begin a new stretch of the transcript
+PAUSE_SECONDS = 0.8  # words further apart begin a new segment of the transcript
 
 Words = list[dict[str, Any]]
 
 
 def transcript(reader: FrameLogReader) -> list[dict[str, Any]]:
-    """What the agent said, in stretches between pauses, with the time of each word.
-    Where it was rewound a new stretch begins: both versions were heard."""
-    stretches: list[Words] = []
+    """What the agent said, in segments between pauses, with the time of each word.
+    Where it was rewound a new segment begins: both versions were heard."""
+    segments: list[Words] = []
     new = True
     for word in _words(reader):
         if word is None:
             new = True
             continue
-        if new or word["start_s"] - stretches[-1][-1]["end_s"] > PAUSE_SECONDS:
-            stretches.append([])
-        stretches[-1].append(word)
+        if new or word["start_s"] - segments[-1][-1]["end_s"] > PAUSE_SECONDS:
+            segments.append([])
+        segments[-1].append(word)
         new = False
     return [
         {
@@ -34,7 +34,7 @@ def transcript(reader: FrameLogReader) -> list[dict[str, Any]]:
             "text": " ".join(word["text"] for word in words),
             "words": words,
         }
-        for words in stretches
+        for words in segments
     ]
 
 

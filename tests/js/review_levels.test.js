@@ -1,4 +1,4 @@
-import { askForLevels, waitForLevels } from "../../static/js/review/levels.js";
+import { fetchLevels, pollLevels } from "../../static/js/review/levels.js";
 import { equal, ok, test } from "./harness.js";
 
 const LEVELS = { ready: true, rate: 25, user: [1], agent: [2] };
@@ -16,7 +16,7 @@ function answering(...answers) {
 async function waited(ask) {
   const waits = [];
   let told = 0;
-  const levels = await waitForLevels(ask, {
+  const levels = await pollLevels(ask, {
     sleep: async (ms) => waits.push(ms),
     waiting: () => (told += 1),
   });
@@ -50,9 +50,9 @@ test("a network that is away for a while is borne, a conversation that is gone i
 
 test("an answer without levels yet is told from one that never has any", async () => {
   const reply = (status, body) => async () => new Response(JSON.stringify(body), { status });
-  equal(await askForLevels("/", reply(202, { ready: false })), null);
-  equal(await askForLevels("/", reply(200, LEVELS)), LEVELS);
-  equal(await askForLevels("/", reply(503, {})), null);
-  const error = await askForLevels("/", reply(404, {})).catch((e) => e);
+  equal(await fetchLevels("/", reply(202, { ready: false })), null);
+  equal(await fetchLevels("/", reply(200, LEVELS)), LEVELS);
+  equal(await fetchLevels("/", reply(503, {})), null);
+  const error = await fetchLevels("/", reply(404, {})).catch((e) => e);
   equal(error.message, "404");
 });

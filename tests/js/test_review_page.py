@@ -222,7 +222,7 @@ def test_a_click_on_the_waveform_plays_from_there(review):
     page = review()
     box = page.locator("#waveform").bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 30)
-    assert position(page) > 3.9 and playing(page)
+    until(page, lambda: playing(page) and position(page) > 3.9)
     assert loudest(page, 2) > 0.1  # the agent, who speaks in the second half
     page.get_by_role("button", name="Pause").click()
 
@@ -275,11 +275,11 @@ def test_waveform_latency_and_facts_are_shown(review):
 def test_levels_that_are_not_there_yet_are_asked_for_again(review, stand_in):
     stand_in.files["/levels/"] = as_json({"ready": False})
     page = review()
-    page.get_by_text("The levels are being worked out").wait_for()
+    page.get_by_text("The waveform is being prepared").wait_for()
     assert 0 < max(painted(page, LANES)) < 0.1  # a flat line
     box = page.locator("#waveform").bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 30)
-    assert position(page) > 3.9 and playing(page)
+    until(page, lambda: playing(page) and position(page) > 3.9)
     stand_in.files["/levels/"] = as_json(LEVELS)
     page.locator("#analysing").wait_for(state="hidden")
     until(page, lambda: min(painted(page, LANES)) > 0.1)
@@ -373,7 +373,7 @@ def test_a_phone_that_is_turned_upright_gets_narrower_charts(review):
     until(page, lambda: page.evaluate("document.documentElement.scrollWidth") <= 360)
 
 
-def test_no_levels_are_asked_for_of_a_conversation_that_goes_on(
+def test_no_levels_are_asked_for_of_a_live_conversation(
     review, stand_in, pages
 ):
     stand_in.pages["/"] = pages["/"].replace('data-levels="/levels/"', "")
@@ -383,10 +383,10 @@ def test_no_levels_are_asked_for_of_a_conversation_that_goes_on(
     assert page.locator("#analysing").is_hidden()
 
 
-def test_levels_that_will_never_be_there_are_said_to_be_missing(visit, stand_in):
+def test_it_says_when_there_will_be_no_waveform(visit, stand_in):
     stand_in.files["/data/"] = as_json(DATA)
     page = visit()  # which gets 404 for the levels
-    page.get_by_text("There are no levels yet").wait_for()
+    page.get_by_text("The waveform is not ready yet").wait_for()
 
 
 def test_a_conversation_without_words_or_frames_says_so(review):

@@ -1,17 +1,17 @@
-// What the browser measured of itself, in words.
+// What the browser measured, as rows of a list.
 
 import { milliseconds } from "../shared/format.js";
 
-/** [label, text] of what there is. */
+/** [label, text] of the metrics that were measured. */
 export function clientRows(metrics) {
   const rows = [
-    ["Mouth to ear, median", ms(metrics.latency_p50_ms)],
-    ["Mouth to ear, 95 of 100", ms(metrics.latency_p95_ms)],
-    ["In the jitter buffer", ms(metrics.buffer_p50_ms)],
-    ["Gaps in the sound", metrics.underruns],
+    ["Mouth-to-ear latency, median", ms(metrics.latency_p50_ms)],
+    ["Mouth-to-ear latency, p95", ms(metrics.latency_p95_ms)],
+    ["Jitter buffer, median", ms(metrics.buffer_p50_ms)],
+    ["Underruns", metrics.underruns],
     ["Skipped to catch up", ms(metrics.skipped_ms)],
-    ["Stretched or squeezed", ms(metrics.stretched_ms)],
-    ["Echo of the loudspeaker", metrics.echo_p95 === null ? null : metrics.echo_p95.toFixed(2)],
+    ["Time-stretched", ms(metrics.stretched_ms)],
+    ["Echo correlation, p95", metrics.echo_p95 === null ? null : metrics.echo_p95.toFixed(2)],
   ];
   return rows.filter(([, value]) => value !== null).map(([label, value]) => [label, String(value)]);
 }

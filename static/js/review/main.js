@@ -1,11 +1,11 @@
-// The review page: fetches what was kept and joins player, waveform, words and chart.
+// The review page: fetches the data and connects player, waveform, transcript and chart.
 
 import { byId, make, setShown, setText } from "../shared/dom.js";
 import { clockTenths, milliseconds } from "../shared/format.js";
 import { clientRows } from "./client_metrics.js";
 import { showEvents } from "./events.js";
 import { LatencyChart } from "./latency_chart.js";
-import { askForLevels, waitForLevels } from "./levels.js";
+import { fetchLevels, pollLevels } from "./levels.js";
 import { Player } from "./player.js";
 import { TranscriptView } from "./transcript.js";
 import { Waveform } from "./waveform.js";
@@ -65,7 +65,7 @@ function recordingFailed() {
   setShown(byId("player-problem"), true);
 }
 
-/** The site says why. */
+/** An answer of the site that says why. */
 class Refused extends Error {}
 
 async function load() {
@@ -83,7 +83,7 @@ async function begin() {
     setText(byId("words"), error instanceof Refused ? error.message : NOT_LOADED);
     return;
   }
-  showWords(data.transcript);
+  showTranscript(data.transcript);
   if (data.latency) showLatency(data.latency, data.duration_s);
   showEvents(byId("event-list"), data.events, seek);
   setShown(byId("events"), data.events.length > 0);
@@ -91,21 +91,21 @@ async function begin() {
   setShown(byId("client"), Boolean(data.client_metrics));
 }
 
-function showWords(stretches) {
-  if (!stretches.length) {
+function showTranscript(segments) {
+  if (!segments.length) {
     byId("words").replaceChildren(make("p", { className: "muted", textContent: page.silent }));
     return;
   }
-  transcript = new TranscriptView(byId("words"), stretches, seek);
+  transcript = new TranscriptView(byId("words"), segments, seek);
   showPosition(waveform.position);
 }
 
 async function showLevels() {
   const waiting = () => setShown(byId("analysing"), true);
-  const ask = () => askForLevels(page.levels);
-  const levels = await waitForLevels(ask, { waiting }).catch(() => null);
+  const request = () => fetchLevels(page.levels);
+  const levels = await pollLevels(request, { waiting }).catch(() => null);
   if (levels) waveform.setLevels(levels);
-  else setText(byId("analysing"), "There are no levels yet. Reload the page to try again.");
+  else setText(byId("analysing"), "The waveform is not ready yet. Reload the page to try again.");
   setShown(byId("analysing"), !levels);
 }
 

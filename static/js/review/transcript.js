@@ -1,38 +1,38 @@
-// The words with their times: a click moves there, the current one is marked.
+// The transcript: a click on a word moves there, the current word is marked.
 
 import { make } from "../shared/dom.js";
 import { clock } from "../shared/format.js";
 import { wordAt } from "./figures.js";
 
 export class TranscriptView {
-  constructor(container, stretches, seek) {
-    this.words = stretches.flatMap((stretch) => stretch.words);
+  constructor(container, segments, seek) {
+    this.words = segments.flatMap((segment) => segment.words);
     this.elements = [];
     this.current = -1;
     this.container = container;
-    container.replaceChildren(...stretches.map((stretch) => this.#stretch(stretch)));
+    container.replaceChildren(...segments.map((segment) => this.#segment(segment)));
     container.addEventListener("click", (event) => {
       const start = event.target.closest("[data-start]")?.dataset.start;
       if (start !== undefined) seek(Number(start));
     });
   }
 
-  #stretch(stretch) {
+  #segment(segment) {
     const at = make("button", {
       type: "button",
       className: "at numbers",
-      textContent: clock(stretch.start_s),
-      ariaLabel: `Go to ${clock(stretch.start_s)}`,
+      textContent: clock(segment.start_s),
+      ariaLabel: `Go to ${clock(segment.start_s)}`,
     });
-    at.dataset.start = stretch.start_s;
+    at.dataset.start = segment.start_s;
     const text = make("p");
-    for (const word of stretch.words) {
+    for (const word of segment.words) {
       const element = make("span", { className: "word", textContent: word.text });
       element.dataset.start = word.start_s;
       this.elements.push(element);
       text.append(element, " ");
     }
-    return make("div", { className: "stretch" }, at, text);
+    return make("div", { className: "segment" }, at, text);
   }
 
   setPosition(seconds, follow) {
@@ -43,11 +43,11 @@ export class TranscriptView {
     const element = this.elements[index];
     if (!element) return;
     element.classList.add("now");
-    if (follow) this.#reveal(element);
+    if (follow) this.#scrollTo(element);
   }
 
-  // Scrolls the list only, never the page under the reader's hand.
-  #reveal(element) {
+  // Scrolls the transcript only, not the page.
+  #scrollTo(element) {
     const box = this.container.getBoundingClientRect();
     const word = element.getBoundingClientRect();
     if (word.top < box.top || word.bottom > box.bottom) {

@@ -28,10 +28,10 @@ def test_notes_stand_where_they_happened():
     log = write_log(ConversationFactory(events=happened), [*range(10), *range(35, 45)])
     told = events(FrameLogReader(log))
     assert [(n["at_s"], n["text"], n["pause_s"]) for n in told] == [
-        (0.0, "Another voice engine took over", 0.12),
+        (0.0, "Moved to another worker", 0.12),
         (2.8, "The connection to the browser was lost", None),
         (2.8, "The browser came back", 2.34),
-        (3.2, "Went back 5 s", None),
+        (3.2, "Rewound by 5 s", None),
         (3.52, "The model's memory was full", None),
         (3.52, "of_a_later_version", 0.0),
     ]
