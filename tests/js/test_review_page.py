@@ -373,9 +373,7 @@ def test_a_phone_that_is_turned_upright_gets_narrower_charts(review):
     until(page, lambda: page.evaluate("document.documentElement.scrollWidth") <= 360)
 
 
-def test_no_levels_are_asked_for_of_a_live_conversation(
-    review, stand_in, pages
-):
+def test_no_levels_are_asked_for_of_a_live_conversation(review, stand_in, pages):
     stand_in.pages["/"] = pages["/"].replace('data-levels="/levels/"', "")
     page = review()
     page.get_by_text("The browser came back").wait_for()
