@@ -274,7 +274,7 @@ FILE_UPLOAD_HANDLERS = ["personas.upload_handler.BoundedUploadHandler"]
 PAGES_SOCKET = envstr("PAGES_SOCKET", "")
 PAGE_PROCESSES = envint("PAGE_PROCESSES", 2, least=1)
 PAGE_THREADS = envint("PAGE_THREADS", 4, least=1)
-PAGE_NICE = envint("PAGE_NICE", 10, most=19)
+PAGE_NICE = envint("PAGE_NICE", 19, most=19)
 PAGE_MAX_REQUESTS = envint("PAGE_MAX_REQUESTS", 10_000)
 PAGE_MAX_MB = envint("PAGE_MAX_MB", 400, least=150)
 PAGE_SECONDS = envint("PAGE_SECONDS", 60, least=1)
