@@ -18,6 +18,7 @@ from django.conf import settings
 
 from inference.errors import NoWorker, ProtocolError
 from inference.models import Worker
+from inference.worker.bearer import authorization
 from inference.worker.protocol import FINGERPRINT_HEADER, MAX_VOICE, PRESETS
 from personas.models import Voice
 
@@ -67,7 +68,7 @@ def _client(worker: Worker) -> Iterator[httpx.Client]:
     # The environment's proxies are not for the site's own network.
     client = httpx.Client(
         base_url=re.sub(r"\Aws", "http", worker.url),
-        headers={"Authorization": f"Bearer {settings.WORKER_SECRET}"},
+        headers=authorization(settings.WORKER_SECRET),
         timeout=httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
         trust_env=False,
     )

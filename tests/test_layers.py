@@ -23,6 +23,7 @@ CONTRACTS = (
     "inference.prompts.prompt_text",
     "inference.prompts.voice_name",
     "inference.engine.api",
+    "inference.worker.bearer",
     "inference.worker.client",
     "inference.worker.protocol",
 )

@@ -28,7 +28,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def mux(packets: Iterable[bytes], serial: int) -> bytes:
-    """An Ogg Opus file of mono packets of one frame each. They are taken one by one, so
+    """An Ogg Opus file of mono packets of one frame each. They are taken one by one,
     so that the caller need not keep those that are in the file."""
     head = struct.pack("<8sBBHIhB", b"OpusHead", 1, 1, PRE_SKIP, CLOCK, 0, 0)
     return _file(head, packets, serial)

@@ -63,7 +63,7 @@ def _library_in_av() -> str | None:
 
 @functools.cache
 def _opuslib() -> ModuleType:
-    """opuslib, which looks for libopus once: when it is first imported."""
+    """opuslib, which finds libopus by ``find_library`` once, as it is imported."""
     util: Any = ctypes.util
     system: Callable[[str], str | None] = util.find_library
     path = system("opus") or _library_in_av()

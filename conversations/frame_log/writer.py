@@ -96,9 +96,8 @@ class FrameLogWriter:
 
     def add_client_stats(self, figures: dict[str, float | bool]) -> None:
         """What the page measured; MAX_CLIENT_STATS of a chunk, then the oldest goes."""
-        self._client_stats = [*self._client_stats, (self._frames, figures)][
-            -MAX_CLIENT_STATS:
-        ]
+        kept = [*self._client_stats, (self._frames, figures)]
+        self._client_stats = kept[-MAX_CLIENT_STATS:]
 
     def skip(self, frames: int) -> None:
         """The log will not have these frames: it continues after them."""

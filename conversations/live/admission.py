@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
@@ -49,16 +49,22 @@ class SessionRequest:
         """Blocking. As the conversation began. The file of a voice that was deleted
         since may still be in the worker's memory."""
         digest, version = row.voice_digest, row.persona_version
-        wanted = _open(row.pk, version, digest, Sampling(**row.sampling))
+        wanted = _open(
+            row.pk, version, digest, Sampling(**row.sampling), row.pin_prompt
+        )
         voice = Voice.objects.filter(digest=digest).first() if digest else None
-        return cls(replace(wanted, pin_prompt=row.pin_prompt), version, voice)
+        return cls(wanted, version, voice)
 
     async def prompt(self) -> bytes:
         return await read_prompt(self.voice)
 
 
 def _open(
-    conversation: uuid.UUID, version: PersonaVersion, voice: str, sampling: Sampling
+    conversation: uuid.UUID,
+    version: PersonaVersion,
+    voice: str,
+    sampling: Sampling,
+    pin_prompt: bool | None = None,
 ) -> Open:
     return Open(
         conversation=str(conversation),
@@ -66,6 +72,7 @@ def _open(
         voice=voice,
         sampling=sampling,
         keep_s=settings.RESUME_SECONDS,
+        pin_prompt=pin_prompt,
     )
 
 

@@ -34,6 +34,9 @@ from inference.timing import FRAME_SAMPLES
 MAX_WAITING_FRAMES = 6
 SILENCE = np.zeros(FRAME_SAMPLES, np.int16)
 
+# Of each frame the tokens [17] and the user's sound [1920].
+ReplayTail = list[tuple[NDArray[np.uint16], NDArray[np.int16]]]
+
 
 class Sink(Protocol):
     def push(self, seq: int, pcm: NDArray[np.int16]) -> None: ...
@@ -70,10 +73,8 @@ class AudioPath:
         self.frame = resume_point.frame  # of the log, the next one's
         self.model_frame = 0  # the worker's number for it
         self.dropped = self.late = 0
-        # What a worker that catches up still lacks: tokens and the user's sound.
-        self.replay_tail: list[tuple[NDArray[np.uint16], NDArray[np.int16]]] | None = (
-            None
-        )
+        # What a worker that catches up still lacks; None while none does.
+        self.replay_tail: ReplayTail | None = None
         self._worker: Sink | None = None
         self._outbox = outbox
         self._log_writer = log_writer

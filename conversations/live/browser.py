@@ -1,6 +1,6 @@
 """What goes to one browser: events, agent frames, the close of its socket.
 
-Depends on nothing but a send function.
+Depends on nothing but a send function, and under Daphne on its transport.
 """
 
 from __future__ import annotations

@@ -120,11 +120,11 @@ def _unwritten(state: LiveState) -> dict[str, int]:
 
 
 def _log(how: str, state: LiveState, ending: Ending, browser: BrowserSide) -> None:
-    path, recorder = state.path, state.log_writer
+    path, unwritten = state.path, state.log_writer.unwritten
     log.info(
         "%s: %s %s frames=%d late=%d dropped=%d missing=%d unwritten=%d "
         "unsent=%d early=%d after=%d",
         *(how, ending.reason, ending.detail, path.frame, path.late, path.dropped),
-        *(path.missing, recorder.unwritten, browser.outbox.dropped),
+        *(path.missing, unwritten, browser.outbox.dropped),
         *(browser.early, browser.after),
     )

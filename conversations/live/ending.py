@@ -5,7 +5,6 @@ Here is the table from errors to that. Nothing here depends on sockets.
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import logging
 import time
@@ -17,7 +16,7 @@ from django.db.utils import Error as DatabaseProblem
 from conversations.errors import ConversationGone, EndReason, Superseded
 from conversations.live import wire
 from conversations.live.outbox import NotReading
-from conversations.threads import in_thread
+from conversations.threads import in_thread_until
 from inference.errors import PersonaplexError, TakenOver, WorkerLost, WorkerStopping
 
 log = logging.getLogger(__name__)
@@ -87,16 +86,12 @@ def ending_by_close(code: int) -> Ending:
 async def write_with_retry(write: Callable[[], bool], what: str) -> bool:
     """Write how it was left, waiting for an absent database. False: it could not be
     written, or another process has the lease."""
-    deadline = time.monotonic() + WRITE_SECONDS
-    while True:
-        try:
-            written = await in_thread(write)
-            break
-        except DatabaseProblem as error:
-            if time.monotonic() > deadline:
-                log.error("%s could not be written: %s", what, error)
-                return False
-            await asyncio.sleep(RETRY_SECONDS)
+    last = time.monotonic() + WRITE_SECONDS + RETRY_SECONDS
+    try:
+        written = await in_thread_until(write, last, RETRY_SECONDS)
+    except DatabaseProblem as error:
+        log.error("%s could not be written: %s", what, error)
+        return False
     if not written:
         log.warning("ended, deleted or taken over by another process before %s", what)
     return written

@@ -28,9 +28,8 @@ from inference.worker.client import Prepared, WorkerSession
 
 log = logging.getLogger(__name__)
 
-MAX_LAG_FRAMES = (
-    4  # frames that the other worker may be behind when this one is stopped
-)
+# How far the other worker may be behind when this one is stopped.
+MAX_LAG_FRAMES = 4
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from django.db.utils import Error as DatabaseProblem
 
 from conversations.live.admission import SessionRequest, open_session
 from conversations.models import Conversation
-from conversations.threads import in_thread
+from conversations.threads import in_thread, in_thread_until
 from inference.engine.api import FrameLog
 from inference.errors import (
     NoSession,
@@ -115,11 +115,7 @@ def candidates(fingerprint: str, avoid: str) -> list[Worker]:
 
 async def retry_until(work: Callable[[], T], deadline: float) -> T:
     """Ask the database, and again while it is away; NoWorker after ``deadline``."""
-    while True:
-        try:
-            return await in_thread(work)
-        except DatabaseProblem as error:
-            if time.monotonic() + RETRY_SECONDS > deadline:
-                raise NoWorker(f"the database is away: {error}") from error
-            log.warning("asking again in %.1f s: %s", RETRY_SECONDS, error)
-        await asyncio.sleep(RETRY_SECONDS)
+    try:
+        return await in_thread_until(work, deadline, RETRY_SECONDS)
+    except DatabaseProblem as error:
+        raise NoWorker(f"the database is away: {error}") from error

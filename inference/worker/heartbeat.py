@@ -68,9 +68,8 @@ class Heartbeat:
     tick_p99_ms: Measured
     parked: Few = 0  # of ``sessions``, those that wait for their socket to come back
     draining: bool = False  # ends soon; its sessions should be moved
-    why_not: Annotated[StorableText, Field(max_length=MAX_WHY_NOT)] = (
-        ""  # why it is not ready although the model is loaded
-    )
+    # Why it is not ready although the model is loaded.
+    why_not: Annotated[StorableText, Field(max_length=MAX_WHY_NOT)] = ""
     stopping: bool = False  # its last heartbeat
     hardware: Hardware | None = None
     beat: Few = HEARTBEAT_VERSION

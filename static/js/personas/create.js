@@ -3,7 +3,7 @@
 import { byId } from "../shared/dom.js";
 import { DraftOffer } from "./draft_offer.js";
 import { enhanceRolePrompt } from "./role_prompt.js";
-import { BROKEN_OFF, sendForm, strangeAnswer } from "./send.js";
+import { BROKEN_OFF, sendForm, unexpectedResponse } from "./send.js";
 import { Unsaved } from "./unsaved.js";
 import { VoiceField } from "./voice_field.js";
 
@@ -32,7 +32,7 @@ form.addEventListener("submit", async (event) => {
       return;
     }
     showErrors(body?.errors ?? {});
-    showProblem(body?.errors ? "" : (body?.text ?? strangeAnswer(status)));
+    showProblem(body?.errors ? "" : (body?.text ?? unexpectedResponse(status)));
   } catch {
     showProblem(BROKEN_OFF);
   }

@@ -4,7 +4,7 @@ import { byId, pageData } from "../shared/dom.js";
 import { DraftOffer } from "./draft_offer.js";
 import { follow } from "./follow.js";
 import { enhanceRolePrompt } from "./role_prompt.js";
-import { BROKEN_OFF, renewFormId, sendForm, strangeAnswer } from "./send.js";
+import { BROKEN_OFF, renewFormId, sendForm, unexpectedResponse } from "./send.js";
 import { askBeforeTalking } from "./talk_dialog.js";
 import { Unsaved } from "./unsaved.js";
 import { VoiceField } from "./voice_field.js";
@@ -45,7 +45,7 @@ async function sendFile() {
       watch(body);
     } else {
       progress.hidden = true;
-      voice.showProblem(body?.text ?? strangeAnswer(status));
+      voice.showProblem(body?.text ?? unexpectedResponse(status));
     }
   } catch {
     progress.hidden = true;

@@ -37,7 +37,7 @@ export function renewFormId(form) {
 }
 
 /** What to show when the site answered with no JSON of ours. */
-export function strangeAnswer(status) {
+export function unexpectedResponse(status) {
   if (status === 413) return "This file is too large. Send a shorter piece.";
   return `Something went wrong on our side (${status}). Please try again in a moment.`;
 }

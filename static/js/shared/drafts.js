@@ -26,8 +26,7 @@ export class Drafts {
     const text = JSON.stringify({ at: this.now(), fields });
     if (text.length > MAX_CHARACTERS) return false;
     const key = this.prefix + id;
-    const others = this.#all().filter((draft) => draft.key !== key).length;
-    if (others >= this.limits.most) this.#removeOldest(this.limits.most - 1, key);
+    this.#removeOldest(this.limits.most - 1, key);
     try {
       this.storage.setItem(key, text);
       return true;
