@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +63,25 @@ def compiled(
     )
     encoded = [option.encode() for option in options]
     (status,) = nvrtc.nvrtcCompileProgram(program, len(encoded), encoded)
-    said = b" " * _compiled(nvrtc.nvrtcGetProgramLogSize(program))
-    _compiled(nvrtc.nvrtcGetProgramLog(program, said))
-    log = said.decode(errors="replace").strip("\0 \n")
+    log = _output(program, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)
+    said = log.decode(errors="replace").strip("\0 \n")
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-        raise CompileError(f"{source} for {target}: {log or status!r}")
+        raise CompileError(f"{source} for {target}: {said or status!r}")
     if target.startswith("sm_"):
-        code = b" " * _compiled(nvrtc.nvrtcGetCUBINSize(program))
-        _compiled(nvrtc.nvrtcGetCUBIN(program, code))
+        code = _output(program, nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN)
     else:
-        code = b" " * _compiled(nvrtc.nvrtcGetPTXSize(program))
-        _compiled(nvrtc.nvrtcGetPTX(program, code))
+        code = _output(program, nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
     _compiled(nvrtc.nvrtcDestroyProgram(program))
-    return code, log
+    return code, said
+
+
+def _output(program: Any, size: Callable[..., Any], read: Callable[..., Any]) -> bytes:
+    """What NVRTC writes into memory of ours. Never into ``bytes``: an empty log is one
+    byte long, and Python has a single object for each byte, which all of the process
+    shares. Written over, every ``b" "`` of the server would be ``b"\\0"``."""
+    buffer = bytearray(_compiled(size(program)))
+    _compiled(read(program, buffer))
+    return bytes(buffer)
 
 
 class Kernel:

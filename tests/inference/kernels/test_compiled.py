@@ -77,3 +77,15 @@ def test_the_compiler_refuses_in_words():
     program = Program("unpack.cu", "unpack", (("FORMAT", 1),), 0)
     with pytest.raises(CompileError, match=r"unpack.cu for sm_20: .*"):
         compiled(program.source, program.definitions, "sm_20")
+
+
+def test_compiling_leaves_the_interpreters_own_bytes_alone():
+    """The log of a compilation without a warning is one byte long, as are the bytes
+    that all of Python shares: once a worker on a GPU answered no request any more."""
+    from inference.kernels.nvrtc import compiled
+
+    program = Program("unpack.cu", "unpack", (("FORMAT", 1),), 0)
+    for target in ("sm_90", "compute_80"):
+        _, said = compiled(program.source, program.definitions, target)
+        assert said == ""
+    assert [bytes([byte])[0] for byte in range(256)] == list(range(256))

@@ -11,6 +11,7 @@ protocol, the first of which is the one that ``talk`` has.
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 import wave
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -100,29 +102,43 @@ async def conversations(url, arguments, voice, frames):
 
 
 def serve(arguments, formats, device):
+    options = [*words(arguments, formats, device), *arguments.serve_with.split()]
+    with serving(options) as worker:
+        voice = voice_bytes(arguments)
+        frames = frames_of(arguments.input, None)
+        tokens, told = asyncio.run(conversations(worker.url, arguments, voice, frames))
+        told |= {"ready_s": worker.ready_s, "exit": worker.stop()}
+        return tokens, told | {"measured": measured(worker.log)}
+
+
+@dataclass
+class Serving:
+    url: str
+    ready_s: float
+    log: Path
+    process: subprocess.Popen
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(15)
+
+
+@contextlib.contextmanager
+def serving(options, environment=None):
+    """``serve`` with these options, once it is ready; its log with what goes wrong."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         began = time.perf_counter()
-        command = [sys.executable, "-m", "inference", "serve", "--port", "0"]
-        command += [*words(arguments, formats, device), *arguments.serve_with.split()]
+        command = [sys.executable, "-m", "inference", "serve", "--port", "0", *options]
+        environment = os.environ | {"WORKER_SECRET": SECRET} | (environment or {})
         with log.open("wb") as file:
-            process = subprocess.Popen(
-                command,
-                env=os.environ | {"WORKER_SECRET": SECRET},
-                stderr=file,
-            )
+            process = subprocess.Popen(command, env=environment, stderr=file)
         try:
             url = ready_url(process, log)
-            ready = round(time.perf_counter() - began, 1)
-            voice = voice_bytes(arguments)
-            frames = frames_of(arguments.input, None)
-            tokens, told = asyncio.run(conversations(url, arguments, voice, frames))
-            process.send_signal(signal.SIGTERM)
-            told |= {"ready_s": ready, "exit": process.wait(15)}
-            return tokens, told | {"measured": measured(log)}
+            ready_s = round(time.perf_counter() - began, 1)
+            yield Serving(url, ready_s, log, process)
         except Exception as error:
-            said = f"{error!r}\n{log.read_text()[-2500:]}"
-            raise RuntimeError(said) from error
+            raise RuntimeError(f"{error!r}\n{log.read_text()[-2500:]}") from error
         finally:
             process.kill()
             process.wait(10)
