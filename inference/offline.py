@@ -24,7 +24,7 @@ NAMES = {EPAD: "EPAD", PAD: "PAD"}
 
 @dataclass(frozen=True)
 class Talk:
-    """``pcm`` int16, as long as the user's; ``tokens`` uint16 [17, frames]: the steps'
+    """``pcm`` int16, as long as the user's; ``tokens`` uint16 [17, frames]: the frames'
     own record (FrameResult.tokens), from which every row can be rebuilt; ``texts``: of
     each agent frame its text token."""
 
@@ -41,9 +41,13 @@ def talk(
     config: SessionConfig,
     user: NDArray[np.int16],
     progress: Callable[[int], None] = lambda frames: None,
+    *,
+    as_reference: bool = False,
 ) -> Talk:
     """The user's sound, [n] at 24 kHz, is cut into frames, the last one filled with
-    silence. The agent's is one frame behind (spec 8.1) and cut to the same length.
+    silence. Frame n of the agent's is the answer to the user's frames up to n, and all
+    is cut to the same length. ``as_reference``: a frame later, after the last agent
+    frame of the prompt, as the reference writes it (spec 8.1, 12).
     ``progress`` gets the frames done, 0 once the persona prompt is in."""
     frames = -(-len(user) // FRAME_SAMPLES)
     padded = np.zeros((frames, FRAME_SAMPLES), dtype=np.int16)
@@ -54,6 +58,7 @@ def talk(
         while engine.prime(slot):
             pass
         progress(0)
+        opening = engine.opening(slot)
         for done, frame in enumerate(padded, 1):
             step = engine.step({slot: frame})[slot]
             records.append(step.tokens)
@@ -62,12 +67,12 @@ def talk(
     finally:
         engine.close(slot)
     tokens = np.stack(records, axis=1)
+    spoken = tokens[TEXT].tolist()
+    if as_reference:
+        sounds, spoken = [opening, *sounds[:-1]], [PAD, *spoken[:-1]]
     pcm = np.concatenate(sounds)[: len(user)]
-    return Talk(pcm, tokens, _texts(engine.model.tokenizer, tokens[TEXT]))
+    return Talk(pcm, tokens, _texts(engine.model.tokenizer, spoken))
 
 
-def _texts(tokenizer: Tokenizer, chosen: NDArray[np.uint16]) -> list[str]:
-    """A step completes the row that the next step speaks: the first agent frame is
-    the prompt's last, and that is padding."""
-    spoken = [PAD, *chosen[:-1].tolist()]
-    return [NAMES.get(token) or tokenizer.piece(token) for token in spoken]
+def _texts(tokenizer: Tokenizer, tokens: list[int]) -> list[str]:
+    return [NAMES.get(token) or tokenizer.piece(token) for token in tokens]

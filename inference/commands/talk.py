@@ -1,7 +1,9 @@
 """Answer a recording: the offline evaluation of PersonaPlex, by the engine that serves.
 
 The agent hears the first channel of --input, in any format, and its answer is written
-as a WAV of the same length. --output-text gets a JSON list of one text token per
+as a WAV of the same length, each frame of 80 ms beside the newest user frame that the
+answer has heard; --as-reference writes it a frame later, as NVIDIA's code does.
+--output-text gets a JSON list of one text token per
 80 ms frame, --output-tokens a NumPy array of uint16 [17, frames]: text, the agent's 8
 codes and the user's 8 codes of every step.
 """
@@ -52,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, required=True, metavar="FILE.wav")
     add("--output-text", type=Path, metavar="FILE.json")
     add("--output-tokens", type=Path, metavar="FILE.npy")
+    add(
+        "--as-reference",
+        action="store_true",
+        help="write sound and text a frame (80 ms) later, as the published code does",
+    )
     add("--greedy", action="store_true", help="always the likeliest token")
     add(
         "--seed",
@@ -98,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         "talk", arguments.text_prompt, _voice(arguments, engine), sampling
     )
     engine.warm_up()
-    talked, priming, spent = _timed(engine, config, user)
+    talked, priming, spent = _timed(engine, config, user, arguments.as_reference)
     _write(arguments, talked)
     length = len(user) / SAMPLE_RATE
     how = "greedy" if arguments.greedy else f"seed {seed}"
@@ -133,7 +140,7 @@ def _engine(arguments: argparse.Namespace) -> Engine:
 
 
 def _timed(
-    engine: Engine, config: SessionConfig, user: NDArray[np.int16]
+    engine: Engine, config: SessionConfig, user: NDArray[np.int16], as_reference: bool
 ) -> tuple[Talk, float, float]:
     """The talk, and the seconds of its persona prompt and of its frames."""
     from inference.console import Bar
@@ -148,7 +155,7 @@ def _timed(
                 primed = time.perf_counter()
             bar.to(frames * FRAME_SECONDS)
 
-        talked = talk(engine, config, user, progress)
+        talked = talk(engine, config, user, progress, as_reference=as_reference)
     return talked, primed - began, time.perf_counter() - primed
 
 

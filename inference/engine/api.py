@@ -74,17 +74,18 @@ class Primed:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """One engine step of one session.
+    """What one user frame gave one session.
 
-    ``tokens``: uint16 [17], *the step's own record*: chosen (or forced) text token and
-    8 agent codes of the timeline row that this step completed, then the 8 codes of the
-    user frame it consumed. From these and the persona prompt every row can be rebuilt.
-    ``piece`` and ``pcm`` belong to the agent frame that became complete with this step,
-    which is one frame behind (spec 8.1).
+    ``tokens``: uint16 [17], *the frame's own record*: chosen (or forced) text token and
+    8 agent codes of the timeline row that this user frame completed, then the 8 codes
+    of that user frame. From these and the persona prompt every row can be rebuilt.
+    ``piece`` and ``pcm`` answer this user frame: they are of the agent frame that the
+    next step completes (spec 8.1), which depends on the user's frames up to this one
+    and so runs at once.
     """
 
-    frame: int  # 0, 1, 2 … steps of this conversation, those of its log included
-    seq: int  # sequence number of the user frame that this step consumed
+    frame: int  # 0, 1, 2 … of this conversation, those of its log included
+    seq: int  # sequence number of the user frame
     dropped: int  # user frames dropped (oldest first) since the previous result
     queue_us: int  # from push to the start of the tick
     tick_us: int  # duration of the tick that served it

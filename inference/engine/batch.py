@@ -22,12 +22,12 @@ PCM_SCALE = 32768.0  # of int16 sound
 
 
 class BatchStep(NamedTuple):
-    """The results of one step by row, in host memory that the next step may overwrite.
+    """The results of one frame by row, in host memory that the next may overwrite.
     Rows that did not take part hold nothing of meaning."""
 
     record: NDArray[np.int64]  # [B, 17], see FrameResult.tokens
     agent: NDArray[np.int64]  # [B, 9], text and codes of the completed agent frame
-    sound: NDArray[np.int16]  # [B, 1920], that frame's sound
+    sound: NDArray[np.int16]  # [B, 1920], that frame's sound, the answer to this one
 
 
 class SlotBatch(Protocol):
@@ -36,7 +36,12 @@ class SlotBatch(Protocol):
 
     The engine calls everything here, on one thread and in inference mode. A session's
     life in its row: ``begin``; ``feed`` until its prompt is in, or ``restore``; perhaps
-    ``set_codec``; ``step`` for each frame; ``end``.
+    ``set_codec``; ``lead`` once; ``step`` for each frame; ``end``.
+
+    The model's step n feeds the row of frame n - 1 and so depends on the user's frames
+    up to that one. It runs as soon as that frame is there, a frame before its own user
+    codes are known: ``lead`` runs step 0, ``step`` with frame n completes the record of
+    step n and runs step n + 1.
     """
 
     @property
@@ -70,8 +75,14 @@ class SlotBatch(Protocol):
     def set_codec(self, row: int, encoder: StreamState, decoder: StreamState) -> None:
         """Copy the state of one stream (batch 1) of each codec half into the row."""
 
+    def lead(self, row: int) -> tuple[int, NDArray[np.int16]]:
+        """Run the row's first step, for which no user frame is needed. Its agent frame
+        is the prompt's last, or the one that answered the last frame of a log: its text
+        token, and its sound [1920]."""
+
     def step(self, frames: dict[int, NDArray[np.int16]]) -> BatchStep:
-        """One frame, int16 [1920], of each of these rows; at least one."""
+        """One user frame, int16 [1920], of each of these rows; at least one. Completes
+        the record of the step that has run before, and runs the next one."""
 
     def memory_stats(self) -> MemoryStats:
         """The memory that all rows share; empty where each row has its own."""

@@ -53,7 +53,7 @@ WARM_UP_FRAMES = 12
 
 @dataclass(frozen=True)
 class Step:
-    """What one step gave one session; see ``FrameResult`` for the meaning."""
+    """What one frame gave one session; see ``FrameResult`` for the meaning."""
 
     tokens: NDArray[np.uint16]  # [17]
     piece: str
@@ -68,10 +68,13 @@ class Slot:
     prompt_frames: int
     text: TextStream
     steps: int = 0
+    # The sound before the first answer, once the first step has run: frames may come.
+    opening: NDArray[np.int16] | None = None
 
     @property
-    def primed(self) -> bool:
-        return self.prefill.left == 0
+    def left(self) -> int:
+        """Of the work before the first frame, or before more of a log."""
+        return self.prefill.left + (self.opening is None and not self.prefill.more)
 
     def remember(self) -> None:
         """Feed the log's text without returning it: the log's end may cut the bytes of
@@ -163,14 +166,26 @@ class Engine:
     @torch.inference_mode()
     def prime(self, slot: int) -> int:
         """Run one chunk of what comes before the first frame; how much is left, 0 when
-        frames may come."""
-        prefill = self._session(slot).prefill
-        if prefill.left:
-            prefill.advance(*self._place(slot), self._prompts)
-        return prefill.left
+        frames or more of the log may come."""
+        session = self._session(slot)
+        if session.prefill.left:
+            session.prefill.advance(*self._place(slot), self._prompts)
+        elif session.left:
+            batch, row = self._place(slot)
+            token, session.opening = batch.lead(row)
+            session.text.feed(token)
+        return session.left
 
     def prompt_frames(self, slot: int) -> int:
         return self._session(slot).prompt_frames
+
+    def opening(self, slot: int) -> NDArray[np.int16]:
+        """Of a primed session the sound, int16 [1920], of the agent frame before its
+        first answer: the prompt's last one, or of a log the newest answer again."""
+        opening = self._session(slot).opening
+        if opening is None:
+            raise ValueError(f"slot {slot} is not primed")
+        return opening
 
     def prompt_stats(self) -> PromptCacheStats:
         return self._prompts.stats()
@@ -187,7 +202,7 @@ class Engine:
     def step(self, pcm: dict[int, NDArray[np.int16]]) -> dict[int, Step]:
         """One frame, int16 [1920], of each of these sessions; all must be primed."""
         for slot, sound in pcm.items():
-            if not self._session(slot).primed:
+            if self._session(slot).opening is None:
                 raise ValueError(f"slot {slot} is not primed")
             if sound.shape != (FRAME_SAMPLES,) or sound.dtype != np.int16:
                 raise ValueError(f"a frame is int16 [{FRAME_SAMPLES}]")

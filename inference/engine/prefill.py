@@ -1,4 +1,4 @@
-"""From an open session to its first frame: the persona prompt, then a log if any.
+"""From an open session to its first step: the persona prompt, then a log if any.
 
 The work is done in bounded chunks: the prompt from the cache or by prefill, the rows of
 the log, the state of the codec's encoder and decoder. Must not depend on slots.
@@ -41,7 +41,8 @@ def sound_frames(config: MimiConfig) -> int:
 
 class Prefill:
     """The work for one session. ``log`` None: it begins; else it continues after these
-    frames. ``more``: further frames of the log follow by ``extend``."""
+    frames. ``more``: further frames of the log follow by ``extend``, and ``more`` stays
+    true until they have."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class Prefill:
     ) -> None:
         on_cpu = model.device.type == "cpu"
         self._chunk = PREFILL_CHUNK_CPU if on_cpu else PREFILL_CHUNK_GPU
-        self._model, self._more = model, more
+        self._model, self.more = model, more
         self._prompt = self._whole = prompt
         self._codec: CodecRebuild | None = None
         self._frames = 0  # of the log
@@ -63,12 +64,12 @@ class Prefill:
 
     def extend(self, log: FrameLog, more: bool) -> None:
         """The frames after those of the log so far, with the sound of all of them."""
-        if not self._more:
+        if not self.more:
             raise ProtocolError("a session whose log is complete can't be extended")
         if len(log.user_pcm) != len(log.tokens):
             raise ProtocolError("frames without sound in the rest of a log")
         self._follow(log)
-        self._more = more
+        self.more = more
         self._release_codec()
 
     def _follow(self, log: FrameLog) -> None:
@@ -93,7 +94,7 @@ class Prefill:
 
     @property
     def left(self) -> int:
-        """Rows and codec frames; 0 when frames may come."""
+        """Rows and codec frames; 0 when the first step or more of the log may come."""
         codec = 0 if self._codec is None else self._codec.left
         return self._whole.fed - self.rows + codec
 
@@ -111,7 +112,7 @@ class Prefill:
 
     def _release_codec(self) -> None:
         """Its codec's state is megabytes on the device, and the batch has a copy."""
-        if not self._more and self._codec is not None and not self._codec.left:
+        if not self.more and self._codec is not None and not self._codec.left:
             self._codec = None
 
     def _feed_prompt(self, batch: SlotBatch, row: int, cache: PromptCache) -> None:

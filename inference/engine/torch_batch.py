@@ -14,7 +14,7 @@ from torch import Tensor
 from inference.engine.api import MemoryStats, Sampling
 from inference.engine.batch import PCM_SCALE, BatchStep, set_sampling
 from inference.loading.checkpoint import Model
-from inference.network.config import FREE, USER
+from inference.network.config import AGENT, FREE, TEXT, USER
 from inference.network.mimi.streaming import StreamState
 from inference.prompts.persona import PersonaPrompt
 from inference.timing import FRAME_SAMPLES, STREAMS
@@ -32,6 +32,8 @@ class TorchSlotBatch:
         self._sampler = model.lm.sampler(width)
         self._written = [0] * width  # positions of each row
         self._frame = torch.full((width, STREAMS), FREE, device=device)
+        # Text and agent codes of the step that has run and lacks its user codes.
+        self._chosen = torch.zeros(width, AGENT.stop, dtype=torch.int64, device=device)
         # One row alone may read just what it has written. Several rows read the whole
         # ring: how far would depend on the longest of them, and the sums with it; and
         # a step of one shape can be captured.
@@ -90,17 +92,20 @@ class TorchSlotBatch:
         rows = prompt.rows[max(start - voiced, 0) : max(stop - voiced, 0)].to(device)
         return torch.cat((voice, lm.embed(rows).to(voice.dtype)))
 
+    def lead(self, row: int) -> tuple[int, NDArray[np.int16]]:
+        self._written[row] += 1
+        active = self._mask([row])
+        _, agent, sound = self.compute(None, active, self._written[row])
+        return int(agent[row, TEXT]), sound[row].cpu().numpy()
+
     def step(self, frames: dict[int, NDArray[np.int16]]) -> BatchStep:
         sound = np.zeros((self.width, FRAME_SAMPLES), dtype=np.int16)
-        active = torch.zeros(self.width, dtype=torch.bool)
         for row, frame in frames.items():
             sound[row] = frame
-            active[row] = True
             self._written[row] += 1
-        device = self.model.device
         record, agent, spoken = self.compute(
-            torch.from_numpy(sound).to(device),
-            None if self.width == 1 else active.to(device),
+            torch.from_numpy(sound).to(self.model.device),
+            self._mask(list(frames)),
             max(self._written[row] for row in frames),
         )
         # The only place where the host waits for the device.
@@ -108,29 +113,49 @@ class TorchSlotBatch:
             record.cpu().numpy(), agent.cpu().numpy(), spoken.cpu().numpy()
         )
 
+    def _mask(self, rows: list[int]) -> Tensor | None:
+        """Which rows take part, bool [B]; None: all of one."""
+        if self.width == 1:
+            return None
+        active = torch.zeros(self.width, dtype=torch.bool)
+        active[rows] = True
+        return active.to(self.model.device)
+
     def compute(
-        self, pcm: Tensor, active: Tensor | None, longest: int
+        self, pcm: Tensor | None, active: Tensor | None, longest: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """int16 [B, 1920] of every row to the tensors of a BatchStep, on the device.
-        Never waits for the device, so that it can be captured in a CUDA graph.
+        """int16 [B, 1920] of every row, or None for a first step, to the tensors of a
+        BatchStep, on the device.
 
         ``active`` bool [B], None for all; ``longest``: positions that the longest row
         will have written after this step.
         """
+        record = self._frame if pcm is None else self._hear(pcm, active)
+        return record, *self._answer(active, longest)
+
+    def _hear(self, pcm: Tensor, active: Tensor | None) -> Tensor:
+        """The record [B, 17] of the newest step, completed with the user's codes. Never
+        waits for the device, so that it can be captured in a CUDA graph, nor does
+        ``_answer``."""
         mimi, lm = self.model.mimi, self.model.lm
         scaled = pcm.float().div_(PCM_SCALE)[:, None]
         user = mimi.encode_step(scaled, self._encoder, active)[:, :, 0]
         self._frame[:, USER] = user
+        row = lm.advance(self._state, self._chosen, self._frame, active)
+        return torch.cat((row[:, : USER.start], user), dim=1)
+
+    def _answer(self, active: Tensor | None, longest: int) -> tuple[Tensor, Tensor]:
+        """The agent frame [B, 9] that the next step completes, and its sound."""
+        mimi, lm = self.model.mimi, self.model.lm
         span = min(longest, self.model.config.temporal.context)
-        row, output = lm.step(
-            self._state,
-            self._frame,
-            self._sampler,
-            active,
-            span if self._spans else None,
+        chosen = lm.choose(
+            self._state, self._sampler, active, span if self._spans else None
         )
-        record = torch.cat((row[:, : USER.start], user), dim=1)
+        if active is not None:
+            chosen = torch.where(active[:, None], chosen, self._chosen)
+        self._chosen.copy_(chosen)
+        output = lm.complete(self._state, chosen)
         spoken = mimi.decode_step(output[:, 1:, None], self._decoder, active)
         sound = spoken.mul_(PCM_SCALE).round_().clamp_(-PCM_SCALE, PCM_SCALE - 1)
         assert sound.shape[-1] == FRAME_SAMPLES
-        return record, output, sound[:, 0].to(torch.int16)
+        return output, sound[:, 0].to(torch.int16)

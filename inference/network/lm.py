@@ -126,7 +126,24 @@ class LanguageModel(nn.Module):
         Returns the new row [B, 17] and the text and agent codes [B, 9] of the frame
         that it completed, which is the one before ``frame``.
         """
-        forced = torch.where(self.delayed, state.carry, frame)
+        chosen = self.choose(state, sampler, active, span, frame)
+        output = self.complete(state, chosen)
+        return self.advance(state, chosen, frame, active), output
+
+    def choose(
+        self,
+        state: LMState,
+        sampler: Sampler,
+        active: Tensor | None = None,
+        span: int | None = None,
+        provided: Tensor | None = None,
+    ) -> Tensor:
+        """The first half of a step, which needs nothing of the user's frame: feed the
+        newest row, choose text and agent codes [B, 9] of the next one. ``provided``:
+        the frame [B, 17] whose text and agent codes are given where not FREE."""
+        agents = slice(0, AGENT.stop)
+        free = torch.full_like(state.carry, FREE) if provided is None else provided
+        forced = torch.where(self.delayed, state.carry, free)[:, agents]
         embedded = self.embed(state.row).to(self.dtype)
         draws = sampler.draw(state.ring.position + 1)  # of the row to complete
         hidden = self.temporal.step(embedded, state.ring, active, span)
@@ -137,14 +154,29 @@ class LanguageModel(nn.Module):
         def choose(codebook: int, logits: Tensor) -> Tensor:
             return sampler.choose(AGENT.start + codebook, logits, draws)
 
-        row = forced.clone()
-        row[:, TEXT] = text
-        row[:, AGENT] = self.depth.step(hidden, text, forced[:, AGENT], choose)
-        output = torch.where(self.delayed, row, state.row)[:, : AGENT.stop]
+        codes = self.depth.step(hidden, text, forced[:, AGENT], choose)
+        return torch.cat((text[:, None], codes), dim=1)
+
+    def complete(self, state: LMState, chosen: Tensor) -> Tensor:
+        """The text and agent codes [B, 9] of the frame that ``chosen`` completes."""
+        agents = slice(0, AGENT.stop)
+        return torch.where(self.delayed[agents], chosen, state.row[:, agents])
+
+    def advance(
+        self,
+        state: LMState,
+        chosen: Tensor,
+        frame: Tensor,
+        active: Tensor | None = None,
+    ) -> Tensor:
+        """The second half of a step: the new row [B, 17], once ``frame`` has the user's
+        codes."""
+        row = torch.where(self.delayed, state.carry, frame)
+        row[:, : AGENT.stop] = chosen
         carry = torch.where(self.delayed, frame, FREE)
         if active is not None:
             row = torch.where(active[:, None], row, state.row)
             carry = torch.where(active[:, None], carry, state.carry)
         state.row.copy_(row)
         state.carry.copy_(carry)
-        return row, output
+        return row

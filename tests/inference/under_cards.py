@@ -187,6 +187,7 @@ def begin(batch, row, rows, chunk):
     fed = 0
     while fed < rows:
         fed = batch.feed(row, prompt, fed, chunk)
+    batch.lead(row)
 
 
 def talk(batch):

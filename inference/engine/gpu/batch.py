@@ -3,9 +3,8 @@
 Holds their streaming state, pinned host buffers and CUDA graphs, one for each of a few
 numbers of rows. Must not depend on what a prompt means, nor on threads and queues.
 
-The row that a step feeds was complete one frame ago, so the agent's frame does not
-depend on the user's frame of the same step: the codec's encoder runs beside the
-language model, not before it.
+A frame's way is one chain: the user's codes complete the newest row, which the language
+model then feeds to choose the next one, whose agent frame is the answer.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from inference.engine.gpu.lm import OWN, GpuLM
 from inference.engine.gpu.prefill_graphs import PromptGraphs
 from inference.errors import WorkerBusy
 from inference.kernels.packed import PackedModel
+from inference.network.config import TEXT
 from inference.network.mimi import Mimi
 from inference.network.mimi.streaming import StreamState
 from inference.prompts.persona import PersonaPrompt
@@ -58,7 +58,6 @@ class CudaSlotBatch:
         self._graphs: StepGraphs | None = None
         self._prompts = PromptGraphs(self.lm)
         cuda = self.device.type == "cuda"
-        self._side = torch.cuda.Stream() if cuda else None
         self._done = torch.cuda.Event(blocking=True) if cuda else None
 
         def pair(*shape: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -67,16 +66,21 @@ class CudaSlotBatch:
 
         self.pcm_host, self._pcm = pair(slots, FRAME_SAMPLES, dtype=torch.int16)
         self.active_host, self._active = pair(slots, dtype=torch.bool)
+        # Of those the rows that have a user frame; all but those of a first step.
+        self.heard_host, self._heard = pair(slots, dtype=torch.bool)
         self._record_host, self._record = pair(slots, STREAMS, dtype=torch.int64)
         self._output_host, self._output = pair(slots, OWN, dtype=torch.int64)
         self._sound_host, self._sound = pair(slots, FRAME_SAMPLES, dtype=torch.int16)
         _, self._user = pair(slots, CODEBOOKS, dtype=torch.int64)
+        # Text and agent codes of the step that has run and lacks its user codes.
+        _, self._chosen = pair(slots, OWN, dtype=torch.int64)
 
     def capture(self, sizes: list[int] | None = None) -> None:
         """To be called once, before any session begins."""
         if not self.lm.ops.CAPTURED:
             return
         self.active_host.zero_()
+        self.heard_host.zero_()
         self._prompts.capture()
         self._graphs = StepGraphs(self.launch, sizes or sizes_for(self.width))
 
@@ -152,15 +156,28 @@ class CudaSlotBatch:
             parts.insert(0, prompt.embeddings[start:stop].to(self.device))
         return torch.cat(parts)
 
+    def lead(self, row: int) -> tuple[int, NDArray[np.int16]]:
+        self._run({row}, heard=set())
+        return int(self._output_host[row, TEXT]), self._sound_host[row].numpy().copy()
+
     def step(self, frames: dict[int, NDArray[np.int16]]) -> BatchStep:
-        sound, active = self.pcm_host.numpy(), self.active_host.numpy()
-        active[:] = False
+        sound = self.pcm_host.numpy()
         for row, frame in frames.items():
             sound[row] = frame
-            active[row] = True
+        self._run(set(frames), heard=set(frames))
+        hosts = self._record_host, self._output_host, self._sound_host
+        return BatchStep(hosts[0].numpy(), hosts[1].numpy(), hosts[2].numpy())
+
+    def _run(self, active: set[int], heard: set[int]) -> None:
+        """One step of these rows; returns when its results are in host memory."""
+        for mask, rows in ((self.active_host, active), (self.heard_host, heard)):
+            taking_part = mask.numpy()
+            taking_part[:] = False
+            taking_part[list(rows)] = True
+        for row in active:
             self._written[row] += 1
             self.lm.ring.reserve(row, self._written[row])
-        needed = max(frames) + 1
+        needed = max(active) + 1
         if self._graphs is None:
             self.launch(needed)
         else:
@@ -169,39 +186,31 @@ class CudaSlotBatch:
             # The only place where the host waits for the device.
             self._done.record()
             self._done.synchronize()
-        hosts = self._record_host, self._output_host, self._sound_host
-        return BatchStep(hosts[0].numpy(), hosts[1].numpy(), hosts[2].numpy())
 
     def launch(self, n: int) -> None:
         """One step of the first n rows, from host buffers to host buffers."""
         self._pcm[:n].copy_(self.pcm_host[:n], non_blocking=True)
         self._active[:n].copy_(self.active_host[:n], non_blocking=True)
-        if self._side is None:
-            self.encode(n)
-            chosen = self.speak(n)
-        else:
-            here = torch.cuda.current_stream()
-            self._side.wait_stream(here)
-            with torch.cuda.stream(self._side):
-                self.encode(n)
-            chosen = self.speak(n)
-            here.wait_stream(self._side)
-        # A copy first: what follows a join must not be launched early.
-        user = self._user[:n].clone()
-        record = self.lm.advance(chosen, user, self._active[:n])
+        self._heard[:n].copy_(self.heard_host[:n], non_blocking=True)
+        self.encode(n)
+        user, chosen = self._user[:n], self._chosen[:n]
+        record = self.lm.advance(chosen, user, self._heard[:n])
         self._record_host[:n].copy_(record, non_blocking=True)
+        self.speak(n)
         self._output_host[:n].copy_(self._output[:n], non_blocking=True)
         self._sound_host[:n].copy_(self._sound[:n], non_blocking=True)
 
     def encode(self, n: int) -> None:
-        state, active = self._encoder.first(n), self._active[:n]
+        state, active = self._encoder.first(n), self._heard[:n]
         self._codec.encode(self._pcm[:n], state, active, self._user[:n])
 
-    def speak(self, n: int) -> Tensor:
-        chosen = self.lm.choose(self.lm.temporal(self._active[:n]))
+    def speak(self, n: int) -> None:
+        active = self._active[:n]
+        chosen = self.lm.choose(self.lm.temporal(active))
         self._output[:n].copy_(self.lm.complete(chosen))
+        kept = self._chosen[:n]
+        kept.copy_(torch.where(active[:, None], chosen, kept))
         self.decode(n)
-        return chosen
 
     def decode(self, n: int) -> None:
         state, active = self._decoder.first(n), self._active[:n]

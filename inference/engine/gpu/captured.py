@@ -23,21 +23,27 @@ class CapturedSlotBatch(TorchSlotBatch):
         shape = (width, FRAME_SAMPLES)
         self._pcm = torch.zeros(shape, dtype=torch.int16, device=device)
         # No row is active while the step is captured, so no state changes.
-        self._active = torch.zeros(width, dtype=torch.bool, device=device)
+        self._heard = torch.zeros(width, dtype=torch.bool, device=device)
+        self._active = torch.zeros_like(self._heard)
         self._output: tuple[Tensor, Tensor, Tensor]
         self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cuda":
             self._graph = capture(self._run, None)
 
     def compute(
-        self, pcm: Tensor, active: Tensor | None, longest: int
+        self, pcm: Tensor | None, active: Tensor | None, longest: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As TorchSlotBatch's, but the next step overwrites what it returns."""
-        self._pcm.copy_(pcm)
+        """As TorchSlotBatch's, but the next step overwrites what it returns. Of a first
+        step no row is heard."""
         if active is None:
             self._active.fill_(True)
         else:
             self._active.copy_(active)
+        if pcm is None:
+            self._heard.fill_(False)
+        else:
+            self._pcm.copy_(pcm)
+            self._heard.copy_(self._active)
         if self._graph is None:
             self._run()
         else:
@@ -46,4 +52,5 @@ class CapturedSlotBatch(TorchSlotBatch):
 
     def _run(self) -> None:
         context = self.model.config.temporal.context
-        self._output = super().compute(self._pcm, self._active, context)
+        record = self._hear(self._pcm, self._heard)
+        self._output = record, *self._answer(self._active, context)

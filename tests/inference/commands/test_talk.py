@@ -64,15 +64,22 @@ def test_the_answer_is_as_long_as_the_question(tmp_path, model, samples, frames)
     assert run.tokens.dtype == np.uint16
 
 
-def test_texts_are_one_string_per_frame_and_begin_with_the_prompts_last(
-    tmp_path, model
-):
+def test_texts_are_one_string_per_frame(tmp_path, model):
     run = Run(tmp_path, model, speech(1))
     tokenizer = load_model(model).tokenizer
-    assert run.texts[0] == "PAD"
     names = {0: "EPAD", 3: "PAD"}
-    for said, token in zip(run.texts[1:], run.tokens[0, :-1].tolist(), strict=True):
+    for said, token in zip(run.texts, run.tokens[0].tolist(), strict=True):
         assert said == names.get(token, tokenizer.piece(token))
+
+
+def test_as_the_reference_all_is_a_frame_later(tmp_path, model):
+    """It begins with the last agent frame of the persona prompt."""
+    ours = Run(tmp_path, model, speech(1), "--greedy")
+    late = Run(tmp_path, model, speech(1), "--greedy", "--as-reference")
+    assert np.array_equal(ours.tokens, late.tokens)
+    assert late.texts == ["PAD", *ours.texts[:-1]]
+    assert np.array_equal(late.pcm[FRAME:], ours.pcm[:-FRAME])
+    assert np.abs(late.pcm[:FRAME]).max() < np.abs(ours.pcm).max()
 
 
 def test_the_same_seed_gives_the_same_answer(tmp_path, model):
@@ -102,7 +109,7 @@ def test_greedy_equals_the_literal_loop(tmp_path, model):
     of the specification, the codec frame by frame: the same tokens and sound."""
     sound, role = speech(2.9), "Answer in one word."
     run = Run(tmp_path, model, sound, "--greedy", "--voice", "NATF0", "--text-prompt",
-              role, "--weights", "fp32")  # fmt: skip
+              role, "--weights", "fp32", "--as-reference")  # fmt: skip
     loaded = load_model(model)
     user = soundfile.read(tmp_path / "in.wav", dtype="float32")[0]
     texts, pcm = literal(loaded, role, user)

@@ -1,6 +1,9 @@
 """Holding conversations with an engine in tests."""
 
 import numpy as np
+import torch
+
+from inference.network.config import TEXT
 
 
 def speech(seed, frames):
@@ -14,6 +17,12 @@ def opened(engine, config):
     while engine.prime(slot):
         pass
     return slot
+
+
+def choose_text(engine, token):
+    """As if the newest step of the first slot had chosen this text token."""
+    with torch.inference_mode():
+        engine._batches[0]._chosen[0, TEXT] = token
 
 
 def same(a, b):

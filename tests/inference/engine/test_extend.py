@@ -9,7 +9,7 @@ import pytest
 from inference.engine.api import FrameLog, Sampling, SessionConfig
 from inference.engine.engine import Engine
 from inference.errors import ProtocolError
-from tests.inference.engine.sessions import opened, speech
+from tests.inference.engine.sessions import choose_text, opened, speech
 from tests.inference.toys import toy_model
 
 TOY = toy_model(context=80)
@@ -56,6 +56,7 @@ def test_it_continues_as_the_unmoved_session(engine, talk, seams):
         primed(engine, slot)
     at = seams[-1]
     engine.extend(slot, log_of(talk, at, at), more=False)
+    primed(engine, slot)
     for wanted, frame in zip(steps[at : at + CONTINUED], sound[at:], strict=False):
         got = engine.step({slot: frame})[slot]
         assert got.tokens.tolist() == wanted.tokens.tolist()
@@ -71,13 +72,13 @@ def test_a_character_cut_in_two_by_an_extension_is_said(engine, talk, letters):
     cut = [token for token in tokenizer.encode(letters) if tokenizer.byte(token)]
     log, since = log_of(talk, 0, 20), log_of(talk, 20, 30)
     log.tokens[-1, 0] = cut[0]
-    since.tokens[:, 0] = cut[-1]
-    since.tokens[: len(cut) - 1, 0] = cut[1:]
+    since.tokens[: len(cut) - 2, 0] = cut[1:-1]
     slot = opened(engine, dataclasses.replace(CONFIG, log=log, more=True))
-    count = len(cut) - 1
+    count = len(cut) - 2
     since = FrameLog(since.tokens[:count], since.user_pcm[:count])
     engine.extend(slot, since, more=False)
     primed(engine, slot)
+    choose_text(engine, cut[-1])
     step = engine.step({slot: talk[0][20 + count]})
     assert step[slot].piece == letters
 

@@ -15,7 +15,7 @@ from inference.loading.checkpoint import load_model
 from inference.loading.filler_codes import find_filler_codes
 from inference.network.config import TINY
 from inference.network.mimi import MIMI_7B, MIMI_TINY
-from tests.inference.engine.sessions import opened, same, speech, voice_of
+from tests.inference.engine.sessions import choose_text, opened, same, speech, voice_of
 from tests.inference.network.mimi.examples import SMALL, lively_codec
 from tests.inference.toys import toy_model
 
@@ -162,14 +162,15 @@ def test_rebuilding_runs_in_bounded_chunks_and_can_wait(talk):
     log = log_of(steps, sound, 40)
     slot = engine.open(dataclasses.replace(config, log=log))
     rows = engine.prompt_frames(slot) - 1 + 40
-    left = [rows + 18 + 18]
+    left = [rows + 18 + 18 + 1]
     with pytest.raises(ValueError, match="not primed"):
         engine.step({slot: sound[0]})
     while left[-1]:
         left.append(engine.prime(slot))
     chunks = -np.diff(left)
     assert max(chunks) == 32
-    assert chunks[-12:].tolist() == [2] * 9 + [8, 8, 2]  # heard, then said
+    # Heard, then said, then the first step.
+    assert chunks[-13:].tolist() == [2] * 9 + [8, 8, 2, 1]
     assert engine.context_frames(slot) == 64 - rows - 1
     engine.close(slot)
 
@@ -181,8 +182,9 @@ def test_a_character_cut_in_two_by_the_seam_is_still_said(talk, letters):
     tokenizer = TOY.tokenizer
     cut = [token for token in tokenizer.encode(letters) if tokenizer.byte(token)]
     log = log_of(steps, sound, 20)
-    log.tokens[-len(cut) :, 0] = cut
+    log.tokens[1 - len(cut) :, 0] = cut[:-1]
     slot = opened(engine, dataclasses.replace(config, log=log))
+    choose_text(engine, cut[-1])
     assert engine.step({slot: sound[20]})[slot].piece == letters
     engine.close(slot)
 

@@ -207,7 +207,7 @@ class WatchedBatch(CudaSlotBatch):
 
         self.lm.temporal = kept
         try:
-            return super().speak(n)
+            super().speak(n)
         finally:
             del self.lm.temporal
 
@@ -235,25 +235,30 @@ class Fast:
             lm.prefill(0, lm.embed(part), self.fed)
             self.fed += len(part)
 
-    def _tick(self):
-        record, _, _ = self.batch.step({0: self.SILENCE})
-        self.fed += 1
+    def _newest(self):
         batch, watched = self.batch, self.batch.watched
         thought = batch.hidden[0], watched.text[0], watched.codes[:, 0]
-        chosen = torch.from_numpy(record[0, :OWN].copy()).to(self.device)
-        return Thought(*(part.clone() for part in thought)), chosen
+        self.fed += 1
+        return Thought(*(part.clone() for part in thought)), batch._chosen[0].clone()
 
     def step(self, row, forced):
         self.batch.lm.row[0] = row
         self.batch.lm.carry[0, :OWN] = forced
-        return self._tick()
+        self.batch.lm.position[0] = self.fed
+        self.batch.lead(0)
+        return self._newest()
 
     def begin(self, row, carry):
         self.batch.lm.begin(0, row, carry)
+        self.batch.lead(0)
+        self.next = self._newest()
 
     def go_on(self, codes):
+        """The step that has run already; with its codes the next one runs."""
         self.batch.given[0] = codes
-        return self._tick()
+        self.batch.step({0: self.SILENCE})
+        gone, self.next = self.next, self._newest()
+        return gone
 
 
 def forced_thoughts(way, rows, before, count):

@@ -37,6 +37,7 @@ def begin(batch, row, frames=20, seed=5):
     batch.lm.prefill(row, embeddings[:7], 0)
     batch.lm.prefill(row, embeddings[7:], 7)
     batch.lm.begin(row, rows[-1], carry)
+    batch.lead(row)
 
 
 def sound(row, frame):
