@@ -33,14 +33,13 @@ from conversations.frame_log.format import (
     unpack_tokens,
     unpack_user_packets,
 )
-from conversations.frame_log.segments import FrameTimes
+from conversations.frame_log.segments import FrameTimes, Side
 
 if TYPE_CHECKING:
     from conversations.models import Conversation
     from conversations.models.frame_chunk import FrameChunk
 
 Column = Literal["tokens", "timings", "pieces", "client_stats"]
-Side = Literal["user", "agent"]
 ClientReading = dict[str, float | bool]
 
 # 4.4 hours: the longest conversation (CONVERSATION_MAX_SECONDS) is four, and the clock

@@ -7,16 +7,18 @@ its own frames without holes: ``LogSegments`` is where those two meet.
 
 The browser numbers the frames of its microphone. A frame of the log stands in time
 where the user frame stands that it answers, so frames that were lost keep their time:
-``FrameTimes`` turns such a number into seconds.
+``FrameTimes`` turns such a number into seconds. The answer's sound and text follow it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from inference.timing import FRAME_SECONDS
 
+Side = Literal["user", "agent"]
 Ranges = tuple[tuple[int, int], ...]  # [start, end) of log frames
 
 
@@ -88,11 +90,20 @@ class FrameTimes:
     def seconds(self) -> float:
         return round(self.slots * FRAME_SECONDS, 2)
 
+    @property
+    def sound_slots(self) -> int:
+        """For the sound of both sides: the answer to a frame is heard after it, so the
+        last answer takes a slot more."""
+        return self.slots + 1 if self.slots else 0
+
     def at(self, seq: int) -> float:
         """Where a user frame begins, in seconds."""
         return round((seq - self.first_seq) * FRAME_SECONDS, 2)
 
-    def slot(self, seq: int) -> int | None:
-        """None outside of the conversation: only a damaged log has such a number."""
+    def slot(self, seq: int, side: Side = "user") -> int | None:
+        """Of a user frame, or of the agent's answer to it. None outside of the
+        conversation: only a damaged log has such a number."""
         slot = seq - self.first_seq
-        return slot if 0 <= slot < self.slots else None
+        if not 0 <= slot < self.slots:
+            return None
+        return slot + 1 if side == "agent" else slot

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversations.audio import opus
-from conversations.frame_log.reader import FrameLogReader, Side
+from conversations.frame_log.reader import FrameLogReader
+from conversations.frame_log.segments import Side
 from conversations.models import Conversation, Levels
 from inference.timing import FRAME_RATE
 
@@ -36,10 +37,10 @@ def measure(conversation: Conversation) -> Levels:
 
 def levels_of(reader: FrameLogReader, side: Side) -> bytes:
     """uint8, PER_FRAME a frame: 0 for −60 dBFS and below, 100 for full scale."""
-    levels = np.zeros((reader.times.slots, PER_FRAME), np.uint8)
+    levels = np.zeros((reader.times.sound_slots, PER_FRAME), np.uint8)
     decoder, after = opus.Decoder(), 0
     for seq, packet in reader.packets(side):
-        slot = reader.times.slot(seq)
+        slot = reader.times.slot(seq, side)
         if slot is None:
             continue
         if slot > after:  # a hole: the decoder hears the silence of the recording

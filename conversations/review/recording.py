@@ -1,8 +1,8 @@
 """Recordings: the Opus packets of the log in Ogg files, without encoding again.
 
-Both sides start at the first user frame and last as long as the conversation. Where a
-packet is missing there is silence. The agent's sound is one frame behind what it
-answers (the model's own delay): that is how it was heard, and it stays in.
+Both sides start at the first user frame and end with the last answer. Where a packet is
+missing there is silence. The answer to a frame begins where that frame ends, which is
+the earliest that it can be heard.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from conversations.audio import ogg, opus
-from conversations.frame_log.reader import FrameLogReader, Side
+from conversations.frame_log.reader import FrameLogReader
+from conversations.frame_log.segments import Side
 
 RecordingSide = Literal["user", "agent", "both"]
 
@@ -27,9 +28,9 @@ def recording(reader: FrameLogReader, side: RecordingSide) -> bytes:
 
 def _timed(reader: FrameLogReader, side: Side) -> list[bytes]:
     """One packet for each frame of time, silence where there is none."""
-    slots = [opus.silence()] * reader.times.slots
+    slots = [opus.silence()] * reader.times.sound_slots
     for seq, packet in reader.packets(side):
-        if (slot := reader.times.slot(seq)) is not None:
+        if (slot := reader.times.slot(seq, side)) is not None:
             slots[slot] = packet
     return slots
 

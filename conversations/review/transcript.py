@@ -45,7 +45,8 @@ def _words(reader: FrameLogReader) -> Iterator[dict[str, Any] | None]:
     notes = reader.conversation.events
     rewound = [note["frame"] for note in notes if note["kind"] == "rewound"]
     times = reader.seconds_at([frame for frame, _ in reader.pieces])
-    for (frame, piece), at in zip(reader.pieces, times, strict=True):
+    for (frame, piece), answered in zip(reader.pieces, times, strict=True):
+        at = round(answered + FRAME_SECONDS, 2)  # an answer follows its frame
         if rewound and frame >= rewound[0]:
             rewound = [mark for mark in rewound if mark > frame]
             yield from (word, None)

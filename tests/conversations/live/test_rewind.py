@@ -60,7 +60,7 @@ async def test_it_goes_on_from_where_it_was(browser, worker, the_conversation):
     kinds = [(n["kind"], n["frame"], n["detail"]) for n in conversation.events]
     assert kinds == [("rewound", 20, "0.96 s"), ("rewound", 24, "0.96 s")]
     stretches = await sync_to_async(transcript)(FrameLogReader(conversation))
-    assert [s["start_s"] for s in stretches] == [0.0, 1.68, 1.92]
+    assert [s["start_s"] for s in stretches] == [0.08, 1.76, 2.0]
 
 
 async def test_a_rewound_conversation_is_rebuilt_and_resumed_as_it_stands(

@@ -39,11 +39,11 @@ def loud(sound):
     return (np.abs(whole[:, 960:-960]).max(axis=1) > 0.05).tolist()
 
 
-def test_both_sides_last_as_long_as_the_conversation(conversation):
+def test_both_sides_last_as_long_as_the_conversation_and_its_last_answer(conversation):
     write_log(conversation, range(50))
     assert FrameLogReader(conversation).times.seconds == 4.0
-    assert len(heard(conversation, "user")) == pytest.approx(4 * 48_000, abs=320)
-    assert len(heard(conversation, "agent")) == pytest.approx(4 * 48_000, abs=320)
+    assert len(heard(conversation, "user")) == pytest.approx(4.08 * 48_000, abs=320)
+    assert len(heard(conversation, "agent")) == pytest.approx(4.08 * 48_000, abs=320)
     both = heard(conversation, "both")
     assert both.shape == (len(heard(conversation, "user")), 2)
 
@@ -55,10 +55,11 @@ def test_lost_frames_keep_their_time(conversation):
     write_log(conversation, answered, user_seqs=received)
     user = loud(heard(conversation, "user"))
     agent = loud(heard(conversation, "agent"))
-    assert len(user) == len(agent) == 30
-    assert [n for n, there in enumerate(user) if not there] == [5, 6, 7, 8, 9]
+    assert len(user) == len(agent) == 31
+    assert [n for n, there in enumerate(user) if not there] == [5, 6, 7, 8, 9, 30]
+    # An answer is heard after its frame.
     assert [n for n, there in enumerate(agent) if not there] == [
-        *range(5, 10), 15, 16, 17,
+        0, *range(6, 11), 16, 17, 18,
     ]  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def test_the_first_user_frame_is_second_zero_whatever_its_number(conversation):
     write_log(conversation, range(1_000, 1_025), pieces=[(10, " Hi")])
     reader = FrameLogReader(conversation)
     assert reader.times.slots == 25
-    assert transcript(reader)[0]["start_s"] == 0.8
+    assert transcript(reader)[0]["start_s"] == 0.88
 
 
 def test_an_empty_log_reads_as_nothing(conversation):
@@ -82,8 +83,8 @@ def test_frames_lost_from_the_log_are_silence(conversation):
     write_log(conversation, range(60))
     FrameChunk.objects.get(first_frame=20).delete()
     sound = loud(heard(conversation, "agent"))
-    assert len(sound) == 60
-    assert not any(sound[20:40])
+    assert len(sound) == 61
+    assert not any(sound[21:41])
     assert sum(sound) == 40
 
 
@@ -103,21 +104,21 @@ def test_pieces_become_words_with_times(conversation):
     write_log(conversation, range(40), pieces=pieces)
     first, second = transcript(FrameLogReader(conversation))
     assert first == {
-        "start_s": 0.16,
-        "end_s": 0.56,
+        "start_s": 0.24,
+        "end_s": 0.64,
         "text": "Hello, you",
         "words": [
-            {"start_s": 0.16, "end_s": 0.4, "text": "Hello,"},
-            {"start_s": 0.48, "end_s": 0.56, "text": "you"},
+            {"start_s": 0.24, "end_s": 0.48, "text": "Hello,"},
+            {"start_s": 0.56, "end_s": 0.64, "text": "you"},
         ],
     }
-    assert (second["start_s"], second["text"]) == (2.4, "Well.")
+    assert (second["start_s"], second["text"]) == (2.48, "Well.")
 
 
 def test_words_stand_where_their_frame_stands_after_a_gap(conversation):
     write_log(conversation, [*range(5), *range(25, 40)], pieces=[(5, " late")])
     (stretch,) = transcript(FrameLogReader(conversation))
-    assert stretch["start_s"] == 2.0
+    assert stretch["start_s"] == 2.08
 
 
 def test_latency_has_percentiles_stages_and_a_bounded_series(conversation):
@@ -148,9 +149,9 @@ def test_levels_are_loud_where_it_is_loud(conversation):
     """Nothing came between frames 2 and 10; what came then is a tone."""
     write_log(conversation, [0, 1, *range(10, 20)])
     levels = np.frombuffer(levels_of(FrameLogReader(conversation), "user"), np.uint8)
-    assert len(levels) == 40
+    assert len(levels) == 42
     assert levels[4:20].max() < 5
-    assert levels[24:].min() > 70  # 8,000 of 32,768, RMS: −15 dBFS
+    assert levels[24:40].min() > 70  # 8,000 of 32,768, RMS: −15 dBFS
 
 
 def test_the_envelope_is_bounded(conversation):
@@ -166,5 +167,5 @@ def test_measuring_twice_writes_the_same(conversation):
     write_log(conversation, range(10))
     first = bytes(measure(conversation).user)
     assert bytes(measure(conversation).user) == first
-    assert len(first) == 20
+    assert len(first) == 22
     assert Levels.objects.count() == 1

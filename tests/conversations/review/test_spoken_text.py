@@ -32,8 +32,12 @@ def words(said):
         range(len(said)),
         pieces=[(frame, piece) for frame, piece in enumerate(said) if piece],
     )
-    return [
-        (word["text"], round(word["start_s"] / 0.08), round(word["end_s"] / 0.08) - 1)
+    return [  # a frame's answer is heard after it
+        (
+            word["text"],
+            round(word["start_s"] / 0.08) - 1,
+            round(word["end_s"] / 0.08) - 2,
+        )
         for stretch in transcript(FrameLogReader(conversation))
         for word in stretch["words"]
     ]
@@ -111,8 +115,7 @@ def test_what_an_engine_says_is_what_its_transcript_reads():
     sampling = Sampling(seed=5, temperature_text=3.0, top_k_text=1000)
     slot = opened(engine, SessionConfig("a", "Talk.", sampling=sampling))
     steps = [engine.step({slot: frame})[slot] for frame in speech(1, 150)]
-    # A step says the text of the row that the step before it completed.
-    tokens = [PAD, *(int(step.tokens[0]) for step in steps[:-1])]
+    tokens = [int(step.tokens[0]) for step in steps]
     spoken = (token for token in tokens if model.tokenizer.is_spoken(token))
     everything = b"".join(
         model.tokenizer.byte(token) or model.tokenizer.piece(token).encode()
