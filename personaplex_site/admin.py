@@ -1,6 +1,6 @@
 """Accounts, and sign-ins and audit records for administrators: who signed in or tried
-to, what was changed in the admin, and who looked at what belongs to others. Nobody
-writes or deletes one of these records here."""
+to, what was changed in the admin, and who looked at what belongs to others. These
+records can't be written or deleted here."""
 
 from __future__ import annotations
 

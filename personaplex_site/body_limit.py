@@ -91,7 +91,7 @@ def limit_daphne(most: int, voice: int, front: Front) -> None:
     """Have Daphne make limited requests; it has no setting and no hook for that."""
 
     class Limited(LimitedRequest):
-        max_bytes, voice_bytes, door = most, voice, front
+        max_bytes, voice_bytes, pages = most, voice, front
 
     http_protocol.WebRequest = Limited
 
@@ -110,7 +110,7 @@ class LimitedRequest(http_protocol.WebRequest):
     once it breaks one. While its sender is being looked up, nothing more is read."""
 
     max_bytes = voice_bytes = 0
-    door: Front
+    pages: Front
     content: Any
     received = 0
     refused = False
@@ -122,7 +122,7 @@ class LimitedRequest(http_protocol.WebRequest):
 
     def __init__(self, *about: Any, **more: Any) -> None:
         """Twisted: the first line of a request is in. It would read a form of any size
-        into memory later, and parse it on the event loop, for nobody."""
+        into memory later, and parse it on the event loop, though no view needs that."""
         super().__init__(*about, **{**more, "parsePOSTFormSubmission": False})
         loop = asyncio.get_event_loop()
         self._deadline = loop.call_later(settings.HEAD_SECONDS, self._cut)
@@ -169,8 +169,8 @@ class LimitedRequest(http_protocol.WebRequest):
     async def _be_admitted(self) -> None:
         cookies = b"; ".join(self.requestHeaders.getRawHeaders(b"cookie") or [])
         try:
-            who = await self.door.who_sends(cookies)
-            self._place = await self.door.gate.uploads.take(who)
+            who = await self.pages.who_sends(cookies)
+            self._place = await self.pages.gate.uploads.take(who)
         except Refusal as refusal:
             self.refuse(refusal)
             return

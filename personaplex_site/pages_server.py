@@ -2,8 +2,8 @@
 
     python -m personaplex_site.pages_server
 
-Owns how they are started, replaced and ended. Their parent has loaded Django, so that a
-new one is there within a moment. They step back for live sound by PAGE_NICE.
+Starts, replaces and ends them. Their parent has loaded Django, so that a new one is
+ready within a moment. PAGE_NICE gives live sound priority over them.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class PageWorker(ThreadWorker):
 
 
 class PageServer(BaseApplication):
-    def __init__(self, door: socket.socket) -> None:
-        self._door = door
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
         self._file = os.stat(settings.PAGES_SOCKET).st_ino
         super().__init__()
 
@@ -77,7 +77,7 @@ class PageServer(BaseApplication):
         processes = settings.PAGE_PROCESSES
         threads = -(-databases.all_page_threads() // processes)
         for name, value in {
-            "bind": f"fd://{self._door.detach()}",
+            "bind": f"fd://{self._listener.detach()}",
             "preload_app": True,
             "workers": processes,
             "worker_class": PageWorker,
@@ -141,10 +141,10 @@ def main() -> int:
         sys.stderr.write("PAGES_SOCKET is not set: it says where to listen.\n")
         return 2
     os.nice(settings.PAGE_NICE)
-    door = listen(settings.PAGES_SOCKET)
+    listener = listen(settings.PAGES_SOCKET)
     databases.use_pool(settings.DB_POOL_PAGES)
     django.setup()
-    PageServer(door).run()
+    PageServer(listener).run()
     return 0
 
 

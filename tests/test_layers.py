@@ -111,7 +111,7 @@ NEVER = {
     "inference.engine": ("inference.worker", "inference.commands"),
     "inference.worker": ("inference.commands",),
 }
-# Whoever else wants to know what a conversation looked like reads its frame log.
+# All other packages learn what a conversation was from its frame log.
 ONLY = {
     "conversations.review": ("conversations.views", "conversations.tasks"),
     "inference.bench": ("inference.commands",),

@@ -86,11 +86,11 @@ class Refusal(Exception):
     def content(self, accept: bytes) -> tuple[bytes, bytes]:
         """Content type and body."""
         if b"application/json" in accept:
-            said: dict[str, object] = {"code": self.code, "text": self.text}
-            said["retryable"] = bool(self.retry_after_s)
+            answer: dict[str, object] = {"code": self.code, "text": self.text}
+            answer["retryable"] = bool(self.retry_after_s)
             if self.retry_after_s:
-                said["retry_after_s"] = self.retry_after_s
-            return b"application/json", json.dumps(said).encode()
+                answer["retry_after_s"] = self.retry_after_s
+            return b"application/json", json.dumps(answer).encode()
         if b"text/html" in accept:
             page = PAGE.format(title=self.title, text=html.escape(self.text))
             return b"text/html; charset=utf-8", page.encode()

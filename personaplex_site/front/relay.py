@@ -1,8 +1,8 @@
 """From the web process to a page process: one request on a Unix socket of its own.
 
-Owns HTTP/1.1 on that socket. Each request has a connection, which costs less than to
+Speaks HTTP/1.1 on that socket. Each request has a connection, which costs less than to
 find out that a kept one has just been closed. Both ways are streamed, with at most
-HIGH_WATER bytes of an answer waiting here. Knows nothing of who may ask for what.
+HIGH_WATER bytes of an answer waiting here. Permissions are checked elsewhere.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class NoAnswer(Exception):
 
 @dataclass
 class Body:
-    """``size``: None for one whose length nobody knows."""
+    """``size``: None where the length is unknown."""
 
     size: int | None = 0
     pieces: AsyncIterator[bytes] | None = None

@@ -70,7 +70,7 @@ def test_a_line_that_repeats_is_counted_in_its_stead(monkeypatch):
     assert stream.getvalue().count("working") == 5
 
 
-def test_a_server_that_is_away_is_told_in_one_line():
+def test_a_server_that_is_away_is_logged_in_one_line():
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.addFilter(RepeatFilter(60))

@@ -82,7 +82,7 @@ def presets(db):
 
 
 class StandInEncoder:
-    """encode_voice of inference.worker.client; counts calls, fails when told to."""
+    """encode_voice of inference.worker.client; counts calls, fails when asked to."""
 
     def __init__(self):
         self.calls = []

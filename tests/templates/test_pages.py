@@ -118,7 +118,9 @@ def test_the_small_trained_model_says_what_it_cannot_do(signed_in, persona):
     assert re.search(rb'id="small-model" hidden>', signed_in.get(address).content)
 
 
-def test_a_machine_too_slow_for_the_model_is_told_before_the_start(signed_in, persona):
+def test_a_machine_too_slow_for_the_model_is_reported_before_the_start(
+    signed_in, persona
+):
     WorkerFactory(tick_p50_ms=95, tick_p99_ms=131)
     html = signed_in.get(reverse("conversation_talk", args=[persona.pk])).content
     assert b"This machine needs 131 ms for each 80 ms of sound" in html

@@ -88,24 +88,24 @@ async def new_site(cast, worker, environment, server):
         return client.cookies[django_settings.SESSION_COOKIE_NAME].value
 
     async def begin():
-        door = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server(("127.0.0.1", 0))
         # Inherited by every connection: a browser that does not read is noticed by the
         # server after kilobytes, not after the megabytes that the kernel would buffer.
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
-        port = door.getsockname()[1]
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
+        port = listener.getsockname()[1]
         process = subprocess.Popen(
-            [sys.executable, *server, str(door.fileno())],
+            [sys.executable, *server, str(listener.fileno())],
             env=environment,
-            pass_fds=[door.fileno()],
+            pass_fds=[listener.fileno()],
         )
-        open_ones.append((process, door))
+        open_ones.append((process, listener))
         return Site(process, port, await signed_in(), persona.pk)
 
     yield begin
-    for process, door in open_ones:
+    for process, listener in open_ones:
         process.kill()
         await asyncio.to_thread(process.wait)
-        door.close()
+        listener.close()
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ async def test_a_stopped_web_process_leaves_its_conversations_in_order(
         await worker.until_free()
 
 
-async def test_what_a_killed_web_process_left_goes_on_in_another(
+async def test_what_a_killed_web_process_left_continues_in_another(
     site, new_site, worker, capsys
 ):
     """kill -9. The packets that it alone had are missing, nothing else is."""

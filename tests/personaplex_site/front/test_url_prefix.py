@@ -97,7 +97,7 @@ def test_what_only_looks_alike_is_not_ours(port, cookie, path):
     assert status(ask(port, "GET", path, f"Cookie: {cookie}")) == 404
 
 
-def test_nobody_else_may_say_where_the_site_is(port, cookie):
+def test_only_the_proxy_may_say_where_the_site_is(port, cookie):
     headers = (
         "X-Forwarded-Prefix: /evil",
         "Script-Name: /evil",
