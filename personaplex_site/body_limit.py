@@ -16,13 +16,12 @@ import io
 import json
 import logging
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import IO, Any
 
 from daphne import http_protocol
 from django.conf import settings
 
-from personaplex_site.front.answers import Refusal
+from personaplex_site.front.answers import Refusal, phrase
 from personaplex_site.front.application import Front
 from personaplex_site.front.bodies import room
 from personaplex_site.front.gate import Place
@@ -244,8 +243,7 @@ class LimitedRequest(http_protocol.WebRequest):
         self._release()
         self.content.close()
         super().gotLength(0)
-        phrase = HTTPStatus(status).phrase.encode()
-        head = b"HTTP/1.1 %d %s\r\n" % (status, phrase)
+        head = b"HTTP/1.1 %d %s\r\n" % (status, phrase(status))
         lengths = [(b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
         named = [pair for pair in headers if pair[0] != b"content-length"] + lengths
         head += b"".join(b"%s: %s\r\n" % pair for pair in named)

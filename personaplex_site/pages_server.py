@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,20 @@ from django.conf import settings
 from django.urls import get_resolver
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.http.errors import (
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+)
 from gunicorn.workers.gthread import ThreadWorker
 
 from inference.supervision import die_with
 from personaplex_site import databases
 from personaplex_site.exit_if_wrong import read_settings
+from personaplex_site.front.answers import phrase
+from personaplex_site.front.relay import REFUSED
 from personaplex_site.front.socket_file import listen
 
 log = logging.getLogger(__name__)
@@ -59,6 +69,31 @@ class PageWorker(ThreadWorker):
     def finish_request(self, conn: Any, fs: Any) -> None:
         conn.close = lambda graceful=False: conn.sock.close()
         super().finish_request(conn, fs)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """gunicorn would send a page of its own, in its own words. The web process
+        makes ours, in the form that the client accepts."""
+        status = _status_of(exc)
+        if status == 500:
+            log.error("no page was made", exc_info=exc)
+        else:
+            log.warning("a request was refused: %d, %s", status, exc)
+        head = b"HTTP/1.1 %d %s\r\n" % (status, phrase(status))
+        with suppress(OSError):
+            client.sendall(head + REFUSED + b": 1\r\nContent-Length: 0\r\n\r\n")
+
+
+def _status_of(error: Exception) -> int:
+    match error:
+        case InvalidResponseHeader() | InvalidResponseHeaderName():
+            return 500  # of a page
+        case LimitRequestLine():
+            return 414
+        case LimitRequestHeaders():
+            return 431
+        case ParseException():
+            return 400
+    return 500
 
 
 class PageServer(BaseApplication):
