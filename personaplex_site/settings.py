@@ -240,6 +240,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = False
+FORMAT_MODULE_PATH = "personaplex_site.formats"
 STATIC_URL = f"{URL_PREFIX}/static/"
 UNFOLD = {"SITE_URL": f"{URL_PREFIX}/"}  # where the admin leads back to
 STATIC_ROOT = envpath("STATIC_ROOT", DATA_DIR / "static")

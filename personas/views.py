@@ -60,6 +60,8 @@ def persona_create(request: HttpRequest) -> HttpResponse:
             return JsonResponse(problem, status=413 if too_large else 400)
         return _render_create(request, form, status=400)
     persona = _create_once(user, form.cleaned_data)
+    draft = form.cleaned_data["draft"]
+    messages.success(request, f"{persona.name} was created.", extra_tags=draft)
     url = reverse("persona_edit", args=[persona.pk])
     if wants_json(request):
         return JsonResponse({"url": url}, status=201)

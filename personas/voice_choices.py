@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from django.conf import settings
+from django.utils.formats import date_format
 
 from inference.models import Worker
 from personas.models import PresetList, Voice
@@ -89,7 +90,7 @@ def _options(voices: Iterable[Voice]) -> list[tuple[str, str]]:
 
 def _label(voice: Voice) -> str:
     if not voice.preset:
-        made = f"{voice.created_at:%d %B %Y}".lstrip("0")
+        made = date_format(voice.created_at)
         return f"{voice.name}, {voice.seconds:.0f} s, {made}"
     known_as = "" if voice.name == voice.preset else f" ({voice.preset})"
     return voice.name + known_as

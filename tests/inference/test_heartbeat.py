@@ -246,6 +246,15 @@ def test_an_operator_sees_the_fleet(admin_page, beat):
         )
 
 
+def test_an_operator_sees_no_cross_at_a_worker_that_is_well(admin_page, beat):
+    """unfold shows False as a red cross, and a worker should not be draining."""
+    beat(BEAT)
+    page = admin_page("worker/").content.decode()
+    assert page.count("check_small") == 2 and "close_small" not in page
+    beat(dataclasses.replace(BEAT, draining=True))
+    assert "ends soon" in admin_page("worker/").content.decode()
+
+
 def test_an_operator_sees_the_last_hour_of_a_worker(admin_page, beat):
     beat(BEAT)
     worker = Worker.objects.get()
