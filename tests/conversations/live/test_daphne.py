@@ -18,7 +18,6 @@ import psutil
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
-from django.db import connection
 from django.test import Client
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -27,6 +26,7 @@ from conversations.audio.opus import Encoder
 from conversations.frame_log.format import unpack_timings
 from conversations.models import Conversation
 from tests.conversations.browser import HEADER, OPUS, tone
+from tests.personaplex_site.front.servers import environment as environment_of
 
 
 class Site:
@@ -57,15 +57,10 @@ class Site:
 
 @pytest.fixture
 def environment():
-    database = connection.settings_dict
-    host = f"{database['HOST']}:{database['PORT'] or 5432}"
-    user = f"{database['USER']}:{database['PASSWORD']}".rstrip(":")
-    return {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "personaplex_site.settings",
-        "DATABASE_URL": f"postgres://{user}@{host}/{database['NAME']}",
-        "CONVERSATION_INACTIVITY_SECONDS": "3",
-    }
+    return environment_of(
+        DJANGO_SETTINGS_MODULE="personaplex_site.settings",
+        CONVERSATION_INACTIVITY_SECONDS="3",
+    )
 
 
 @pytest.fixture
