@@ -18,14 +18,14 @@ from django.urls import reverse
 from personaplex_site.answers import wants_json
 from personaplex_site.lists import page_of, searched
 from personas.decoding import LENGTH_TOLERANCE
-from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm
+from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm, form_problem
 from personas.models import Persona, PersonaVersion, Voice
 from personas.once import key_for
+from personas.receiving import receive_voice
 from personas.voice_choices import (
     default_voice,
     presets_on_offer,
 )
-from personas.voice_views import form_problem, receive_voice
 
 
 def persona_list(request: HttpRequest) -> HttpResponse:
