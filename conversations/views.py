@@ -69,7 +69,7 @@ def conversation_talk(request: HttpRequest, persona_id: UUID) -> HttpResponse:
         "socket_path": f"{settings.URL_PREFIX}/ws/personas/{persona.pk}/talk/",
         "max_seconds": settings.CONVERSATION_MAX_SECONDS,
         "worker": _worker_state(version),
-        "why_nobody": Worker.objects.why_nobody(),
+        "too_slow": Worker.objects.too_slow(),
         "sampling_choices": sampling_choices(),
     }
     return render(request, "conversations/talk.html", context)

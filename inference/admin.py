@@ -61,7 +61,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         "name",
         "is_alive",
         "ready",
-        "draining",
+        "ends_soon",
         "model",
         "device",
         "used_slots",
@@ -74,7 +74,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     fields = [
         "name",
         "is_alive",
-        ("ready", "draining"),
+        ("ready", "ends_soon"),
         "why_not",
         "url",
         ("model", "trained"),
@@ -85,11 +85,23 @@ class WorkerAdmin(ReadOnlyAdmin):
         ("started_at", "last_seen_at"),
         "last_hour",
     ]
-    readonly_fields = ["is_alive", "used_slots", "tick", "late", "last_hour"]
+    readonly_fields = [
+        "is_alive",
+        "ends_soon",
+        "used_slots",
+        "tick",
+        "late",
+        "last_hour",
+    ]
 
     @admin.display(description="Alive", boolean=True)
     def is_alive(self, worker: Worker) -> bool:
         return worker.alive
+
+    @admin.display(description="Draining", ordering="draining")
+    def ends_soon(self, worker: Worker) -> str:
+        """Not as a boolean: its usual value, False, would be a red cross."""
+        return "ends soon" if worker.draining else "no"
 
     @admin.display(description="Sessions")
     def used_slots(self, worker: Worker) -> str:

@@ -1,5 +1,5 @@
 """Line charts of the last hour, as unfold's chart component gives them to Chart.js.
-Knows no Django."""
+It must not depend on Django."""
 
 from __future__ import annotations
 

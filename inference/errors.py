@@ -1,6 +1,6 @@
-"""The one family of errors that cross a process or reach a person.
+"""The errors that cross a process or reach a person.
 
-Knows nothing of Django, sockets or tensors: every part of the product imports it.
+Every package imports this module, so it must not depend on Django, sockets or tensors.
 """
 
 
@@ -45,7 +45,7 @@ class WorkerLost(PersonaplexError):
 
 class TakenOver(PersonaplexError):
     code = "taken_over"
-    text = "This conversation goes on somewhere else: in another window or tab."
+    text = "This conversation continues in another window or tab."
 
 
 class NoSession(PersonaplexError):

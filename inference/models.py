@@ -39,8 +39,8 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         loading = self.alive().filter(ready=False, draining=False, why_not="")
         return loading.exists()
 
-    def why_nobody(self) -> str:
-        """The words of a worker that is too slow for its model; "" for none."""
+    def too_slow(self) -> str:
+        """What a worker that is too slow for its model says; "" if there is none."""
         slow = self.alive().exclude(why_not="").values_list("why_not", flat=True)
         return slow.first() or ""
 

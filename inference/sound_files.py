@@ -1,7 +1,7 @@
 """Sound files that the person at the command line names: any format in, WAV out.
 
-Owns the way from a file to 24 kHz mono and back. Not for what strangers send: here
-every format that FFmpeg knows is tried.
+Converts files to 24 kHz mono and back. Not for uploads: here every format that FFmpeg
+knows is tried.
 """
 
 from __future__ import annotations

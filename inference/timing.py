@@ -1,7 +1,7 @@
-"""The clock of the model, named once.
+"""Frame rate and sample rate of the model.
 
-PersonaPlex is clocked: one frame each 80 ms (spec section 2). Knows no tensors, so
-that the site imports it too.
+PersonaPlex is clocked: one frame each 80 ms (spec section 2). The site imports this
+too, so it must not depend on torch.
 """
 
 SAMPLE_RATE = 24_000  # Hz, everywhere outside the browser

@@ -123,7 +123,7 @@ def forget_first_password(name: str) -> None:
 @login_not_required
 def admin_sign_in(request: HttpRequest) -> HttpResponse:
     """The admin has no page of its own for this: limits are kept in one place."""
-    if request.user.is_authenticated:  # the admin sent somebody away who is no staff
+    if request.user.is_authenticated:  # the admin redirected a user who is not staff
         raise PermissionDenied
     return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
 

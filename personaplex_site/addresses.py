@@ -1,6 +1,6 @@
 """Who a request comes from when proxies stand in front of the site.
 
-X-Forwarded-For and X-Forwarded-Proto are written by anybody who likes to: they count
+X-Forwarded-For and X-Forwarded-Proto can be set by any client: they count
 only as far as the addresses in TRUSTED_PROXIES vouch for them. Everything behind the
 first middleware reads REMOTE_ADDR and may believe it. Imports nothing of ours.
 """
@@ -103,7 +103,7 @@ def socket_scheme(scope: Mapping[str, Any]) -> str:
         return "https"
     peer = parse(str((scope.get("client") or [""])[0] or ""))
     if settings.HTTPS and is_trusted(peer, settings.TRUSTED_PROXIES):
-        said = dict(scope["headers"]).get(b"x-forwarded-proto", b"")
-        if said.split(b",")[0].strip() == b"https":
+        scheme = dict(scope["headers"]).get(b"x-forwarded-proto", b"")
+        if scheme.split(b",")[0].strip() == b"https":
             return "https"
     return "http"

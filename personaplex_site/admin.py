@@ -1,6 +1,6 @@
 """Accounts, and sign-ins and audit records for administrators: who signed in or tried
-to, what was changed in the admin, and who looked at what belongs to others. Nobody
-writes or deletes one of these records here."""
+to, what was changed in the admin, and who looked at what belongs to others. These
+records can't be written or deleted here."""
 
 from __future__ import annotations
 
@@ -49,8 +49,21 @@ class KindFilter(admin.SimpleListFilter):
         return queryset
 
 
+class RecordAdmin(ModelAdmin):
+    """Of records, which are shown and never changed."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
 @admin.register(LogEntry)
-class LogEntryAdmin(ModelAdmin):
+class LogEntryAdmin(RecordAdmin):
     list_display = ["action_time", "user", "content_type", "object_repr", "message"]
     list_filter = [KindFilter, "content_type"]
     list_select_related = ["user", "content_type"]
@@ -64,18 +77,9 @@ class LogEntryAdmin(ModelAdmin):
     def message(self, entry: LogEntry) -> str:
         return entry.get_change_message()
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
 
 @admin.register(SignIn)
-class SignInAdmin(ModelAdmin):
+class SignInAdmin(RecordAdmin):
     """Only shown: rows go by themselves, and ``manage.py unlock_sign_in`` unlocks."""
 
     list_display = ["at", "name", "network", "succeeded"]
@@ -84,12 +88,3 @@ class SignInAdmin(ModelAdmin):
     ordering = ["-pk"]
     show_full_result_count = False
     list_per_page = 50
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

@@ -1,6 +1,6 @@
-"""What a request is answered where it can't be served: a page, or JSON for scripts.
+"""Error answers: a page, or JSON for scripts.
 
-Owns the codes and words of such answers. Knows none of our models and no views.
+Their codes and texts are here. It must not depend on models or views.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from conversations.live import shutdown  # noqa: E402
 from conversations.routing import websocket_urlpatterns as conversation_sockets  # noqa: E402
 from personaplex_site import interpreter  # noqa: E402
 from personaplex_site.body_limit import BodyLimit, limit_daphne  # noqa: E402
+from personaplex_site.daphne_heads import answer_bad_heads  # noqa: E402
 from personaplex_site.daphne_scope import name_protocols  # noqa: E402
 from personaplex_site.daphne_socket import limit_sockets  # noqa: E402
 from personaplex_site.databases import all_page_threads  # noqa: E402
@@ -40,6 +41,7 @@ shutdown.attend_reactor()
 front = Front(pages())
 limit_daphne(settings.MAX_BODY_BYTES, settings.VOICE_MAX_BYTES, front)
 limit_sockets()
+answer_bad_heads()
 name_protocols()
 sockets = AuthMiddlewareStack(URLRouter(conversation_sockets + persona_sockets))
 application = UnderPrefix(

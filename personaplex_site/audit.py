@@ -1,8 +1,8 @@
-"""Who may see what belongs to somebody else, and the record that they did.
+"""Who may see other users' objects, and the audit record that they did.
 
-Owns the one rule, which is the admin's: staff with the permission to view or to change
-objects of a kind. And the audit record of each look, a ``LogEntry`` of the admin. Knows
-none of our models: whatever is shown has an ``owner_id``.
+The rule is the admin's: staff with the permission to view or to change objects of a
+kind. Each look is recorded as a ``LogEntry`` of the admin. It must not depend on the
+models: all objects that are shown have an ``owner_id``.
 """
 
 from __future__ import annotations

@@ -16,13 +16,12 @@ import io
 import json
 import logging
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import IO, Any
 
 from daphne import http_protocol
 from django.conf import settings
 
-from personaplex_site.front.answers import Refusal
+from personaplex_site.front.answers import Refusal, phrase
 from personaplex_site.front.application import Front
 from personaplex_site.front.bodies import room
 from personaplex_site.front.gate import Place
@@ -91,7 +90,7 @@ def limit_daphne(most: int, voice: int, front: Front) -> None:
     """Have Daphne make limited requests; it has no setting and no hook for that."""
 
     class Limited(LimitedRequest):
-        max_bytes, voice_bytes, door = most, voice, front
+        max_bytes, voice_bytes, pages = most, voice, front
 
     http_protocol.WebRequest = Limited
 
@@ -110,7 +109,7 @@ class LimitedRequest(http_protocol.WebRequest):
     once it breaks one. While its sender is being looked up, nothing more is read."""
 
     max_bytes = voice_bytes = 0
-    door: Front
+    pages: Front
     content: Any
     received = 0
     refused = False
@@ -122,7 +121,7 @@ class LimitedRequest(http_protocol.WebRequest):
 
     def __init__(self, *about: Any, **more: Any) -> None:
         """Twisted: the first line of a request is in. It would read a form of any size
-        into memory later, and parse it on the event loop, for nobody."""
+        into memory later, and parse it on the event loop, though no view needs that."""
         super().__init__(*about, **{**more, "parsePOSTFormSubmission": False})
         loop = asyncio.get_event_loop()
         self._deadline = loop.call_later(settings.HEAD_SECONDS, self._cut)
@@ -169,8 +168,8 @@ class LimitedRequest(http_protocol.WebRequest):
     async def _be_admitted(self) -> None:
         cookies = b"; ".join(self.requestHeaders.getRawHeaders(b"cookie") or [])
         try:
-            who = await self.door.who_sends(cookies)
-            self._place = await self.door.gate.uploads.take(who)
+            who = await self.pages.who_sends(cookies)
+            self._place = await self.pages.gate.uploads.take(who)
         except Refusal as refusal:
             self.refuse(refusal)
             return
@@ -244,8 +243,7 @@ class LimitedRequest(http_protocol.WebRequest):
         self._release()
         self.content.close()
         super().gotLength(0)
-        phrase = HTTPStatus(status).phrase.encode()
-        head = b"HTTP/1.1 %d %s\r\n" % (status, phrase)
+        head = b"HTTP/1.1 %d %s\r\n" % (status, phrase(status))
         lengths = [(b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
         named = [pair for pair in headers if pair[0] != b"content-length"] + lengths
         head += b"".join(b"%s: %s\r\n" % pair for pair in named)

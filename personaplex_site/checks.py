@@ -207,5 +207,5 @@ def check_workers(**kwargs: Any) -> list[CheckMessage]:
         text = f"The table of workers can't be read: {error}"
         return [Error(text, hint=hint, id="personaplex.E007")]
     hint = "Start one: python -m inference serve. It needs WORKER_SECRET and SITE_URL."
-    text = "No inference worker is alive, so nobody can talk."
+    text = "No inference worker is alive, so no conversations are possible."
     return [Warning(text, hint=hint, id="personaplex.W001")]

@@ -4,7 +4,7 @@ Daphne puts every message into a queue without end, Autobahn reads as fast as th
 sends and answers each ping into a buffer without end. Neither has a setting for it.
 
 * What is beyond the budget of :mod:`personaplex_site.socket_limits`, and what is no
-  WebSocket at all, closes the socket at once. The application hears of it as of any
+  WebSocket at all, closes the socket at once. The application is notified as of any
   close, by its code. Nothing more is read.
 * While the application is behind, nothing is read from the connection.
 * A client that sends pings and does not read the pongs is dropped.
@@ -57,7 +57,7 @@ class Fullness:
             self.listener.resume()
 
     def stopProducing(self) -> None:
-        """The connection is gone; the consumer hears of it by itself."""
+        """The connection is gone; the consumer notices by itself."""
 
 
 class LimitedSocket(ws_protocol.WebSocketProtocol):
@@ -136,14 +136,14 @@ class LimitedSocket(ws_protocol.WebSocketProtocol):
         self.transport.abortConnection()
 
     def _end(self, code: int, why: str) -> None:
-        """The application hears of it, and sends nothing any more."""
+        """The application is notified, and sends nothing any more."""
         log.warning("socket of %s cut off, close %d: %s", self.peer, code, why)
         self._cut_off = self.muted = True
         self.data = b""
         if hasattr(self, "application_queue"):
             event = {"type": "websocket.disconnect", "code": code}
             self.application_queue.put_nowait(event)
-        if hasattr(self, "server"):  # else the site has not heard of it
+        if hasattr(self, "server"):  # else the application was not notified
             self.server.protocol_disconnected(self)
 
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:

@@ -1,6 +1,6 @@
 """How many database connections each kind of process may hold.
 
-Owns the pools' sizes and their sum over all processes. A pool is made where a server
+Sets the pools' sizes and adds them up over all processes. A pool is made where a server
 process starts; commands of manage.py ask the database from one thread and need none.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
-IDLE_SECONDS = 15.0  # after which one connection that nobody needed is closed
-# The pool itself tries again ever more rarely, and meanwhile nobody else may try.
+IDLE_SECONDS = 15.0  # after which an idle connection is closed
+# The pool itself tries again ever more rarely, and lets no request try meanwhile.
 RECONNECT_SECONDS = 2.0
 CONNECT_SECONDS = 5
 OWN_CONNECTIONS = 1  # of Celery's clock

@@ -1,7 +1,7 @@
 """Wrong settings end a process with their sentences rather than with a traceback.
 
-For the commands of docs/operations.md, which run without ``scripts/up``. Knows no
-setting. Exit status and sentences are those of ``scripts/up``.
+For the commands of docs/operations.md, which run without ``scripts/up``: exit status
+and sentences are the same. It must not depend on any one setting.
 """
 
 from __future__ import annotations

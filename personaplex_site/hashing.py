@@ -1,6 +1,6 @@
 """Passwords are hashed a few at a time, in little memory.
 
-A hash is meant to cost: 19 MiB and some 30 ms of a core. Anybody may ask for one by
+A hash is meant to cost: 19 MiB and some 30 ms of a core. Any visitor may ask for one by
 trying to sign in, so a process computes SIGN_IN_PARALLEL at once, lets SIGN_IN_WAITING
 more wait for SIGN_IN_WAIT_SECONDS, and refuses the rest (``HashingBusy``, counted).
 Where the process also carries conversations, hashes wait while those are late.

@@ -1,6 +1,6 @@
 """How Python runs a process that carries live sound.
 
-Owns what is set once for the whole process, after everything was imported.
+It is set once for the whole process, after everything was imported.
 """
 
 from __future__ import annotations

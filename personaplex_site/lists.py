@@ -1,6 +1,6 @@
 """Long lists in pages: which page of it, and what a person searches for.
 
-Knows none of our models.
+It must not depend on models.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Who may pass: people who signed in, and machines on addresses of their own. And what
-browsers are told about every page."""
+browsers learn about every page."""
 
 from collections.abc import Callable
 from inspect import iscoroutinefunction

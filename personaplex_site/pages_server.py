@@ -2,8 +2,8 @@
 
     python -m personaplex_site.pages_server
 
-Owns how they are started, replaced and ended. Their parent has loaded Django, so that a
-new one is there within a moment. They step back for live sound by PAGE_NICE.
+Starts, replaces and ends them. Their parent has loaded Django, so that a new one is
+ready within a moment. PAGE_NICE gives live sound priority over them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,20 @@ from django.conf import settings
 from django.urls import get_resolver
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.http.errors import (
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+)
 from gunicorn.workers.gthread import ThreadWorker
 
 from inference.supervision import die_with
 from personaplex_site import databases
 from personaplex_site.exit_if_wrong import read_settings
+from personaplex_site.front.answers import phrase
+from personaplex_site.front.relay import REFUSED
 from personaplex_site.front.socket_file import listen
 
 log = logging.getLogger(__name__)
@@ -60,10 +70,35 @@ class PageWorker(ThreadWorker):
         conn.close = lambda graceful=False: conn.sock.close()
         super().finish_request(conn, fs)
 
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """gunicorn would send a page of its own, in its own words. The web process
+        makes ours, in the form that the client accepts."""
+        status = _status_of(exc)
+        if status == 500:
+            log.error("no page was made", exc_info=exc)
+        else:
+            log.warning("a request was refused: %d, %s", status, exc)
+        head = b"HTTP/1.1 %d %s\r\n" % (status, phrase(status))
+        with suppress(OSError):
+            client.sendall(head + REFUSED + b": 1\r\nContent-Length: 0\r\n\r\n")
+
+
+def _status_of(error: Exception) -> int:
+    match error:
+        case InvalidResponseHeader() | InvalidResponseHeaderName():
+            return 500  # of a page
+        case LimitRequestLine():
+            return 414
+        case LimitRequestHeaders():
+            return 431
+        case ParseException():
+            return 400
+    return 500
+
 
 class PageServer(BaseApplication):
-    def __init__(self, door: socket.socket) -> None:
-        self._door = door
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
         self._file = os.stat(settings.PAGES_SOCKET).st_ino
         super().__init__()
 
@@ -77,7 +112,7 @@ class PageServer(BaseApplication):
         processes = settings.PAGE_PROCESSES
         threads = -(-databases.all_page_threads() // processes)
         for name, value in {
-            "bind": f"fd://{self._door.detach()}",
+            "bind": f"fd://{self._listener.detach()}",
             "preload_app": True,
             "workers": processes,
             "worker_class": PageWorker,
@@ -141,10 +176,10 @@ def main() -> int:
         sys.stderr.write("PAGES_SOCKET is not set: it says where to listen.\n")
         return 2
     os.nice(settings.PAGE_NICE)
-    door = listen(settings.PAGES_SOCKET)
+    listener = listen(settings.PAGES_SOCKET)
     databases.use_pool(settings.DB_POOL_PAGES)
     django.setup()
-    PageServer(door).run()
+    PageServer(listener).run()
     return 0
 
 

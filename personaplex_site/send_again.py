@@ -24,7 +24,7 @@ from django.utils.http import escape_leading_slashes
 from personaplex_site.origins import is_ours
 
 TOKEN = "csrfmiddlewaretoken"
-# Nothing that anybody wrote: what pages put into their forms themselves.
+# Not user input: what pages put into their forms themselves.
 OF_PAGES = ("initial-", "keep-", "loaded", "draft", "form_id", "_", "next")
 MIN_SHOWN = 20  # characters of a value without spaces
 

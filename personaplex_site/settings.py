@@ -240,6 +240,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = False
+FORMAT_MODULE_PATH = "personaplex_site.formats"
 STATIC_URL = f"{URL_PREFIX}/static/"
 UNFOLD = {"SITE_URL": f"{URL_PREFIX}/"}  # where the admin leads back to
 STATIC_ROOT = envpath("STATIC_ROOT", DATA_DIR / "static")
@@ -259,7 +260,7 @@ VOICE_MIN_SECONDS = envint("VOICE_MIN_SECONDS", 3)
 VOICE_MAX_SECONDS = envint("VOICE_MAX_SECONDS", 60)
 VOICE_USED_SECONDS = envint("VOICE_USED_SECONDS", 12)
 VOICE_MAX_BYTES = envint("VOICE_MAX_BYTES", 30 * 1024 * 1024, least=1)
-# Pages are bounded however much somebody has.
+# Pages are bounded however many objects a user has.
 PERSONAS_PER_PAGE = envint("PERSONAS_PER_PAGE", 50, least=1, most=200)
 VOICES_PER_PAGE = envint("VOICES_PER_PAGE", 25, least=1, most=200)
 MAX_VOICE_CHOICES = envint("MAX_VOICE_CHOICES", 100, least=1, most=500)

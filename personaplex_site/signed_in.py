@@ -3,7 +3,7 @@
 A socket asks once, when it is opened, and may stay open for half an hour. So all of a
 process are looked at together, every SOCKET_CHECK_SECONDS, by two queries in a thread,
 whatever their number: the session is still there and still of this user, who is still
-active. Owns that check; what becomes of a socket is its consumer's. Knows no consumer.
+active. The consumers close their sockets; this module must not depend on them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ async def check() -> None:
         forget(socket)
         try:
             await socket.sign_out()
-        except Exception:  # a socket's border: the others must still hear of it
+        except Exception:  # a socket's border: the others must still be signed out
             log.exception("a socket was not closed")
 
 
@@ -71,7 +71,7 @@ async def _check_now_and_then() -> None:
         try:
             await check()
         except DatabaseProblem as error:
-            log.warning("nobody was asked for: %s", error)
+            log.warning("sign-ins were not checked: %s", error)
 
 
 def signed_out(sockets: Iterable[Socket]) -> frozenset[Socket]:

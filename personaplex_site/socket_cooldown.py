@@ -5,7 +5,7 @@ begun, a slot asked for. A client that is cut off for sending too much and comes
 once would have all of that for nothing, so being cut off counts as many openings.
 
 Browsers are distinguished by the session cookie; without one the consumers refuse.
-Knows no consumer. Lives in one process: with several, each has its own count.
+It must not depend on consumers. With several processes each has its own count.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 One budget for all frames of the WebSocket protocol: text, binary, pings, pongs, pieces
 of messages. It is spent in the servers' protocol classes, before a message is put
-together, so that a flood costs neither memory nor the event loop's time. Knows no
-server and no consumer.
+together, so that a flood costs neither memory nor the event loop's time. It must not
+depend on a server or a consumer.
 """
 
 from __future__ import annotations

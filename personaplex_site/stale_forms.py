@@ -26,7 +26,7 @@ class StaleFormMixin:
         return type(made.__name__, (_StaleForm, made), {})
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Locked while it is saved: nobody changes it between the look and that."""
+        """Locked while it is saved, so that it can't change after the check."""
         found = super().get_object(request, *args, **kwargs)  # type: ignore[misc]
         saving = request.method == "POST" and connection.in_atomic_block
         if found is not None and saving:

@@ -1,4 +1,4 @@
-"""How static files are named. Knows nothing of what they contain."""
+"""How static files are named, by a hash of their content."""
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 

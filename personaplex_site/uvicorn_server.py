@@ -5,7 +5,8 @@
 What Daphne had to be taught uvicorn does by itself: its ``send`` waits for a browser
 that does not read, and bodies are streamed, so that ``BodyLimit`` bounds them. What is
 ours: on a signal conversations are released before sockets are closed; who does not
-finish the head of a request is let go of; and the bounds of a socket, in
+finish the head of a request is let go of; a request that can't be read is answered in
+words; and the bounds of a socket, in
 :mod:`personaplex_site.uvicorn_socket`.
 """
 
@@ -22,6 +23,7 @@ from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from personaplex_site.exit_if_wrong import read_settings, run_checks
+from personaplex_site.front.answers import Refusal
 
 read_settings()
 
@@ -35,12 +37,28 @@ from personaplex_site.uvicorn_socket import Socket  # noqa: E402
 
 PING_SECONDS, PONG_SECONDS = 20, 30  # as Daphne's
 CLOSE_SECONDS = 10
+MAX_HEAD = 65_536  # bytes of a request's first line and headers; Daphne takes 16 kB
 
 
 class Requests(HttpToolsProtocol):
-    """uvicorn waits without end for the rest of a request's head."""
+    """uvicorn waits without end for the rest of a request's head, of any size."""
 
     _limit: asyncio.TimerHandle | None = None
+    _head_size = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._limit is not None and not self.transport.is_closing():
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
+                self._refuse_head(431)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse_head(400)
+
+    def _refuse_head(self, status: int) -> None:
+        self.transport.write(Refusal.head(status).whole())
+        self.transport.close()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -60,12 +78,14 @@ class Requests(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         self._forget_head()
+        self._head_size = 0
         seconds = settings.HEAD_SECONDS
         self._limit = self.loop.call_later(seconds, self.transport.abort)
 
     def _forget_head(self) -> None:
         if self._limit is not None:
             self._limit.cancel()
+            self._limit = None
 
 
 class SiteServer(uvicorn.Server):

@@ -95,7 +95,7 @@ class Socket(WebSocketsSansIOProtocol):
         self.transport.abort()
 
     def _end(self, code: int, why: str) -> None:
-        """The application hears of it; what it still sends goes nowhere."""
+        """The application is notified; what it still sends is dropped."""
         log.warning("socket of %s cut off, close %d: %s", self.client, code, why)
         self._cut_off = self.close_sent = True
         self.read_paused = False  # what is paused now stays so
@@ -115,7 +115,7 @@ class Socket(WebSocketsSansIOProtocol):
         try:
             await super().send(message)
         except ClientDisconnected:
-            pass  # the application is about to hear of it
+            pass  # the application is about to be notified
         except RuntimeError:
             if not self._cut_off:  # else it was, while this waited
                 raise
@@ -126,7 +126,7 @@ class Socket(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """uvicorn 0.54 says 1005 here, which is what a page sends that closes. The
-        first code that the application hears is the one that counts."""
+        first code that the application gets is the one that counts."""
         if self.handshake_complete and self.conn.close_rcvd is None:
             self.queue.put_nowait({"type": "websocket.disconnect", "code": BROKEN})
         super().connection_lost(exc)

@@ -21,7 +21,7 @@ CANCELLED = 0.5
 # One channel alone speaks where it is louder than all others by so much: a second
 # microphone in the same room hears a speaker with 3 to 10 dB less.
 ALONE_DB = 10.0
-ALONE_SHARE = 0.6  # of the time in which anybody speaks
+ALONE_SHARE = 0.6  # of the time in which there is speech
 ALONE_SECONDS = 1.0  # in at least two channels
 PAUSE_DB = 24.0  # below the loud parts
 SILENT_DB = -60.0
@@ -57,8 +57,8 @@ def one_channel(channels: Channels, wanted: str = AUTO) -> OneChannel:
         alone = _seconds_alone(levels_db(channels))
         if alone is not None:
             best = int(np.argmax(alone))
-            said = ", ".join(f"{name}: {s:.0f} s" for name, s in _named(alone))
-            note = SEPARATE.format(taken=_name(best, len(channels)), seconds=said)
+            shares = ", ".join(f"{name}: {s:.0f} s" for name, s in _named(alone))
+            note = SEPARATE.format(taken=_name(best, len(channels)), seconds=shares)
             return OneChannel(channels[best], note.strip())
     power = np.square(channels, dtype=np.float64).mean(axis=1)
     mixed = channels.mean(axis=0)

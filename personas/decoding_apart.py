@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 REFUSED = 3  # exit status: of a file that was refused, for the reason in the answer
 CPU_SECONDS, WALL_SECONDS = 60, 120  # a minute of sound takes a second or two
 OUTPUT_BYTES = 4  # of a sample
-MAX_SAID = 2000  # bytes of what libraries say besides
+MAX_STDERR = 2000  # bytes that are kept
 ROOT = Path(__file__).resolve().parent.parent
 # One thread: each further one of a mathematical library takes address space.
 ENVIRONMENT = {"PATH": os.defpath, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -46,7 +46,7 @@ def decode_apart(
     with (
         tempfile.TemporaryFile() as copy,
         tempfile.TemporaryFile() as answer,
-        tempfile.TemporaryFile() as said,
+        tempfile.TemporaryFile() as errors,
     ):
         command = [sys.executable, "-m", "personas.decoding_apart"]
         try:
@@ -54,7 +54,7 @@ def decode_apart(
                 [*command, str(limit), str(megabytes), channel],
                 stdin=_with_descriptor(file, copy),
                 stdout=answer,
-                stderr=said,
+                stderr=errors,
                 cwd=ROOT,
                 env=ENVIRONMENT,
                 timeout=WALL_SECONDS,
@@ -66,8 +66,8 @@ def decode_apart(
             note = json.loads(answer.readline())
             sound = np.frombuffer(answer.read(), "<f4").astype(np.float32)
             return OneChannel(sound, note)
-        said.seek(0)
-        raise _refusal(done.returncode, answer.read(), said.read(MAX_SAID))
+        errors.seek(0)
+        raise _refusal(done.returncode, answer.read(), errors.read(MAX_STDERR))
 
 
 def _with_descriptor(file: BinaryIO, copy: IO[bytes]) -> IO[bytes]:
@@ -82,7 +82,7 @@ def _with_descriptor(file: BinaryIO, copy: IO[bytes]) -> IO[bytes]:
     return file
 
 
-def _refusal(status: int, answer: bytes, said: bytes) -> VoiceError:
+def _refusal(status: int, answer: bytes, errors: bytes) -> VoiceError:
     if status == REFUSED:
         problem = json.loads(answer)
         error = VoiceError(problem["detail"], text=problem["text"])
@@ -93,7 +93,8 @@ def _refusal(status: int, answer: bytes, said: bytes) -> VoiceError:
     if status < 0:
         log.warning("decoding a voice sample ended by signal %d", -status)
         return NotAudio(f"the decoder ended by signal {-status}")
-    raise RuntimeError(f"decoding ended with {status}: {said.decode(errors='replace')}")
+    detail = errors.decode(errors="replace")
+    raise RuntimeError(f"decoding ended with {status}: {detail}")
 
 
 def main() -> int:

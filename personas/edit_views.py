@@ -18,11 +18,11 @@ from personas.editing import (
     save,
     with_choices,
 )
-from personas.forms import EXAMPLES, EditPersonaForm, NewPersonaForm, VoiceForm
+from personas.forms import EditPersonaForm, NewPersonaForm, VoiceForm
 from personas.models import Persona, PersonaVersion, Voice
 from personas.progress import addresses
 from personas.prompt_room import room_of
-from personas.views import draft_limits, has_recordings, voice_limits
+from personas.views import form_context, has_recordings, render_create
 from personas.voice_choices import default_voice, problem_of, same_on_offer
 
 CHANGED = 409  # HTTP: Conflict; the page was loaded before the newest change
@@ -81,14 +81,7 @@ def _offer_new(request: HttpRequest, persona: Persona) -> HttpResponse:
     voice = offered.cleaned_data.get("voice_choice") if chosen else None
     sent = {name: request.POST.get(name, "") for name in ("name", "role_prompt")}
     form = NewPersonaForm(initial=sent, user=user, voice=voice or default_voice())
-    context = {
-        "form": form,
-        "deleted": persona,
-        "examples": EXAMPLES,
-        "voice_limits": voice_limits(),
-        "draft_limits": draft_limits(),
-    }
-    return render(request, "personas/persona_create.html", context, status=CHANGED)
+    return render_create(request, form, CHANGED, deleted=persona)
 
 
 def _render(
@@ -101,9 +94,9 @@ def _render(
     current = persona.current
     upload = persona.voice_uploads.select_related("voice").first()
     context = {
+        **form_context(form),
         "persona": persona,
         "current": current,
-        "form": form,
         "conflicts": conflicts,
         "voice_problem": problem_of(current.voice),
         "prompt_problem": _prompt_problem(current, same_on_offer(current.voice)),
@@ -111,9 +104,6 @@ def _render(
         "has_recordings": has_recordings(request),
         "upload": upload,
         "following": addresses(upload) if upload and not upload.finished else None,
-        "examples": EXAMPLES,
-        "voice_limits": voice_limits(),
-        "draft_limits": draft_limits(),
     }
     return render(request, "personas/persona_edit.html", context, status=status)
 

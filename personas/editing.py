@@ -16,7 +16,7 @@ from django.http import QueryDict
 from personas.models import ChangedMeanwhile, Persona, PersonaVersion, Voice
 from personas.voice_choices import OWN_CHOICE
 
-ATTEMPTS = 5  # each fails only where somebody else saved within some milliseconds
+ATTEMPTS = 5  # each fails only where another window saved within some milliseconds
 MAX_NUMBER = 2**31 - 1  # of the database's column
 KEEP, SAVED = "keep-", "saved"  # of the choices in the form
 
@@ -107,7 +107,7 @@ def _conflicts(
     old = before.role_prompt if before else None
     if prompt != current.role_prompt != old:
         found["role_prompt"] = Conflict(current.role_prompt, mine=prompt != old)
-    # A voice that nobody chose here stays as it is saved: it may be the recording
+    # A voice that was not chosen here stays as it is saved: it may be the recording
     # that was sent from this very page.
     choice: Voice | None = cleaned["voice_choice"]
     moved = before is None or before.voice_id != current.voice_id

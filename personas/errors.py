@@ -146,8 +146,8 @@ class VoiceNotInModel(PersonaplexError):
 class VoiceDeleted(PersonaplexError):
     code = "voice_deleted"
     text = (
-        "The recording of this voice was deleted, so nobody can speak with it any "
-        "more. Choose another voice for this persona."
+        "The recording of this voice was deleted, so it can't be used any more. "
+        "Choose another voice for this persona."
     )
 
 

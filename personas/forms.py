@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files.base import File
 
+from personaplex_site.answers import Problem
 from personas.channels import AUTO, LEFT, MIXED, RIGHT
 from personas.editing import Loaded
 from personas.errors import NotAudio, TooLarge
@@ -246,3 +247,10 @@ def _at_most(most: int) -> Any:
             )
 
     return check
+
+
+def form_problem(form: forms.Form) -> Problem:
+    """All that is wrong with it, under the code of the first error."""
+    errors = [error for field in form.errors.as_data().values() for error in field]
+    text = " ".join(str(text) for texts in form.errors.values() for text in texts)
+    return Problem(errors[0].code or "invalid", text)

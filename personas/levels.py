@@ -1,4 +1,4 @@
-"""How loud a recording is from moment to moment. Knows samples only."""
+"""How loud a recording is from moment to moment, of samples alone."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How many tokens a role prompt has, and how many fit beside a voice.
 
-The same limit as the model's own at the start of a conversation, applied while somebody
+The same limit as the model's own at the start of a conversation, applied while a user
 writes. Where no tokenizer has been fetched yet there is no answer.
 """
 

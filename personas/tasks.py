@@ -39,7 +39,7 @@ PUBLISH_EVERY = 0.25  # s
 
 
 class LeaseLost(Exception):
-    """Somebody else works on this upload, or it was put aside. Stop quietly."""
+    """Another task works on this upload, or it was put aside. Stop quietly."""
 
 
 @shared_task(soft_time_limit=TIME_LIMIT, time_limit=TIME_LIMIT + 30)
@@ -51,7 +51,7 @@ def prepare_voice(upload_id: str) -> None:
     """
     upload = VoiceUpload.claim(upload_id)
     if upload is None:
-        log.info("upload %s needs nobody", upload_id)
+        log.info("upload %s needs no work", upload_id)
         return
     publish(upload)
     try:
@@ -105,13 +105,13 @@ class _Follower:
 
     def __init__(self, upload: VoiceUpload) -> None:
         self._upload = upload
-        self._told_at = 0.0
+        self._reported_at = 0.0
 
     def __call__(self, done: float) -> None:
         now = time.monotonic()
-        if now - self._told_at < PUBLISH_EVERY:
+        if now - self._reported_at < PUBLISH_EVERY:
             return
-        self._told_at = now
+        self._reported_at = now
         percent = ENCODING_FROM + int(done * (99 - ENCODING_FROM))
         _report(self._upload, VoiceUpload.State.ENCODING, min(percent, 99))
 
@@ -215,7 +215,7 @@ def _with_a_model() -> WorkerQuerySet:
 
 @shared_task
 def clean_up_voices() -> None:
-    """Whatever nobody needs any more: rows first, then files that no row names."""
+    """Delete what is no longer needed: rows first, then files that no row names."""
     if deleted := VoiceUpload.objects.delete_old_failures():
         log.info("%d failed uploads deleted", deleted)
     running = Worker.objects.values_list("fingerprint", flat=True)

@@ -18,14 +18,14 @@ from django.urls import reverse
 from personaplex_site.answers import wants_json
 from personaplex_site.lists import page_of, searched
 from personas.decoding import LENGTH_TOLERANCE
-from personas.forms import EXAMPLES, NewPersonaForm
+from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm, form_problem
 from personas.models import Persona, PersonaVersion, Voice
 from personas.once import key_for
+from personas.receiving import receive_voice
 from personas.voice_choices import (
     default_voice,
     presets_on_offer,
 )
-from personas.voice_views import form_problem, receive_voice
 
 
 def persona_list(request: HttpRequest) -> HttpResponse:
@@ -50,7 +50,7 @@ def persona_create(request: HttpRequest) -> HttpResponse:
     user = cast(User, request.user)
     voice = _wanted_voice(request) or default_voice()
     if request.method != "POST":
-        return _render_create(request, NewPersonaForm(user=user, voice=voice))
+        return render_create(request, NewPersonaForm(user=user, voice=voice))
     post, files = request.POST, request.FILES
     too_large = getattr(request, "too_large", False)  # known once the body is read
     form = NewPersonaForm(post, files, too_large=too_large, user=user, voice=voice)
@@ -58,8 +58,10 @@ def persona_create(request: HttpRequest) -> HttpResponse:
         if wants_json(request):
             problem = {**asdict(form_problem(form)), "errors": form.errors}
             return JsonResponse(problem, status=413 if too_large else 400)
-        return _render_create(request, form, status=400)
+        return render_create(request, form, status=400)
     persona = _create_once(user, form.cleaned_data)
+    draft = form.cleaned_data["draft"]
+    messages.success(request, f"{persona.name} was created.", extra_tags=draft)
     url = reverse("persona_edit", args=[persona.pk])
     if wants_json(request):
         return JsonResponse({"url": url}, status=201)
@@ -102,16 +104,31 @@ def _create_once(user: User, cleaned: dict[str, Any]) -> Persona:
     return persona
 
 
-def _render_create(
-    request: HttpRequest, form: NewPersonaForm, status: int = 200
+def render_create(
+    request: HttpRequest,
+    form: NewPersonaForm,
+    status: int = 200,
+    deleted: Persona | None = None,
 ) -> HttpResponse:
-    context = {
+    """``deleted``: whose changes could not be saved any more."""
+    context = {**form_context(form), "deleted": deleted}
+    return render(request, "personas/persona_create.html", context, status=status)
+
+
+def form_context(form: PersonaForm) -> dict[str, object]:
+    """What the fields of a persona need on any page. Drafts are what browsers keep of
+    forms that are not saved."""
+    return {
         "form": form,
         "examples": EXAMPLES,
-        "voice_limits": voice_limits(),
-        "draft_limits": draft_limits(),
+        "voice_limits": {
+            "min_seconds": settings.VOICE_MIN_SECONDS,
+            "max_seconds": settings.VOICE_MAX_SECONDS,
+            "max_bytes": settings.VOICE_MAX_BYTES,
+            "tolerance_seconds": LENGTH_TOLERANCE,
+        },
+        "draft_limits": {"days": settings.DRAFT_DAYS, "most": settings.MAX_DRAFTS},
     }
-    return render(request, "personas/persona_create.html", context, status=status)
 
 
 def persona_delete(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
@@ -126,17 +143,3 @@ def persona_delete(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
 
 def has_recordings(request: HttpRequest) -> bool:
     return Voice.objects.of(request.user).exists()
-
-
-def voice_limits() -> dict[str, float]:
-    return {
-        "min_seconds": settings.VOICE_MIN_SECONDS,
-        "max_seconds": settings.VOICE_MAX_SECONDS,
-        "max_bytes": settings.VOICE_MAX_BYTES,
-        "tolerance_seconds": LENGTH_TOLERANCE,
-    }
-
-
-def draft_limits() -> dict[str, int]:
-    """Of what browsers keep of forms that are not saved."""
-    return {"days": settings.DRAFT_DAYS, "most": settings.MAX_DRAFTS}

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from django.conf import settings
+from django.utils.formats import date_format
 
 from inference.models import Worker
 from personas.models import PresetList, Voice
@@ -20,7 +21,7 @@ OWN_CHOICE = "Another voice each time, of the model’s own choice"
 
 
 def running_models() -> list[str]:
-    """Their fingerprints, the emptiest worker's first. While nobody could talk, of the
+    """Their fingerprints, the emptiest worker's first. While no worker is open, of the
     worker with the latest heartbeat: it is being started again, most likely."""
     running = Worker.objects.open().values_list("fingerprint", flat=True)
     if found := list(dict.fromkeys(running)):
@@ -41,7 +42,7 @@ def presets_on_offer() -> list[Voice]:
 
 
 def default_voice() -> Voice | None:
-    """What a new persona speaks with unless somebody chooses."""
+    """What a new persona speaks with unless one is chosen."""
     return next(iter(presets_on_offer()), None)
 
 
@@ -51,7 +52,7 @@ def same_on_offer(voice: Voice | None) -> Voice | None:
 
 
 def problem_of(voice: Voice | None) -> str:
-    """Why nobody could speak with it now, "" if somebody could or soon can."""
+    """Why it can't be used now, "" if it can be, or soon can."""
     models = running_models()
     if voice is None or voice.can_be_encoded or not models or voice.found_for(models):
         return ""
@@ -89,7 +90,7 @@ def _options(voices: Iterable[Voice]) -> list[tuple[str, str]]:
 
 def _label(voice: Voice) -> str:
     if not voice.preset:
-        made = f"{voice.created_at:%d %B %Y}".lstrip("0")
+        made = date_format(voice.created_at)
         return f"{voice.name}, {voice.seconds:.0f} s, {made}"
     known_as = "" if voice.name == voice.preset else f" ({voice.preset})"
     return voice.name + known_as

@@ -7,10 +7,7 @@ import uuid
 
 from django.conf import settings
 from django.contrib import messages
-from django.core.files.uploadedfile import UploadedFile
-from django.db import transaction
 from django.db.models import Count
-from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import (
@@ -18,20 +15,18 @@ from django.views.decorators.http import (
     require_POST,
     require_safe,
 )
-from kombu.exceptions import OperationalError
 
-from personaplex_site.answers import Problem, json_answer, wants_json
+from personaplex_site.answers import json_answer, wants_json
 from personaplex_site.audit import record_look
 from personaplex_site.lists import page_of, searched
 from personaplex_site.ranges import bytes_response
-from personas.channels import AUTO
-from personas.forms import VoiceForm
+from personas.forms import VoiceForm, form_problem
 from personas.models import Persona, Voice
 from personas.models.upload import VoiceUpload
 from personas.once import key_for
 from personas.progress import addresses, payload
+from personas.receiving import receive_voice
 from personas.speakers import speakers_of
-from personas.tasks import prepare_voice
 from personas.voice_choices import default_voice
 
 log = logging.getLogger(__name__)
@@ -60,26 +55,6 @@ def voice_upload(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
             return json_answer(problem, 413 if too_large else 400)
         messages.error(request, problem.text)
     return redirect("persona_edit", persona_id)
-
-
-def receive_voice(
-    persona: Persona,
-    file: UploadedFile,
-    channel: str = AUTO,
-    key: uuid.UUID | None = None,
-) -> VoiceUpload:
-    """Keep the file and enqueue its preparation."""
-    upload = VoiceUpload.receive(persona, file, channel, key)
-    transaction.on_commit(lambda: _enqueue(upload))
-    return upload
-
-
-def _enqueue(upload: VoiceUpload) -> None:
-    """Without a broker the row waits, and recover_uploads enqueues it later."""
-    try:
-        prepare_voice.delay(str(upload.pk))
-    except OperationalError:
-        log.exception("upload %s not enqueued", upload.pk)
 
 
 @require_safe
@@ -160,10 +135,3 @@ def voice_delete(request: HttpRequest, voice_id: uuid.UUID) -> HttpResponse:
     log.info("voice %s deleted by its owner", voice_id)
     messages.success(request, "The recording and everything made from it is deleted.")
     return redirect("voice_list")
-
-
-def form_problem(form: Form) -> Problem:
-    """All that is wrong with it, under the code of the first error."""
-    errors = [error for field in form.errors.as_data().values() for error in field]
-    text = " ".join(str(text) for texts in form.errors.values() for text in texts)
-    return Problem(errors[0].code or "invalid", text)

@@ -84,7 +84,7 @@ def default_data() -> Path:
     As root PostgreSQL runs as ``nobody``, which can't enter a checkout below /root.
     """
     root = os.geteuid() == 0
-    if os.access(CHECKOUT, os.W_OK) and (not root or nobody_enters(CHECKOUT)):
+    if os.access(CHECKOUT, os.W_OK) and (not root or account_enters(CHECKOUT)):
         return CHECKOUT / "var"
     if root:
         return Path("/var/lib/personaplex")
@@ -92,12 +92,12 @@ def default_data() -> Path:
     return home / "personaplex"
 
 
-def nobody_enters(folder: Path) -> bool:
-    nobody = pwd.getpwnam("nobody")
+def account_enters(folder: Path) -> bool:
+    account = pwd.getpwnam("nobody")
     asked = subprocess.run(
         ["test", "-x", str(folder)],
-        user=nobody.pw_uid,
-        group=nobody.pw_gid,
+        user=account.pw_uid,
+        group=account.pw_gid,
         extra_groups=[],
         cwd="/",
     )
@@ -164,9 +164,9 @@ def pip(command: list[str]) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout is not None
-    said, fetched = [], 0
+    output, fetched = [], 0
     for line in process.stdout:
-        said.append(line)
+        output.append(line)
         if line.startswith("Collecting "):
             fetched += 1
             progress(f"{fetched} packages found, now {line.split()[1]}", fetched)
@@ -175,7 +175,7 @@ def pip(command: list[str]) -> None:
     if sys.stdout.isatty():
         print("\r\x1b[K", end="")
     if process.wait() != 0:
-        raise SystemExit("pip failed:\n" + "".join(said[-25:]))
+        raise SystemExit("pip failed:\n" + "".join(output[-25:]))
 
 
 def progress(text: str, count: int = 0) -> None:

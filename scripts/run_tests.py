@@ -93,16 +93,16 @@ def test_everything(reports: Path) -> int:
     resolving = Beside(title, [RESOLVE], reports / "requirements.txt")
     try:
         own = own_servers()
-        told = f"were not tested: {own}"
+        outcome = f"were not tested: {own}"
         if isinstance(own, dict):
             print(f"\nDatabase and Redis tests on {OWN}:", flush=True)
             on_own = Part("own", ["-m", "servers", *ON_OWN_SERVERS], reports, own)
             on_own.status = run(on_own.command(), own)
             parts.append(on_own)
-            told = "FAILED, see above" if on_own.status else "were tested, see above"
+            outcome = "FAILED, see above" if on_own.status else "were tested, see above"
         given = [n for n in ("DATABASE_URL", "REDIS_URL") if os.environ.get(n)]
         where = f"the given {' and '.join(given)}" if given else "embedded servers"
-        print(f"\nRan {', '.join(CHECKS)}. The machine's own servers {told}.")
+        print(f"\nRan {', '.join(CHECKS)}. The machine's own servers {outcome}.")
         print(f"Now everything else, on {where}:", flush=True)
         others.status = run(others.command())
         computing.status = beside.end()
@@ -152,22 +152,22 @@ class Part:
 
 class Beside:
     """A command that runs while others do, and gives way to them; what it says goes
-    to a file, and is told at its end."""
+    to a file, and is printed at its end."""
 
-    def __init__(self, title: str, command: list[str], said: Path) -> None:
-        self._title, self._said = title, said
-        with said.open("wb") as output:
+    def __init__(self, title: str, command: list[str], output: Path) -> None:
+        self._title, self._output = title, output
+        with output.open("wb") as file:
             self._process = subprocess.Popen(
                 ["nice", sys.executable, *command],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=file,
                 stderr=subprocess.STDOUT,
             )
 
     def end(self) -> int:
         print(f"\n{self._title}:", flush=True)
         status = self._process.wait()
-        print(self._said.read_text(errors="replace"), flush=True)
+        print(self._output.read_text(errors="replace"), flush=True)
         return status
 
     def stop(self) -> None:
@@ -180,10 +180,12 @@ def totals(parts: list[Part]) -> str:
     first = sum((counted(part.report) for part in parts), Counter())
     again = sum((counted(part.again) for part in parts), Counter())
     recovered = again["passed"]
-    told = f"{first['failed'] - recovered} failed, {first['passed'] + recovered} passed"
+    outcome = (
+        f"{first['failed'] - recovered} failed, {first['passed'] + recovered} passed"
+    )
     if recovered:
-        told += f" ({recovered} of them only when run again alone, see above)"
-    return f"{told}, {first['skipped']} skipped"
+        outcome += f" ({recovered} of them only when run again alone, see above)"
+    return f"{outcome}, {first['skipped']} skipped"
 
 
 def counted(report: Path) -> Counter[str]:

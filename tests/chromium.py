@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from playwright.sync_api import Browser, Playwright
+import pytest
+from playwright.sync_api import Browser, Playwright, sync_playwright
+
+from tests import sounds
 
 FLAGS = [
     "--no-sandbox",
@@ -23,3 +26,16 @@ def launch(playwright: Playwright, microphone: Path, *more: str) -> Browser:
     return playwright.chromium.launch(
         executable_path="/usr/bin/chromium", args=[*FLAGS, sound, *more]
     )
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """With speech at the microphone. A conftest or a module imports it to have it."""
+    path = tmp_path_factory.mktemp("microphone") / "voice.wav"
+    path.write_bytes(sounds.encode(sounds.speech()))
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright keeps an event loop in this thread, which Django takes for ours.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        browser = launch(playwright, path)
+        yield browser
+        browser.close()

@@ -29,7 +29,7 @@ HASTY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 def ensure() -> None:
-    """Set in the environment whatever the site needs and nobody has set."""
+    """Set in the environment what the site needs and is not set yet."""
     os.environ.setdefault("SECRET_KEY", "for-tests-only-0123456789-0123456789")
     os.environ.setdefault("WORKER_SECRET", "for-tests-only-9876543210-9876543210")
     wanted = [n for n in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(n)]

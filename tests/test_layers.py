@@ -42,7 +42,11 @@ SITE_TOOLS = (
 
 # Who may import what of ours, most particular name first.
 ARROWS = {
-    "inference.network": ("inference.network", "inference.timing"),
+    "inference.network": (
+        "inference.network",
+        "inference.checked_json",
+        "inference.timing",
+    ),
     "inference.prompts.prompt_text": ("inference.errors", "inference.timing"),
     "inference.prompts.voice_name": (),
     "inference.prompts": (
@@ -56,6 +60,7 @@ ARROWS = {
         "inference.prompts",
         "inference.network",
         "inference.kernels",
+        "inference.checked_json",
         "inference.errors",
         "inference.timing",
     ),
@@ -64,10 +69,10 @@ ARROWS = {
     "inference.worker.protocol": (
         *CONTRACTS,
         "inference.worker.binary",
-        "inference.worker.checked_json",
+        "inference.checked_json",
     ),
     "inference.worker.binary": CONTRACTS,
-    "inference.worker.checked_json": ("inference.errors",),
+    "inference.checked_json": ("inference.errors",),
     "inference.supervision": (),
     "inference.engine": ("inference",),
     "inference.training": ("inference",),
@@ -111,7 +116,7 @@ NEVER = {
     "inference.engine": ("inference.worker", "inference.commands"),
     "inference.worker": ("inference.commands",),
 }
-# Whoever else wants to know what a conversation looked like reads its frame log.
+# All other packages learn what a conversation was from its frame log.
 ONLY = {
     "conversations.review": ("conversations.views", "conversations.tasks"),
     "inference.bench": ("inference.commands",),

@@ -1,6 +1,7 @@
 """Ogg Opus from packets that already exist, without encoding again.
 
-Owns RFC 3533 pages, RFC 7845 headers and the two-sided stream. Knows no database.
+Writes RFC 3533 pages, RFC 7845 headers and the stereo stream of both sides. It must not
+depend on the database.
 
 PyAV can't do it (tried with 18.1.0): its ``add_mux_stream`` has no way to give the Ogg
 muxer the OpusHead, and writing the header fails with "Invalid data".

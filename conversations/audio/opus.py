@@ -1,6 +1,6 @@
 """Opus at one frame a packet: the only importer of opuslib.
 
-Owns finding libopus and the codec settings. Knows no sockets and no database.
+Finds libopus and sets the codec up. It must not depend on sockets or the database.
 
 What libopus would choose for speech (SILK, and FEC beside it) takes most of a core at
 64 conversations. Its low-delay mode (CELT) at a low complexity costs a sixteenth,

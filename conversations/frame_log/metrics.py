@@ -31,7 +31,7 @@ def percentile(values: Sequence[float] | NDArray[Any], percent: float) -> float:
 
 
 def measured(timings: NDArray[np.void]) -> NDArray[np.void]:
-    """Without the frames whose way through the site nobody could measure, unless there
+    """Without the frames whose time in the site could not be measured, unless there
     are no others."""
     known = timings[(timings["flags"] & RESENT) == 0]
     return known if len(known) else timings

@@ -24,12 +24,12 @@ class BrowserSide:
 
     def __init__(self, send: Send) -> None:
         self.outbox = Outbox(send)
-        self.early = 0  # frames that came before anybody listened
+        self.early = 0  # frames that came before the conversation was live
         self.after = 0  # frames that came after the end
         self._send = send
 
     def watch_transport(self, scope: Any) -> None:
-        """Have Daphne's transport say when the browser does not read.
+        """Have Daphne's transport report when the browser does not read.
 
         Daphne's ``send`` never waits; that of other servers does.
         """
@@ -37,10 +37,10 @@ class BrowserSide:
         if protocol is not None:
             protocol.report_fullness(self.outbox)
 
-    def say(self, kind: str, **fields: object) -> None:
+    def put_event(self, kind: str, **fields: object) -> None:
         self.outbox.put_event(wire.event(kind, **fields))
 
-    async def event(self, kind: str, **fields: object) -> None:
+    async def send_event(self, kind: str, **fields: object) -> None:
         await self._transmit(
             {"type": "websocket.send", "text": wire.event(kind, **fields)}
         )

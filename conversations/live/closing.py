@@ -84,7 +84,7 @@ async def _finish(state: LiveState, ending: Ending, browser: BrowserSide) -> Non
     ):
         await _check_lease(row)
     _log("ended", state, ending, browser)
-    await browser.event(
+    await browser.send_event(
         "ended",
         reason=reason,
         text=EndReason(reason).label,

@@ -1,11 +1,11 @@
-"""The browser's socket of a live conversation, in the words of docs/protocol.md.
+"""The browser's socket of a live conversation, as docs/protocol.md describes it.
 
 Only translates: messages to calls of LiveConversation, its sends to Channels.
 
 Channels awaits a clean-up of database connections, in one thread of the process,
 before every message: 0.6 ms a frame when idle, and frames once waited 490 ms behind
-somebody's query. So what a browser sends bypasses that. It also makes a task for every
-message, to wait for a channel layer beside the socket; here there is none.
+another request's query. So what a browser sends bypasses that. It also makes a task for
+every message, to wait for a channel layer beside the socket; here there is none.
 
 How much a browser may send is the server's to bound, before a message gets here:
 :mod:`personaplex_site.socket_limits`.

@@ -52,25 +52,25 @@ class ContextWatch:
 
     def __init__(self, state: LiveState) -> None:
         self._state = state
-        self._told_low = self._told_full = False
+        self._warned_low = self._warned_full = False
 
     def look(self, ready: Ready) -> bool:
         """Whether the conversation has to end now."""
         left = seconds_left(ready, self._state.path.model_frame)
         rule = when_full(ready)
         if left > LOW_SECONDS:
-            self._told_low = self._told_full = False
-        elif not self._told_low:
-            self._told_low = True
+            self._warned_low = self._warned_full = False
+        elif not self._warned_low:
+            self._warned_low = True
             if left > 0:
                 text = _LOW[rule].format(seconds=left)
                 self._state.notice("context_low", text, seconds=round(left, 1))
         if left > 0:
-            self._told_full = False
+            self._warned_full = False
         elif rule == END:
             return True
-        elif not self._told_full:
-            self._told_full = True
+        elif not self._warned_full:
+            self._warned_full = True
             self._state.record("context_full")
             self._state.notice("context_full", _FULL[rule])
         return False

@@ -164,12 +164,12 @@ class LiveConversation:
         )
         self._connect(state).begin(session)
         self._fresh = None
-        await self._browser.event("ready", **self._ready(state, session))
-        await self._browser.event("state", state="live")
+        await self._browser.send_event("ready", **self._ready(state, session))
+        await self._browser.send_event("state", state="live")
         return state
 
     async def _in_turn(self, sampling: Sampling, ticket: str) -> Session:
-        await self._browser.event("state", state="connecting")
+        await self._browser.send_event("state", state="connecting")
         return await queueing.in_turn(
             self._user,
             self.id,
@@ -180,8 +180,8 @@ class LiveConversation:
         )
 
     async def _send_position(self, position: queue.QueuePosition, ticket: str) -> None:
-        await self._browser.event("state", state="waiting")
-        await self._browser.event(
+        await self._browser.send_event("state", state="waiting")
+        await self._browser.send_event(
             "waiting",
             position=position.number,
             of=position.of,
@@ -198,7 +198,7 @@ class LiveConversation:
             lambda: admit(self._user, self._persona, self.id, sampling)
         )
         await asyncio.gather(*map(release, admitted.ended))
-        await self._browser.event("state", state="priming")
+        await self._browser.send_event("state", state="priming")
         worker, self._fresh = await open_session(admitted.workers, admitted.request)
         return admitted.request, worker, self._fresh
 
@@ -219,7 +219,7 @@ class LiveConversation:
         return None
 
     async def _resume(self, start: wire.Start, wanted: wire.Resume) -> LiveState:
-        await self._browser.event("state", state="resuming")
+        await self._browser.send_event("state", state="resuming")
         state = await in_thread(
             lambda: opening.resume(
                 self._user, self._persona, start, self._browser, wanted
@@ -237,8 +237,8 @@ class LiveConversation:
     def _resumed(self, session: WorkerSession) -> None:
         """It has a session again."""
         assert self._state is not None
-        self._browser.say("ready", **self._ready(self._state, session))
-        self._browser.say("state", state="live")
+        self._browser.put_event("ready", **self._ready(self._state, session))
+        self._browser.put_event("state", state="live")
         self._state.path.send_again(self._state.resume_point)
 
     def _ready(self, state: LiveState, session: WorkerSession) -> dict[str, object]:
@@ -317,5 +317,5 @@ class LiveConversation:
         log.info("refused: %s (%s)", error.code, error)
         retry = await in_thread(lambda: retry_after_s(error))
         fields = {**error.as_event(), "retry_after_s": retry}
-        await self._browser.event("error", **fields)
+        await self._browser.send_event("error", **fields)
         await self._browser.close(close_code)

@@ -42,8 +42,8 @@ class EventLoopLoad:
         self._forget(now)
 
     def late_ms(self) -> float:
-        """What three of four looks of the last two seconds stayed below; 0 while nobody
-        talks."""
+        """The upper quartile of the last two seconds' samples; 0 while there is no
+        conversation."""
         self._forget(time.monotonic())
         if not self._looks:
             return 0.0

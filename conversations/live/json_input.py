@@ -1,7 +1,7 @@
 """JSON from outside: one object, small, flat, of well-formed text and finite numbers.
 
-Owns those bounds, so that nothing behind it has to think of lone surrogates, NUL, an
-infinite number or one of a thousand digits. Knows no event.
+With these bounds checked here, the code behind it never meets lone surrogates, NUL, an
+infinite number or one of a thousand digits. It must not depend on any event.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def begin(
         ResumePoint(),
         log_writer,
         AudioPath(start.audio, browser.outbox, log_writer),
-        browser.say,
+        browser.put_event,
         time.monotonic() + settings.CONVERSATION_MAX_SECONDS,
         resumed=False,
     )
@@ -114,7 +114,7 @@ def resume(
         resume_point,
         log_writer,
         path,
-        browser.say,
+        browser.put_event,
         time.monotonic() + settings.CONVERSATION_MAX_SECONDS - elapsed_s,
         resumed=True,
     )

@@ -31,7 +31,7 @@ class NotReading(Exception):
 class Outbox:
     def __init__(self, send: Send) -> None:
         self.dropped = 0
-        self.unsaid = 0  # events for which there was no room
+        self.events_dropped = 0  # events for which there was no room
         self._send = send
         self._events: deque[str] = deque()
         self._frames: deque[bytes] = deque()
@@ -43,7 +43,7 @@ class Outbox:
     def put_event(self, text: str) -> None:
         """Never raises: what the browser sent may be what is answered here."""
         if len(self._events) == EVENTS:
-            self.unsaid += 1
+            self.events_dropped += 1
             return
         self._events.append(text)
         self._filled.set()
@@ -79,7 +79,7 @@ class Outbox:
 
     def check(self, now: float) -> None:
         """Raise NotReading once it is certain."""
-        if self.unsaid:
+        if self.events_dropped:
             raise NotReading(f"{EVENTS} events wait")
         since = self._sending_since
         if since is not None and now - since > STALLED_SECONDS:

@@ -54,7 +54,7 @@ async def in_turn(
         try:
             return await attempt()
         except WorkerBusy:
-            pass  # somebody else was faster: wait
+            pass  # another user was faster: wait
         except NoWorker:
             if not await in_thread(Worker.objects.expected):
                 raise

@@ -1,6 +1,6 @@
 """The conversations of this process, and what becomes of them when it stops.
 
-Owns the list of running conversations. Knows that Daphne runs on Twisted.
+Keeps the list of running conversations. This is where Twisted, under Daphne, matters.
 
 SIGTERM is a process that makes way for another: its conversations are parked, and
 their browsers asked back, which finds them another process. SIGINT is the end of

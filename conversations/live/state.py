@@ -21,7 +21,7 @@ from conversations.models import Conversation
 MAX_EVENTS = 200  # that a row keeps, the newest
 
 
-class Say(Protocol):
+class PutEvent(Protocol):
     """Send the browser an event of docs/protocol.md."""
 
     def __call__(self, kind: str, **fields: object) -> None: ...
@@ -35,7 +35,7 @@ class LiveState:
     resume_point: ResumePoint  # where the log ended when the lease was taken
     log_writer: FrameLogWriter
     path: AudioPath
-    say: Say
+    put_event: PutEvent
     ends_at: float  # of time.monotonic: the longest duration
     resumed: bool  # it has been live before, in this process or another
     ready_at: float = math.inf  # of time.monotonic: the browser may speak
@@ -54,4 +54,4 @@ class LiveState:
             self.log_writer.add_client_stats(kept)
 
     def notice(self, code: str, text: str, **fields: object) -> None:
-        self.say("notice", code=code, text=text, **fields)
+        self.put_event("notice", code=code, text=text, **fields)

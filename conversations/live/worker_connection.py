@@ -170,7 +170,7 @@ class WorkerConnection:
             return
         why = f"{error.code}, {how}"
         state.on_next_answer = lambda ms: state.record("moved", ms, why)
-        state.say("state", state="live")
+        state.put_event("state", state="live")
 
     def _leave(self, error: PersonaplexError | None) -> None:
         """Let go of a session that is broken in some way, without waiting for it."""
@@ -184,7 +184,7 @@ class WorkerConnection:
     async def _rebuild(self, deadline: float, error: PersonaplexError | None) -> None:
         global _last_rebuild_s
         state, began = self._state, time.monotonic()
-        state.say("state", state="recovering", seconds=_last_rebuild_s)
+        state.put_event("state", state="recovering", seconds=_last_rebuild_s)
         try:
             async with asyncio.timeout(settings.RECOVER_SECONDS):
                 await state.log_writer.flush()
@@ -235,7 +235,7 @@ class WorkerConnection:
     async def _restart(self, session: WorkerSession, plan: RewindPlan) -> None:
         state = self._state
         state.path.pause()
-        state.say("state", state="recovering", seconds=_last_rebuild_s)
+        state.put_event("state", state="recovering", seconds=_last_rebuild_s)
         segments = self.segments = LogSegments(plan.kept, state.path.frame)
         discarding = asyncio.create_task(_discard(session))
         try:
@@ -245,13 +245,13 @@ class WorkerConnection:
             await _stop(discarding)
         self._change(segments, session)
         left = round(session.ready.context_frames * FRAME_SECONDS, 1)
-        state.say(
+        state.put_event(
             "rewound",
             frame=state.path.frame,
             seconds=plan.seconds,
             context_seconds=left,
         )
-        state.say("state", state="live")
+        state.put_event("state", state="live")
         state.record("rewound", detail=f"{plan.seconds:g} s")
 
     def _use(

@@ -170,7 +170,7 @@ class Conversation(models.Model):
         used, fresh, lease = digest_of(token), new_token(), uuid.uuid4()
         either = models.Q(resume_hash=used) | models.Q(resume_hash_before=used)
         # Columns of the row itself only: what is joined is not looked at again when
-        # somebody else changed the row meanwhile.
+        # another process changed the row meanwhile.
         if not mine.filter(either, ended_at=None).update(
             lease=lease,
             resume_hash=digest_of(fresh),
@@ -250,7 +250,7 @@ class Conversation(models.Model):
         )
 
     def give_up(self) -> bool:
-        """End it as abandoned, at the moment when it was last heard of."""
+        """End it as abandoned, at the time of its last heartbeat."""
         still = models.Q(
             ended_at=None, alive_at=self.alive_at, parked_at=self.parked_at
         )

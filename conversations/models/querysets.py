@@ -27,17 +27,17 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def visible_to(
         self, user: AbstractBaseUser | AnonymousUser
     ) -> ConversationQuerySet:
-        """Their own, and those of everybody for staff who may view conversations.
+        """Their own, and those of all users for staff who may view conversations.
         What is shown of it goes through ``audit.record_look``."""
         return self if may_view_all(user, self.model) else self.of(user)
 
     def live(self) -> ConversationQuerySet:
-        """Somebody talks: not parked, and its web process was heard of lately."""
+        """Not parked, and with a recent heartbeat of its web process."""
         since = timezone.now() - SILENT
         return self.filter(ended_at=None, parked_at=None, alive_at__gte=since)
 
     def abandoned(self) -> ConversationQuerySet:
-        """Nobody came back to it in time, or its web process died."""
+        """Not resumed in time, or its web process died."""
         now = timezone.now()
         parked_too_long = models.Q(
             parked_at__lt=now - timedelta(seconds=settings.RESUME_SECONDS)
@@ -49,7 +49,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.filter(parked_too_long | untouched, ended_at=None)
 
     def make_room(self, user: AbstractBaseUser | AnonymousUser) -> list[Conversation]:
-        """End the oldest of this user's that nobody talks in, until there is room for
+        """End the oldest of this user's that are not live, until there is room for
         one more; their slots are to be released. TooManyConversations when all that
         count against CONVERSATIONS_PER_USER are live."""
         open_ones = list(self.of(user).filter(ended_at=None).order_by("alive_at"))

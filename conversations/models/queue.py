@@ -24,12 +24,12 @@ ENTRY_SILENT = timedelta(seconds=10)
 ENTRY_KEPT = timedelta(seconds=60)
 RECENT = 20  # ended conversations that the guess is made from
 ASSUMED_SECONDS = 120.0  # of a conversation, until some have ended
-MIN_SECONDS = 5.0  # nobody is promised less
+MIN_SECONDS = 5.0  # no promise is shorter
 
 
 class AlreadyWaiting(PersonaplexError):
     code = "already_waiting"
-    text = "You are already waiting in another window. Go on there, or close it first."
+    text = "You are already waiting in another window. Continue there, or close it."
     retryable = True
     retry_after_s = ENTRY_SILENT.total_seconds()
 
@@ -55,7 +55,7 @@ class QueueEntryQuerySet(models.QuerySet["QueueEntry"]):
         return self.filter(seen_at__gte=since).order_by("joined_at", "id")
 
     def expire(self) -> int:
-        """Delete what nobody came back for; how many there were."""
+        """Delete abandoned entries; how many there were."""
         return self.filter(seen_at__lt=timezone.now() - ENTRY_KEPT).delete()[0]
 
 
@@ -128,7 +128,7 @@ class QueueEntry(models.Model):
 
 
 def queue_is_free() -> bool:
-    """Whether a newcomer may try at once: nobody waits, or there is room for all."""
+    """Whether a newcomer may try at once: no queue, or there is room for all."""
     waiting = QueueEntry.objects.waiting().count()
     return waiting == 0 or waiting < free_slots()
 

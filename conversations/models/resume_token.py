@@ -14,5 +14,5 @@ def new_token() -> str:
 
 
 def digest_of(token: str) -> str:
-    """What the database keeps: of no use to somebody who reads it there."""
+    """What the database keeps: of no use to a person who reads it there."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -19,8 +19,8 @@ def client_metrics(reader: FrameLogReader) -> dict[str, Any] | None:
     readings = reader.client_stats
     if not readings:
         return None
-    heard = [(f, r["latency_ms"]) for f, r in readings if "latency_ms" in r]
-    every = max(1, -(-len(heard) // MAX_POINTS))
+    measured = [(f, r["latency_ms"]) for f, r in readings if "latency_ms" in r]
+    every = max(1, -(-len(measured) // MAX_POINTS))
     return {
         "latency_p50_ms": _percentile(readings, "latency_ms", 50),
         "latency_p95_ms": _percentile(readings, "latency_ms", 95),
@@ -31,8 +31,8 @@ def client_metrics(reader: FrameLogReader) -> dict[str, Any] | None:
         "skipped_ms": _total(readings, "skipped_ms"),
         "stretched_ms": _total(readings, "stretched_ms"),
         "series": {
-            "t": reader.seconds_at([frame for frame, _ in heard[::every]]),
-            "latency_ms": [ms for _, ms in heard[::every]],
+            "t": reader.seconds_at([frame for frame, _ in measured[::every]]),
+            "latency_ms": [ms for _, ms in measured[::every]],
         },
     }
 

@@ -1,4 +1,4 @@
-"""Figures as people read them, in templates. Knows no models."""
+"""Template filters for figures. They must not depend on models."""
 
 from django import template
 

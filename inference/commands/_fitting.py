@@ -66,7 +66,7 @@ def check_format(
 
 
 def in_time(slots: int, most: int, *, chosen: bool) -> int:
-    """Slots that somebody has ``chosen`` stay, with a warning: windows may be short."""
+    """Slots that were ``chosen`` stay, with a warning: windows may be short."""
     if slots > most and chosen:
         log.warning(
             "%d slots: only %d conversations keep real time once their windows are "

@@ -1,7 +1,4 @@
-"""Why an engine is not started, in words; and what decides that before it is loaded.
-
-Owns the errors of choosing an engine. Loads nothing.
-"""
+"""Errors of choosing an engine, and the checks that raise them before it is loaded."""
 
 from __future__ import annotations
 
@@ -78,8 +75,8 @@ def starting_fast() -> Iterator[None]:
         raise
     except Exception as error:
         log.info("The fast engine could not start", exc_info=True)
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise EngineRefused(said[:MAX_REASON]) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise EngineRefused(reason[:MAX_REASON]) from error
 
 
 def plain_slots(sizes: Sizes, device: torch.device, why: str) -> int:

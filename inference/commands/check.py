@@ -100,15 +100,15 @@ def _free_now(sizes: Sizes, card: Card, name: str) -> str:
     found = fit(sizes, free, *PREFERRED[-1])
     missing = missing_mb(free, found)
     formats = f"{found.weights} weights and {found.kv} KV"
-    said = (
+    text = (
         f"Free now: {free.memory / 1e6:.0f} MB; one conversation takes "
         f"{found.memory_gb * 1e3:.0f} MB with {formats}"
     )
     if missing:
-        said += f": {missing} MB are missing. Close what else uses the GPU."
+        text += f": {missing} MB are missing. Close what else uses the GPU."
     if cards.this_card(index).unified:
-        said += "\nIts memory is the host's: what both use counts once."
-    return said
+        text += "\nIts memory is the host's: what both use counts once."
+    return text
 
 
 def _say(line: str) -> None:

@@ -1,7 +1,7 @@
 """A whole model from the hub to a directory that loads with ``--model DIR``.
 
-Owns what is fetched, in which order, and when a directory counts as complete. Knows
-no requests (remote.py) and no command line.
+Decides what is fetched, in which order, and when a directory counts as complete. The
+requests are remote.py's; it must not depend on the command line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 ARCHIVE = "voices.tgz"
 RECEIPT = "download.json"  # written last: what is here, and that all of it is
-SPARE_BYTES = 200 * 1000 * 1000  # for the voices, unpacked, and everybody else
+SPARE_BYTES = 200 * 1000 * 1000  # for the voices, unpacked, and other programs
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _check_space(folder: Path, missing: list[RemoteFile]) -> None:
 
 
 def _part(folder: Path, file: RemoteFile) -> Path:
-    """Named after the content: another revision's part is never gone on with."""
+    """Named after the content, so that another revision's part is never resumed."""
     return folder / f"{file.name}.{file.checksum[:12]}.part"
 
 

@@ -1,9 +1,9 @@
 """One repository of the hub: what it says of a file, and the file, in pieces that may
 be resumed.
 
-Owns requests and what their failures mean. huggingface_hub itself keeps no part of a
-download that was interrupted (2.4), and a model is 17 GB: hence our own transfer over
-its session, headers and errors. Knows no models.
+Sends the requests and translates their failures. huggingface_hub itself keeps no part
+of a download that was interrupted (2.4), and a model is 17 GB: hence our own transfer
+over its session, headers and errors. It must not depend on models.
 """
 
 from __future__ import annotations
@@ -244,8 +244,8 @@ class Repository:
 
     def _meaning(self, file: str, error: HfHubHTTPError) -> DownloadError:
         status = error.response.status_code
-        said = error.response.headers.get("X-Error-Message") or str(error).strip()
-        detail = f"{self.name} {file}, status {status}: {said.splitlines()[0]}"
+        message = error.response.headers.get("X-Error-Message") or str(error).strip()
+        detail = f"{self.name} {file}, status {status}: {message.splitlines()[0]}"
         match error:
             case RevisionNotFoundError():
                 return UnknownRevision(f"{self.name} has no revision {self.revision}")

@@ -1,7 +1,7 @@
 """The archive of packaged voices: checked as hostile, then unpacked.
 
-Owns which members are taken and how much they may hold. Knows no tensors: what is in
-a voice is :mod:`inference.prompts.voice_file`' business.
+Decides which members are taken and how large they may be. Reading the voices in them
+is left to :mod:`inference.prompts.voice_file`.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from inference.kernels.fused import load_sum
 from inference.kernels.launch import LAUNCH, PDL, begin
-from inference.kernels.ring import KV_MAX, LEAST_SCALE, Ring
+from inference.kernels.ring import KV_MAX, MIN_SCALE, Ring
 
 # For rings of up to so many rows: slots of a load, warps, loads under way, programs for
 # a page; measured in docs/performance.md.
 SHAPES = ((4, (64, 4, 2, 2)), (15, (32, 4, 3, 1)), (2**31, (16, 2, 4, 1)))
 LIMIT = tl.constexpr(KV_MAX)
-LEAST = tl.constexpr(LEAST_SCALE)
+MIN = tl.constexpr(MIN_SCALE)
 
 
 @triton.jit
@@ -27,7 +27,7 @@ def put(store_ptr, scale_ptr, at, scale_at, value, d, EIGHT: tl.constexpr):
     if EIGHT:
         value = value.to(tl.float32)
         most = tl.max(tl.abs(value), axis=0)
-        scale = tl.maximum(tl.div_rn(most, LIMIT * 1.0), LEAST).to(tl.float16)
+        scale = tl.maximum(tl.div_rn(most, LIMIT * 1.0), MIN).to(tl.float16)
         q = tl.floor(tl.div_rn(value, scale.to(tl.float32)) + 0.5)
         q = tl.minimum(tl.maximum(q, -LIMIT), LIMIT).to(tl.int8)
         tl.store(store_ptr + at + d, q)
@@ -158,7 +158,7 @@ def _attend(
             v = tl.load(here + H * PAGE * D, mask=inside[:, None], other=0)
             score = tl.sum(k.to(tl.float32) * q[None, :], axis=1)
             if EIGHT:
-                # Those of the next block, so that nobody waits for them there.
+                # Those of the next block, so that no thread waits for them there.
                 at = scale_ptr + base + slot + BLOCK
                 next_k = tl.load(at, mask=slot + BLOCK < stop, other=0.0)
                 next_v = tl.load(at + H * PAGE, mask=slot + BLOCK < stop, other=0.0)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from inference.kernels import codec_books as books
 from inference.kernels import codec_ends as ends
-from inference.kernels.codec_attention import MOST_SLOTS, attend
-from inference.kernels.codec_books import MOST_BINS
+from inference.kernels.codec_attention import MAX_SLOTS, attend
+from inference.kernels.codec_books import MAX_BINS
 from inference.kernels.codec_products import (
     ADD,
     ELU,
@@ -174,8 +174,8 @@ def fits(config: MimiConfig) -> bool:
         and frames
         and config.head_dim >= 8
         and config.codebook_dim >= 16
-        and config.context <= MOST_SLOTS
-        and config.bins <= MOST_BINS
+        and config.context <= MAX_SLOTS
+        and config.bins <= MAX_BINS
     )
 
 

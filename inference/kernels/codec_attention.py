@@ -8,7 +8,7 @@ from torch import Tensor
 from inference.kernels.nvrtc import FLOAT, INT, POINTER, kernel
 from inference.kernels.shapes import codec_attention_program
 
-MOST_SLOTS = 256  # of a ring: a thread for each
+MAX_SLOTS = 256  # of a ring: a thread for each
 _TYPES = (POINTER,) * 7 + (INT,) * 3 + (FLOAT,)
 
 
@@ -25,13 +25,13 @@ def attend(
     context, D]. ``frequencies`` [D / 2] of the rotation. Rows that are not active are
     left alone, in the result too."""
     batch, heads, context, size = keys.shape
-    if context > MOST_SLOTS:
-        raise ValueError(f"a ring of {context} slots; the kernel holds {MOST_SLOTS}")
+    if context > MAX_SLOTS:
+        raise ValueError(f"a ring of {context} slots; the kernel holds {MAX_SLOTS}")
     out = qkv.new_empty(batch, 2, heads * size)
     device = torch.cuda.current_device()
     run = kernel(codec_attention_program(size), device)
     tensors = (qkv, keys, values, position, active, frequencies, out)
     pointers = tuple(tensor.data_ptr() for tensor in tensors)
     numbers = (heads, context, keys.stride(0), size**-0.5)
-    run.launch((heads, batch), MOST_SLOTS, (*pointers, *numbers), _TYPES)
+    run.launch((heads, batch), MAX_SLOTS, (*pointers, *numbers), _TYPES)
     return out

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from inference.kernels.launch import LAUNCH, PDL, begin
 
-MOST_BINS = 2048  # 64 programs' worth
+MAX_BINS = 2048  # 64 programs' worth
 CODES = 32  # of a program that looks for the nearest
 # Three products of parts of the operands make one that is as good as fp32.
 PRECISION = "tf32x3"

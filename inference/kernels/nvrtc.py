@@ -64,15 +64,15 @@ def compiled(
     encoded = [option.encode() for option in options]
     (status,) = nvrtc.nvrtcCompileProgram(program, len(encoded), encoded)
     log = _output(program, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)
-    said = log.decode(errors="replace").strip("\0 \n")
+    messages = log.decode(errors="replace").strip("\0 \n")
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-        raise CompileError(f"{source} for {target}: {said or status!r}")
+        raise CompileError(f"{source} for {target}: {messages or status!r}")
     if target.startswith("sm_"):
         code = _output(program, nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN)
     else:
         code = _output(program, nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
     _compiled(nvrtc.nvrtcDestroyProgram(program))
-    return code, said
+    return code, messages
 
 
 def _output(program: Any, size: Callable[..., Any], read: Callable[..., Any]) -> bytes:

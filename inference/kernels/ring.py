@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 KV_FORMATS = ("bf16", "int8")
 KV_MAX = 127.0
-LEAST_SCALE = 2.0**-24  # the smallest number above 0 in fp16
+MIN_SCALE = 2.0**-24  # the smallest number above 0 in fp16
 PAGE = 250  # slots, 20 seconds: a window of 3,000 has 12
 
 
@@ -83,7 +83,7 @@ class Ring(Window):
         return self._limits[row]
 
     def begin(self, row: int, promised: int | None = None) -> bool:
-        """Anew, with memory for ``promised`` positions for certain, None: for a whole
+        """Start again, with memory for ``promised`` positions, None: for a whole
         window. False, and nothing is done, when there is no room."""
         self.release(row)
         count = self.context if promised is None else promised
@@ -167,7 +167,7 @@ def quantise(kv: Tensor, format: str) -> tuple[Tensor, Tensor | None]:
     if format == "bf16":
         return kv.to(torch.bfloat16), None
     wide = kv.float()
-    scale = (wide.abs().amax(dim=-1) / KV_MAX).clamp_(min=LEAST_SCALE)
+    scale = (wide.abs().amax(dim=-1) / KV_MAX).clamp_(min=MIN_SCALE)
     scale = scale.to(torch.float16)
     data = torch.floor(wide / scale.float()[..., None] + 0.5).clamp_(-KV_MAX, KV_MAX)
     return data.to(torch.int8), scale

@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
-from inference.network.config import (
-    DELAYS,
-    PERSONAPLEX_7B,
-    ConfigError,
-    DepthConfig,
-    ModelConfig,
-    TemporalConfig,
-)
+from inference.checked_json import STRICT, Decoder
+from inference.network.config import DELAYS, PERSONAPLEX_7B, ConfigError, ModelConfig
 from inference.timing import CODEBOOKS
 
 MOSHI_7B = replace(
@@ -46,15 +40,39 @@ FIXED: dict[str, object] = {
     "depformer_weights_per_step": True,
     "model_type": "moshi",
 }
-SIZES = (
-    *("dim", "num_layers", "num_heads", "context", "text_card", "card", "dep_q"),
-    *("depformer_dim", "depformer_num_layers", "depformer_num_heads"),
-)
-READ = {*SIZES, "max_period", "delays", "moshi_name", "mimi_name", "tokenizer_name"}
 IGNORED = {
     *("depformer_context", "depformer_max_period", "depformer_dim_feedforward"),
     *("lm_gen_config", "model_id", "existing_text_end_padding_id", "version"),
 }
+
+
+@dataclass(frozen=True)
+class KyutaiConfig:
+    """What is read of Kyutai's configuration, by their names."""
+
+    __pydantic_config__ = STRICT
+
+    dim: int
+    num_layers: int
+    num_heads: int
+    context: int
+    text_card: int
+    card: int
+    dep_q: int
+    depformer_dim: int
+    depformer_num_layers: int
+    depformer_num_heads: int
+    max_period: float = 10_000.0
+    delays: tuple[int, ...] = DELAYS
+    moshi_name: str | None = None
+    mimi_name: str | None = None
+    tokenizer_name: str | None = None
+
+
+READ = {field.name for field in fields(KyutaiConfig)}
+SIZES = {field.name for field in fields(KyutaiConfig) if field.default is MISSING}
+_OBJECT: Decoder[dict[str, Any]] = Decoder(dict[str, Any], ConfigError)
+_KYUTAI: Decoder[KyutaiConfig] = Decoder(KyutaiConfig, ConfigError)
 
 # Names of tensors that only other layouts have, and what those are.
 OTHER_LAYOUTS = {
@@ -79,11 +97,11 @@ def recognised(stored: str, names: Collection[str]) -> ModelConfig:
     ConfigError for what can't be run."""
     if (other := other_layout(names)) is not None:
         raise ConfigError(f"the weights are of {other}")
-    fields = _fields(stored)
-    if "temporal" in fields:
+    found = _fields(stored)
+    if "temporal" in found:
         return ModelConfig.from_json(stored)
-    if set(SIZES) & set(fields):
-        return of_kyutai(fields)
+    if SIZES & set(found):
+        return of_kyutai(found)
     return PERSONAPLEX_7B if f"linears.{CODEBOOKS}.weight" in names else MOSHI_7B
 
 
@@ -106,61 +124,37 @@ def is_ours(stored: str) -> bool:
 
 
 def _fields(stored: str) -> Mapping[str, Any]:
-    try:
-        fields = json.loads(stored) if stored.strip() else {}
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise ConfigError("config must be an object")
-    return fields
+    return _OBJECT.decode(stored) if stored.strip() else {}
 
 
-def of_kyutai(fields: Mapping[str, Any]) -> ModelConfig:
-    """Kyutai's words to ours, where they describe the same network."""
-    for name, value in fields.items():
+def of_kyutai(found: Mapping[str, Any]) -> ModelConfig:
+    """Kyutai's fields to ours, where they describe the same network."""
+    for name, value in found.items():
         if name in FIXED and value != FIXED[name]:
             raise ConfigError(f"{name} {value!r:.60} can't be run, {FIXED[name]!r} can")
         if name not in FIXED and name not in READ | IGNORED and value:
             raise ConfigError(f"a newer Kyutai model: {name!r:.60} can't be run")
-    if missing := [name for name in SIZES if type(fields.get(name)) is not int]:
-        raise ConfigError(f"{', '.join(missing)} must be whole numbers")
-    period = fields.get("max_period", 10_000)
-    if type(period) not in (int, float):
-        raise ConfigError("max_period must be a number")
-    return replace(
-        MOSHI_7B,
-        temporal=TemporalConfig(
-            dim=fields["dim"],
-            layers=fields["num_layers"],
-            heads=fields["num_heads"],
-            context=fields["context"],
-            rope_base=float(period),
-        ),
-        depth=DepthConfig(
-            dim=fields["depformer_dim"],
-            layers=fields["depformer_num_layers"],
-            heads=fields["depformer_num_heads"],
-            steps_stored=fields["dep_q"],
-        ),
-        text_cardinality=fields["text_card"],
-        audio_cardinality=fields["card"],
-        delays=_delays(fields.get("delays", list(DELAYS))),
-        **_files(fields),
-    )
-
-
-def _delays(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or any(type(item) is not int for item in value):
-        raise ConfigError("delays must be a list of whole numbers")
-    return tuple(value)
-
-
-def _files(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Which name is ours for which of theirs; ModelConfig checks the names."""
-    names = {"weights": "moshi_name", "codec": "mimi_name"}
-    names["tokenizer"] = "tokenizer_name"
-    found = {ours: fields.get(theirs) for ours, theirs in names.items()}
-    for ours, name in found.items():
-        if name is not None and type(name) is not str:
-            raise ConfigError(f"{names[ours]} must be a name")
-    return {ours: name for ours, name in found.items() if name}
+    read = {name: value for name, value in found.items() if name in READ}
+    theirs = _KYUTAI.decode(json.dumps(read))
+    ours = asdict(MOSHI_7B) | {
+        "temporal": {
+            "dim": theirs.dim,
+            "layers": theirs.num_layers,
+            "heads": theirs.num_heads,
+            "context": theirs.context,
+            "rope_base": theirs.max_period,
+        },
+        "depth": {
+            "dim": theirs.depformer_dim,
+            "layers": theirs.depformer_num_layers,
+            "heads": theirs.depformer_num_heads,
+            "steps_stored": theirs.dep_q,
+        },
+        "text_cardinality": theirs.text_card,
+        "audio_cardinality": theirs.card,
+        "delays": theirs.delays,
+        "weights": theirs.moshi_name or MOSHI_7B.weights,
+        "codec": theirs.mimi_name or MOSHI_7B.codec,
+        "tokenizer": theirs.tokenizer_name or MOSHI_7B.tokenizer,
+    }
+    return ModelConfig.from_json(json.dumps(ours))  # with its bounds

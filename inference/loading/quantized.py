@@ -16,12 +16,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from inference.checked_json import Decoder
 from inference.kernels.packed import PackedModel, pack_model
 from inference.kernels.weights import FORMATS, Weight
 from inference.loading.checkpoint import CheckpointError
 from inference.network.config import ConfigError, ModelConfig
 
 VERSION = "1"
+# Number format, rows and columns of each matrix.
+_SHAPES: Decoder[dict[str, tuple[str, int, int]]] = Decoder(
+    dict[str, tuple[str, int, int]], ConfigError
+)
 SEPARATOR = "::"  # between a matrix' name and "data" or "scale"
 
 
@@ -66,8 +71,8 @@ def _read(path: Path, file: Any) -> PackedModel:
         raise CheckpointError(f"{path} is no quantised checkpoint of this version")
     try:
         config = ModelConfig.from_json(metadata["config"])
-        shapes = json.loads(metadata["weights"])
-    except (ConfigError, ValueError, KeyError) as error:
+        shapes = _SHAPES.decode(metadata["weights"])
+    except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
     model = PackedModel(config, metadata["format"], metadata.get("fingerprint", ""))
     names = set(file.keys())

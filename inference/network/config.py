@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
+from inference.checked_json import STRICT, Decoder
+from inference.network.bounds import FILE, NAME, Context, Layers, RopeBase, Size
 from inference.network.mimi.config import MIMI_7B, MIMI_TINY, MimiConfig
-from inference.timing import CODEBOOKS, STREAMS
+from inference.timing import CODEBOOKS, FRAME_SAMPLES, SAMPLE_RATE, STREAMS
 
 # The streams of a frame: agent text, agent codebooks 0..7, user codebooks 0..7.
 TEXT = 0
@@ -26,7 +25,6 @@ FREE = -1  # in a frame or row: not provided, the model chooses
 EPAD, BOS, EOS, PAD = 0, 1, 2, 3
 
 DELAYS = (0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1)
-T = TypeVar("T")
 
 
 class ConfigError(ValueError):
@@ -43,24 +41,24 @@ def _require(condition: bool, problem: str) -> None:
         raise ConfigError(problem)
 
 
-def _require_heads(kind: str, dim: int, heads: int, layers: int) -> None:
-    _require(min(dim, heads, layers) > 0, f"{kind}: sizes must be positive")
-    _require(dim % heads == 0, f"{kind}: dim {dim} is not a multiple of {heads} heads")
+def _require_heads(dim: int, heads: int, layers: int) -> None:
+    _require(min(dim, heads, layers) > 0, "sizes must be positive")
+    _require(dim % heads == 0, f"dim {dim} is not a multiple of {heads} heads")
 
 
 @dataclass(frozen=True)
 class TemporalConfig:
-    dim: int
-    layers: int
-    heads: int
-    context: int  # slots of the KV ring; context - 1 keys are in view
-    rope_base: float = 10_000.0
+    dim: Size
+    layers: Layers
+    heads: Size
+    context: Context  # slots of the KV ring; context - 1 keys are in view
+    rope_base: RopeBase = 10_000.0
 
     def __post_init__(self) -> None:
-        _require_heads("temporal", self.dim, self.heads, self.layers)
-        _require(self.head_dim % 2 == 0, "temporal: heads must have an even size")
-        _require(self.context >= 2, "temporal: context must be at least 2")
-        _require(self.rope_base > 1, "temporal: rope_base must be above 1")
+        _require_heads(self.dim, self.heads, self.layers)
+        _require(self.head_dim % 2 == 0, "heads must have an even size")
+        _require(self.context >= 2, "context must be at least 2")
+        _require(self.rope_base > 1, "rope_base must be above 1")
 
     @property
     def head_dim(self) -> int:
@@ -69,16 +67,16 @@ class TemporalConfig:
 
 @dataclass(frozen=True)
 class DepthConfig:
-    dim: int
-    layers: int
-    heads: int
-    steps_stored: int  # in the checkpoint; only the first 8 are ever loaded
+    dim: Size
+    layers: Layers
+    heads: Size
+    steps_stored: Size  # in the checkpoint; only the first 8 are ever loaded
 
     def __post_init__(self) -> None:
-        _require_heads("depth", self.dim, self.heads, self.layers)
+        _require_heads(self.dim, self.heads, self.layers)
         _require(
             CODEBOOKS <= self.steps_stored <= 2 * CODEBOOKS,
-            f"depth: steps_stored must be {CODEBOOKS} to {2 * CODEBOOKS}",
+            f"steps_stored must be {CODEBOOKS} to {2 * CODEBOOKS}",
         )
 
     @property
@@ -88,12 +86,14 @@ class DepthConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    __pydantic_config__ = STRICT
+
     name: str
     temporal: TemporalConfig
     depth: DepthConfig
     mimi: MimiConfig
-    text_cardinality: int
-    audio_cardinality: int
+    text_cardinality: Size
+    audio_cardinality: Size
     # Codes of one frame of silence and of a 440 Hz tone; None: asked of the codec.
     silence_codes: tuple[int, ...] | None = None
     sine_codes: tuple[int, ...] | None = None
@@ -103,6 +103,10 @@ class ModelConfig:
     tokenizer: str = "tokenizer.model"
 
     def __post_init__(self) -> None:
+        _require(
+            NAME.fullmatch(self.name) is not None,
+            "name must be 1 to 64 letters, digits, spaces and . _ + -",
+        )
         _require(self.text_cardinality > PAD, "text_cardinality is too small")
         _require(
             self.audio_cardinality == self.mimi.bins,
@@ -112,6 +116,11 @@ class ModelConfig:
         _require(
             self.mimi.n_codebooks_used == CODEBOOKS,
             f"mimi: n_codebooks_used must be {CODEBOOKS}",
+        )
+        _require(
+            self.mimi.sample_rate == SAMPLE_RATE
+            and self.mimi.frame_samples == FRAME_SAMPLES,
+            f"mimi: frames must have {FRAME_SAMPLES} samples at {SAMPLE_RATE} Hz",
         )
         _require(
             len(self.delays) == STREAMS and set(self.delays) <= {0, 1},
@@ -129,10 +138,9 @@ class ModelConfig:
                 f"{name} must be {CODEBOOKS} codes below {self.audio_cardinality}",
             )
         for name in ("weights", "codec", "tokenizer"):
-            file = getattr(self, name)
             _require(
-                bool(file) and file not in (".", "..") and not set(file) & set("/\\\0"),
-                f"{name} must be the name of a file beside config.json",
+                FILE.fullmatch(getattr(self, name)) is not None,
+                f"{name} must be the plain name of a file beside config.json",
             )
 
     @property
@@ -148,54 +156,11 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
-        """Every field by name and type; ConfigError for anything unknown or missing."""
-        try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"not JSON: {error}") from error
-        return _build(cls, fields, "config")
+        """ConfigError names a field that is unknown, missing or out of bounds."""
+        return _DECODER.decode(text)
 
 
-def _build(kind: type[T], fields: Any, path: str) -> T:
-    _require(isinstance(fields, dict), f"{path} must be an object")
-    hints = typing.get_type_hints(kind)
-    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(fields) - set(known))
-    _require(not unknown, f"{path}: unknown {', '.join(unknown)}")
-    missing = [
-        name
-        for name, f in known.items()
-        if name not in fields and f.default is dataclasses.MISSING
-    ]
-    _require(not missing, f"{path}: missing {', '.join(missing)}")
-    values = {
-        name: _read(hints[name], value, f"{path}.{name}")
-        for name, value in fields.items()
-    }
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def _read(hint: Any, value: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type[Any], hint), value, path)
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        hint = next(part for part in typing.get_args(hint) if part is not type(None))
-    if typing.get_origin(hint) is tuple:
-        _require(isinstance(value, list), f"{path} must be a list")
-        item = typing.get_args(hint)[0]
-        return tuple(
-            _read(item, entry, f"{path}[{i}]") for i, entry in enumerate(value)
-        )
-    if hint is float and type(value) is int:
-        value = float(value)
-    _require(type(value) is hint, f"{path} must be {hint.__name__}")
-    return value
-
+_DECODER: Decoder[ModelConfig] = Decoder(ModelConfig, ConfigError)
 
 PERSONAPLEX_7B = ModelConfig(
     name="personaplex-7b",

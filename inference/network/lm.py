@@ -33,7 +33,7 @@ class LMState:
         self.carry = torch.full_like(self.row, FREE)
 
     def begin(self, index: int, row: Tensor, carry: Tensor) -> None:
-        """Go on from a prefilled prompt whose last row was not fed yet."""
+        """Continue from a prefilled prompt whose last row was not fed yet."""
         self.row[index] = row.to(self.row.device)
         self.carry[index] = carry.to(self.row.device)
 

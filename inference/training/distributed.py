@@ -49,9 +49,9 @@ class Ranks:
         """The first rank's value."""
         if self.count == 1:
             return value
-        told = torch.tensor([value], dtype=torch.float64, device=self.device)
-        dist.broadcast(told, 0)
-        return float(told.item())
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return float(shared.item())
 
     def gathered(self, x: Tensor) -> Tensor:
         """[n, ...] of every rank, one after the other: [count * n, ...]."""

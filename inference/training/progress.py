@@ -22,7 +22,7 @@ class Curves:
     def __init__(self, folder: Path, name: str, shown: bool) -> None:
         self.folder, self.name, self.shown = folder, name, shown
         self.points: list[dict[str, float]] = []
-        self.begun = self.told = time.monotonic()
+        self.begun = self.reported = time.monotonic()
         self.sums: dict[str, Tensor] = {}
         self.count = 0
         self.last = 0
@@ -46,13 +46,13 @@ class Curves:
             {"step": step, "second": round(now - self.begun, 1), **point}
         )
         self.sums, self.count = {}, 0
-        if now - self.told >= EVERY_SECONDS or step < 3:
-            rate = (step - self.last) / max(now - self.told, 1e-6)
-            self.told, self.last = now, step
-            told = " ".join(f"{n}={v:.4g}" for n, v in point.items())
+        if now - self.reported >= EVERY_SECONDS or step < 3:
+            rate = (step - self.last) / max(now - self.reported, 1e-6)
+            self.reported, self.last = now, step
+            figures = " ".join(f"{n}={v:.4g}" for n, v in point.items())
             done = int(share * 20)
             bar = "#" * done + "." * (20 - done)
-            line = f"{self.name} [{bar}] step {step} {rate:.1f}/s {told}\n"
+            line = f"{self.name} [{bar}] step {step} {rate:.1f}/s {figures}\n"
             sys.stderr.write(line)
             sys.stderr.flush()
 

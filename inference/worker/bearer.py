@@ -10,7 +10,7 @@ def authorization(secret: str) -> dict[str, str]:
 
 
 def shows_secret(header: str, secret: str) -> bool:
-    """Whether an Authorization header shows ``secret``. Nobody shows an empty one."""
+    """Whether an Authorization header shows ``secret``; never for an empty one."""
     given, wanted = (
         text.encode(errors="surrogateescape") for text in (header, f"Bearer {secret}")
     )

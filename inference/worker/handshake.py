@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_socket
@@ -32,18 +33,25 @@ LOG_PIECE = 256 * 1024  # bytes; between two of them the loop serves others
 Voice = bytes | Callable[[], Awaitable[bytes]]
 
 
+def socket_options(secret: str) -> dict[str, Any]:
+    """Of any socket to a worker, asynchronous or not."""
+    return {
+        "additional_headers": authorization(secret),
+        "compression": None,
+        "proxy": None,
+        "open_timeout": CONNECT_SECONDS,
+        "close_timeout": 1,
+        "max_size": MAX_INCOMING,
+    }
+
+
 async def dial(url: str, secret: str) -> ClientConnection:
     try:
         return await connect_socket(
             url.rstrip("/") + "/session",
-            additional_headers=authorization(secret),
-            compression=None,
-            proxy=None,
-            open_timeout=CONNECT_SECONDS,
-            close_timeout=1,
+            **socket_options(secret),
             ping_interval=PING_SECONDS,
             ping_timeout=PING_SECONDS,
-            max_size=MAX_INCOMING,
         )
     except (OSError, InvalidHandshake, InvalidURI) as error:
         raise NoWorker(f"{url}: {error}") from error

@@ -14,8 +14,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from inference.checked_json import STRICT, Count, Decoder, StorableText
 from inference.errors import ProtocolError
-from inference.worker.checked_json import STRICT, Count, Decoder, StorableText
 
 MAX_HEARTBEAT = 8 * 1024  # bytes
 HEARTBEAT_VERSION = 1

@@ -41,6 +41,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from inference.checked_json import STRICT, Count, Decoder
 from inference.engine.api import (
     MAX_LOG_FRAMES,
     MAX_TEMPERATURE,
@@ -67,7 +68,6 @@ from inference.worker.binary import encode_agent_frame as encode_agent_frame
 from inference.worker.binary import encode_blob as encode_blob
 from inference.worker.binary import encode_log as encode_log
 from inference.worker.binary import log_bytes as log_bytes
-from inference.worker.checked_json import STRICT, Count, Decoder
 
 PROTOCOL_VERSION = 2
 MAX_VOICE = 16 * 1024 * 1024  # bytes; a 7B voice prompt of 60 s is 6 MB

@@ -32,7 +32,7 @@ class Routes:
     async def answer(
         self, connection: ServerConnection, request: Request
     ) -> Response | None:
-        """None lets the WebSocket handshake go on."""
+        """None continues the WebSocket handshake."""
         path = request.path.partition("?")[0]
         if path == "/healthz":
             return connection.respond(HTTPStatus.OK, "ok\n")

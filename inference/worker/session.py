@@ -77,7 +77,7 @@ class Listener:
 class Session:
     """``live``: user frames may come. ``wants_more``: its log is in the model, and
     More has to follow. ``moving``: its log still grows on another worker; such a
-    session isn't kept without a socket. ``expired``: it was parked, and nobody came
+    session isn't kept without a socket. ``expired``: it was parked, and no site came
     back in time."""
 
     def __init__(
@@ -189,7 +189,7 @@ class Session:
         self._on_ended(self)
 
     def _expire(self) -> None:
-        log.info("[%s] expired: nobody came back", self.conversation)
+        log.info("[%s] expired: not resumed in time", self.conversation)
         self.expired = True
         self.end()
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 class SessionRegistry:
     """Counters since start: ``resumed``: attached to after being parked;
-    ``taken_over``: from another socket; ``expired``: parked, and nobody came back."""
+    ``taken_over``: from another socket; ``expired``: not resumed in time."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class SessionRegistry:
         return session
 
     def end_parked(self) -> None:
-        """The worker stops: nobody can come back to them."""
+        """The worker stops: they can't be resumed any more."""
         for session in list(self._sessions.values()):
             if session.attachment is None:
                 session.end()

@@ -172,10 +172,10 @@ class SessionSocket:
             case More(frames, sound, more) if session.wants_more:
                 session.wants_more = False
                 self._set_limit()
-                _, said = await receive_blobs(
+                _, frame_log = await receive_blobs(
                     self.connection, voice=False, frames=frames, sound=sound
                 )
-                session.extend(said, more)
+                session.extend(frame_log, more)
             case other:
                 raise ProtocolError(f"{type(other).__name__} in mid-session")
         return False
@@ -193,7 +193,7 @@ class SessionSocket:
         voice = self._voices.get(digest) if digest else None
         if wanted := bool(digest) and voice is None:
             self.outbox.put(protocol.dump(VoiceWanted(digest)))
-        prompt, said = await receive_blobs(
+        prompt, frame_log = await receive_blobs(
             self.connection,
             voice=wanted,
             frames=opened.log_frames,
@@ -202,7 +202,7 @@ class SessionSocket:
         if wanted:
             self._voices.add(digest, prompt)
             voice = prompt
-        return opened.config(voice, said)
+        return opened.config(voice, frame_log)
 
     async def _receive(self, seconds: float, what: str) -> str | bytes:
         try:

@@ -12,12 +12,10 @@ from websockets.sync.client import connect as connect_blocking
 
 from inference.errors import NoWorker, ProtocolError, WorkerLost
 from inference.worker import protocol
-from inference.worker.bearer import authorization
 from inference.worker.handshake import (
-    CONNECT_SECONDS,
-    MAX_INCOMING,
     lost,
     message_of,
+    socket_options,
 )
 from inference.worker.protocol import EncodeVoice, VoiceProgress
 
@@ -41,13 +39,7 @@ def encode_voice(
     piece = protocol.MAX_MESSAGE - 1
     try:
         with connect_blocking(
-            url.rstrip("/") + "/voices",
-            additional_headers=authorization(secret),
-            compression=None,
-            proxy=None,
-            open_timeout=CONNECT_SECONDS,
-            close_timeout=1,
-            max_size=MAX_INCOMING,
+            url.rstrip("/") + "/voices", **socket_options(secret)
         ) as socket:
             socket.send(protocol.dump(EncodeVoice(len(pcm), fingerprint)))
             with suppress(ConnectionClosed):  # its reason is read below

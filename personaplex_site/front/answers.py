@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 
 RETRY_SECONDS = 5
 PAGE = """<!doctype html>
@@ -83,14 +84,51 @@ class Refusal(Exception):
             RETRY_SECONDS,
         )
 
+    @classmethod
+    def head(cls, status: int) -> Refusal:
+        """For a request whose first line or headers can't be served."""
+        match status:
+            case 414:
+                return cls(
+                    *(414, "address_too_long", "This address is too long"),
+                    "The address of this page is longer than any that this site has. "
+                    "Open the page from the site instead.",
+                )
+            case 431:
+                return cls(
+                    *(431, "headers_too_large", "Your browser sent too much"),
+                    "The address or the headers of this request are too large, most "
+                    "likely its cookies. Delete the cookies of this site, then sign "
+                    "in again.",
+                )
+            case 500:
+                return cls(
+                    *(500, "internal", "Something went wrong"),
+                    "Something went wrong on our side. Please try again in a moment.",
+                    RETRY_SECONDS,
+                )
+        return cls(
+            *(400, "bad_request", "This request can't be read"),
+            "Something in this request has a wrong form. Reload the page, or open it "
+            "from the site once more.",
+        )
+
+    def whole(self, accept: bytes = b"") -> bytes:
+        """The answer as bytes, for the end of a connection."""
+        kind, body = self.content(accept)
+        lines = [b"HTTP/1.1 %d %s" % (self.status, phrase(self.status))]
+        headers = [*self.headers(kind, len(body)), (b"connection", b"close")]
+        lines += [b"%s: %s" % header for header in headers]
+        return b"\r\n".join([*lines, b"", body])
+
     def content(self, accept: bytes) -> tuple[bytes, bytes]:
         """Content type and body."""
         if b"application/json" in accept:
-            said: dict[str, object] = {"code": self.code, "text": self.text}
-            said["retryable"] = bool(self.retry_after_s)
+            answer: dict[str, object] = {"code": self.code, "text": self.text}
+            answer["retryable"] = bool(self.retry_after_s)
             if self.retry_after_s:
-                said["retry_after_s"] = self.retry_after_s
-            return b"application/json", json.dumps(said).encode()
+                answer["retry_after_s"] = self.retry_after_s
+            return b"application/json", json.dumps(answer).encode()
         if b"text/html" in accept:
             page = PAGE.format(title=self.title, text=html.escape(self.text))
             return b"text/html; charset=utf-8", page.encode()
@@ -110,3 +148,7 @@ class Refusal(Exception):
         if self.retry_after_s:
             found.append((b"retry-after", str(self.retry_after_s).encode()))
         return found
+
+
+def phrase(status: int) -> bytes:
+    return HTTPStatus(status).phrase.encode()

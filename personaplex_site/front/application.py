@@ -2,7 +2,7 @@
 
 One request, in order: its body, its place, its page, its answer. A small body is in
 before a place is taken, and the place is given back as soon as the page process is
-done: slow clients hold up nobody.
+done: slow clients hold up no others.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ class Front:
             arriving.close()
 
     async def _tell_health(self, client: Client) -> None:
-        status, said = await self.health.answer()
-        length = (b"content-length", str(len(said)).encode())
+        status, text = await self.health.answer()
+        length = (b"content-length", str(len(text)).encode())
         await client.start(status, [*health.HEADERS, length])
         head_only = client.scope["method"] == "HEAD"
-        await client.body(b"" if head_only else said, more=False)
+        await client.body(b"" if head_only else text, more=False)
 
     async def _refuse(
         self, refusal: Refusal, arriving: Arriving, client: Client
@@ -205,7 +205,7 @@ def _header(scope: Any, wanted: bytes) -> bytes:
 
 
 def _is_machine(scope: Any) -> bool:
-    """A worker that knows the secret: the places of heartbeats are for nobody else."""
+    """A worker that knows the secret: the places of heartbeats are for workers only."""
     if scope["path"] != HEARTBEAT:
         return False
     wanted = f"Bearer {settings.WORKER_SECRET}".encode()

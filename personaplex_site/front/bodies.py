@@ -1,6 +1,6 @@
 """Bodies of requests: how large, how long on their way, how many of them together.
 
-A small body is taken in whole before anybody works on the request, so that a slow
+A small body is taken in whole before the request is processed, so that a slow
 client has no place yet. A larger one is an upload: its sender must have signed in, it
 has a place of its own, and it is passed on as it arrives.
 """

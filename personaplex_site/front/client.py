@@ -1,6 +1,6 @@
 """The client at the other end of one request, under Daphne and under uvicorn.
 
-Owns how an answer is sent: no faster than it is taken, and not to who takes nothing.
+Sends an answer no faster than it is read, and gives up clients that do not read.
 uvicorn's ``send`` waits by itself. Daphne's never does: Twisted tells a producer that
 is registered with the request, so one is.
 """
@@ -21,14 +21,14 @@ from personaplex_site.front.counted import Counted
 
 log = logging.getLogger(__name__)
 
-unread = Counted(log, "answers cut off that nobody read")
+unread = Counted(log, "answers cut off, as their clients did not read them")
 
 DISCARD_SECONDS = 3.0  # that a browser has to read an answer while it still sends
 Headers = list[tuple[bytes, bytes]]
 
 
 class ClientGone(Exception):
-    """Nobody reads the answer any more."""
+    """The client reads no more of the answer."""
 
 
 class Client:
@@ -97,7 +97,7 @@ class Client:
             async with asyncio.timeout(seconds):
                 await self._until_writable()
         await self._within(self._until_writable(), settings.SEND_SECONDS)
-        self.check_there()  # both servers take what nobody will read, without a word
+        self.check_there()  # both servers silently accept data for a closed connection
         await self._within(self._send(message), settings.SEND_SECONDS)
         self.finished = not more
 

@@ -15,12 +15,12 @@ class Counted:
     def __init__(self, log: logging.Logger, what: str) -> None:
         self.count = 0
         self._log, self._what = log, what
-        self._told, self._told_at = 0, -EVERY_SECONDS
+        self._logged, self._logged_at = 0, -EVERY_SECONDS
 
     def add(self, example: object) -> None:
         self.count += 1
         now = time.monotonic()
-        if now - self._told_at < EVERY_SECONDS:
+        if now - self._logged_at < EVERY_SECONDS:
             return
-        new, self._told, self._told_at = self.count - self._told, self.count, now
+        new, self._logged, self._logged_at = self.count - self._logged, self.count, now
         self._log.warning("%s: %d, %d in all: %s", self._what, new, self.count, example)

@@ -1,8 +1,8 @@
-"""Who is let through, who waits, and who is told to come back.
+"""Which requests are served, which wait, and which are refused.
 
-Owns the places of each kind of request. The drop rule: beyond the places and the line
-before them, or after a while in it, a request is refused with 503 and counted. While
-live conversations are late nobody is let in.
+Each kind of request has so many places and a queue before them. When the queue is full,
+or a request has waited in it for too long, it is refused with 503 and counted. While
+live conversations are late no request is let in.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Place:
 
 
 class Places:
-    """``count`` at once, of which one ``key`` may have ``each``; ``waiting`` in line,
-    for ``seconds`` at most. ``hold``: while it says so nobody new is let in."""
+    """``count`` at once, of which one ``key`` may have ``each``; ``waiting`` in
+    a queue for ``seconds`` at most. While ``hold`` returns true none is let in."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class Places:
         each: int = 0,
         hold: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.refused = Counted(log, f"{name} told to come back")
+        self.refused = Counted(log, f"{name} refused")
         self._count, self._each = count, each or count
         self._waiting, self._seconds, self._hold = waiting, seconds, hold
         self._taken: Counter[str] = Counter()
-        self._line: deque[tuple[str, asyncio.Future[None]]] = deque()
+        self._queue: deque[tuple[str, asyncio.Future[None]]] = deque()
         self._look: asyncio.TimerHandle | None = None
 
     @property
@@ -68,8 +68,8 @@ class Places:
         return self._taken.total()
 
     @property
-    def in_line(self) -> int:
-        return len(self._line)
+    def in_queue(self) -> int:
+        return len(self._queue)
 
     @asynccontextmanager
     async def one(self, key: str = "") -> AsyncIterator[Place]:
@@ -80,12 +80,12 @@ class Places:
             place.give()
 
     async def take(self, key: str = "") -> Place:
-        if not self._line and (place := self.take_now(key)):
+        if not self._queue and (place := self.take_now(key)):
             return place
-        if len(self._line) >= self._waiting:
+        if len(self._queue) >= self._waiting:
             raise self._refuse()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append((key, turn))
+        self._queue.append((key, turn))
         self._let_in()  # those before it may have as many as one may have
         try:
             async with asyncio.timeout(self._seconds):
@@ -94,7 +94,7 @@ class Places:
             if turn.done() and not turn.cancelled():  # in the same moment
                 self.give(key)
             else:
-                self._line.remove((key, turn))
+                self._queue.remove((key, turn))
             if isinstance(error, TimeoutError):
                 raise self._refuse() from None
             raise
@@ -118,15 +118,15 @@ class Places:
 
     def _let_in(self) -> None:
         """In the order in which they came, but for who has as many as one may have."""
-        if not self._line or self.taken >= self._count:
+        if not self._queue or self.taken >= self._count:
             return
         if self._hold():
             self._look_again()
             return
-        for key, turn in list(self._line):
+        for key, turn in list(self._queue):
             if turn.done() or not self._fits(key):
                 continue
-            self._line.remove((key, turn))
+            self._queue.remove((key, turn))
             self._taken[key] += 1
             turn.set_result(None)
 
@@ -142,7 +142,7 @@ class Places:
         self._let_in()
 
     def _refuse(self) -> Refusal:
-        self.refused.add(f"{self.taken} are served, {self.in_line} wait")
+        self.refused.add(f"{self.taken} are served, {self.in_queue} wait")
         return Refusal.crowded()
 
 

@@ -1,7 +1,7 @@
 """Pages made inside the web process, in threads: where no page processes run.
 
-Owns those threads and the way between them and the event loop. Offers what the relay
-offers, so that the front door knows no difference.
+Runs those threads and passes requests between them and the event loop, with the same
+interface as the relay.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many requests the web process begins in a second.
 
 Taking a request apart costs it some 0.3 ms, whatever becomes of the request, and
-everybody who talks in this process waits meanwhile. So beyond a pace requests wait for
+all conversations in this process wait meanwhile. So beyond a pace requests wait for
 their turn, which slows down those who ask again as soon as they are answered; beyond a
 number of them the next is refused at once.
 """
@@ -40,7 +40,7 @@ class Pace:
         if wait < 0.001:
             return
         if self._waiting >= MAX_WAITING:
-            self._clock -= share  # it takes nobody's turn
+            self._clock -= share  # it takes no turn
             refused.add(f"the clock is {wait:.1f} s ahead")
             raise Refusal.crowded()
         self._waiting += 1

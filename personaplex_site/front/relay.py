@@ -1,8 +1,8 @@
 """From the web process to a page process: one request on a Unix socket of its own.
 
-Owns HTTP/1.1 on that socket. Each request has a connection, which costs less than to
+Speaks HTTP/1.1 on that socket. Each request has a connection, which costs less than to
 find out that a kept one has just been closed. Both ways are streamed, with at most
-HIGH_WATER bytes of an answer waiting here. Knows nothing of who may ask for what.
+HIGH_WATER bytes of an answer waiting here. Permissions are checked elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import httptools
 
+from personaplex_site.front.answers import Refusal
 from personaplex_site.front.socket_file import reachable
 
 HIGH_WATER = 65_536
@@ -24,6 +25,8 @@ START_SECONDS = 10.0  # that a page process which is being started is waited for
 RETRY_SECONDS = 0.1  # between two attempts to reach it
 PEER, SCHEME = b"x-personaplex-peer", b"x-personaplex-scheme"
 OURS = b"x-personaplex-"
+# Of an answer that gunicorn gives instead of a page: the client gets ours.
+REFUSED = b"x-personaplex-refused"
 # Of one connection, so not to be passed on; and what we say of the body ourselves.
 HOP_BY_HOP = frozenset(
     {
@@ -42,7 +45,7 @@ class NoAnswer(Exception):
 
 @dataclass
 class Body:
-    """``size``: None for one whose length nobody knows."""
+    """``size``: None where the length is unknown."""
 
     size: int | None = 0
     pieces: AsyncIterator[bytes] | None = None
@@ -84,6 +87,7 @@ class Answer(asyncio.Protocol):
         self.headers: Headers = []
         self.length: int | None = None
         self.complete = False
+        self.refused = False  # by gunicorn, before there was a page
         self._head_only = head_only
         self._parser = httptools.HttpResponseParser(self)
         self._parts: deque[bytes] = deque()
@@ -121,7 +125,9 @@ class Answer(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        if name not in NOT_OURS:
+        if name == REFUSED:
+            self.refused = True
+        elif name not in NOT_OURS:
             self.headers.append((name, value))
         if name == b"content-length":
             self.length = int(value)
@@ -227,11 +233,14 @@ class Relay:
         self._path = reachable(path)
 
     async def ask(self, scope: Any, body: Body) -> Answer:
+        """Raises NoAnswer, and Refusal for a request that gunicorn can't read."""
         head = request_head(scope, body.size)
         answer = await self._connect(scope["method"] == "HEAD")
         try:
             await answer.send(head, body)
             await answer.begun()
+            if answer.refused:
+                raise Refusal.head(answer.status)
         except BaseException:
             await answer.close()
             raise

@@ -1,6 +1,6 @@
 """Who sends a request, by its cookie's session: asked before a large body is taken.
 
-Owns the threads that ask, which are few: beyond WAITING questions the next is refused.
+A few threads query the database: beyond WAITING queries the next is refused.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def session_key(cookies: bytes) -> str:
 
 
 async def sender(cookies: bytes) -> str:
-    """A name for the account, "" if nobody is signed in."""
+    """A name for the account, "" for an anonymous visitor."""
     global _asking
     if not (key := session_key(cookies)):
         return ""

@@ -1,7 +1,7 @@
 """The Unix socket between the web process and the page processes.
 
-Owns its file: listening replaces what a dead process left, and nobody ever removes it,
-so that no process that ends late takes away the socket of its successor.
+Listening replaces the file that a dead process left. It is never removed, so that a
+process that ends late can't take away the socket of its successor.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def listen(path: str) -> socket.socket:
     that there is no moment without a socket."""
     new = Path(f"{path}.{os.getpid()}")
     new.unlink(missing_ok=True)
-    door = socket.socket(socket.AF_UNIX)
+    listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
     try:
-        door.bind(reachable(str(new)))
+        listener.bind(reachable(str(new)))
     finally:
         os.umask(before)
-    door.listen(BACKLOG)
+    listener.listen(BACKLOG)
     new.replace(path)
-    return door
+    return listener

@@ -1,5 +1,6 @@
 """The supervisor: one foreground process that runs the whole product.
 
-Owns the data folder's layout, the embedded database and broker, and the life of every
-child process. Knows no Django: what it needs from the site it asks of child processes.
+Lays out the data folder, and starts, watches and ends the embedded database and broker
+and every other child process. It must not depend on Django: what it needs from the site
+it asks of child processes.
 """

@@ -8,6 +8,6 @@ class CannotStart(Exception):
 
 
 class WrongSetting(CannotStart):
-    """Another start would end alike until somebody mends it."""
+    """Another start would fail alike until it is fixed."""
 
     status = 2

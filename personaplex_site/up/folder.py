@@ -1,6 +1,6 @@
 """The data folder: where everything that must outlive a restart lies.
 
-Owns its layout, the lock that keeps a second supervisor out, the generated secrets,
+Here are its layout, the lock that keeps a second supervisor out, the generated secrets,
 and the account that the embedded servers run as when we are root.
 """
 

@@ -79,17 +79,17 @@ class Launch:
         """Wait until the site would give a conversation to the worker. Too slow a
         machine, a broken model or a large one: the site is announced before, with the
         worker's own words, since what is kept can be read."""
-        until, announced, told = time.monotonic() + WORKER_SECONDS, False, ""
+        until, announced, last = time.monotonic() + WORKER_SECONDS, False, ""
         while not await self._worker_is_known():
             reason = await asyncio.to_thread(_get, f"{address}/readyz", 503)
-            if reason and reason != told:
-                told = reason
+            if reason and reason != last:
+                last = reason
                 self.console.say(f"worker: {reason}")
             dies, late = worker.deaths >= LOOP_DEATHS, time.monotonic() > until
             if not announced and (late or dies or reason not in ("", LOADING)):
                 announced = True
-                why = self.supervisor.last_words(worker) if dies else told or LOADING
-                self._announce("answers", f"Nobody can talk yet: {why}")
+                why = self.supervisor.last_words(worker) if dies else last or LOADING
+                self._announce("answers", f"No conversations are possible yet: {why}")
             await asyncio.sleep(POLL_SECONDS)
 
     async def _databases(self, secrets: dict[str, str]) -> dict[str, str]:
@@ -130,13 +130,13 @@ class Launch:
     async def _site_answers(self) -> bool:
         """With HTTPS=True it sends us on to the proxy: an answer as well."""
         page = f"{self.options.address}/sign-in/"
-        said = [await asyncio.to_thread(_get, page, status) for status in (200, 301)]
-        return any(said)
+        answers = [await asyncio.to_thread(_get, page, status) for status in (200, 301)]
+        return any(answers)
 
     async def _worker_is_known(self) -> bool:
         """Whether the site would give a conversation to a worker."""
-        said = await asyncio.to_thread(_get, f"{self.options.address}/healthz")
-        return bool(said and json.loads(said).get("workers"))
+        health = await asyncio.to_thread(_get, f"{self.options.address}/healthz")
+        return bool(health and json.loads(health).get("workers"))
 
     def _note(self) -> None:
         address = self.options.start_page
@@ -182,7 +182,7 @@ def _get(address: str, status: int = 200) -> str:
             return str(response.read().decode()).strip() if status == 200 else ""
     except urllib.error.HTTPError as error:
         with error:
-            said = error.read().decode().strip() or error.reason
-            return said if error.code == status else ""
+            text = error.read().decode().strip() or error.reason
+            return text if error.code == status else ""
     except (urllib.error.URLError, OSError):
         return ""

@@ -99,7 +99,7 @@ class EmbeddedPostgres:
 
         We hold the data folder's lock, so what still works on the cluster is an
         orphan. A pid file without such a process is stale, even if its number now
-        belongs to a stranger: PostgreSQL would take that for a running server.
+        belongs to another program: PostgreSQL would take that for a running server.
         """
         orphans = self._servers()
         _signal(orphans, signal.SIGINT)
@@ -124,7 +124,7 @@ class EmbeddedPostgres:
                 if process.name() == "postgres" and Path(process.cwd()) == self.cluster:
                     found.append(process)
             except (psutil.Error, OSError):
-                continue  # gone, a zombie, or somebody else's
+                continue  # gone, a zombie, or another user's
         return found
 
     def _initdb(self, cluster: Path, secret: Path) -> None:
@@ -148,8 +148,8 @@ class EmbeddedPostgres:
             text=True,
         )
         if made.returncode != 0:
-            said = (made.stdout + made.stderr).strip()
-            raise CannotStart(f"PostgreSQL's data folder can't be made:\n{said}")
+            output = (made.stdout + made.stderr).strip()
+            raise CannotStart(f"PostgreSQL's data folder can't be made:\n{output}")
 
     def _check_version(self) -> None:
         holds = (self.cluster / "PG_VERSION").read_text().strip()

@@ -185,8 +185,8 @@ class Product:
         return self._python(
             "pages",
             ["-m", "personaplex_site.pages_server"],
-            # Its own processes end with it, and it removes nothing: there is no word
-            # that it would have to be told.
+            # Its own processes end with it, and it removes nothing: it needs no
+            # signal to clean up.
             death_signal=signal.SIGKILL,
         )
 

@@ -1,7 +1,7 @@
 """Collects the static files, and keeps those of earlier versions for a while.
 
 A page that is still open after an update loads modules and sounds later on, by the
-hashed names that it was made with. Owns which of them stay, and for how long.
+hashed names that it was made with. This module decides how long those are kept.
 """
 
 from __future__ import annotations

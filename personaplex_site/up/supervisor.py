@@ -66,7 +66,7 @@ class Supervisor:
             await asyncio.sleep(POLL_SECONDS)
 
     async def run(self, command: Command, or_else: str = "") -> None:
-        """A command that has to succeed before the start can go on; ``or_else`` says
+        """A command that has to succeed before the start can continue; ``or_else`` says
         what it means when it doesn't."""
         child = self._one_off = Child(command, self.console)
         await child.start()

@@ -34,7 +34,7 @@ class VoiceUploadQuerySet(models.QuerySet["VoiceUpload"]):
         return self.filter(state__in=VoiceUpload.UNFINISHED)
 
     def recover(self) -> list[uuid.UUID]:
-        """Ids of uploads that nobody works on, to be enqueued once more.
+        """Ids of uploads that no task works on, to be enqueued once more.
 
         Their task was lost with its Celery worker (the lease ran out) or with the
         broker (never claimed). Each is given to one caller only.
@@ -142,7 +142,7 @@ class VoiceUpload(models.Model):
 
     @classmethod
     def claim(cls, key: uuid.UUID | str) -> VoiceUpload | None:
-        """Take the lease; None if it is finished, gone, or somebody works on it."""
+        """Take the lease; None if it is finished, gone, or another task has it."""
         now = timezone.now()
         idle = models.Q(lease_until=None) | models.Q(lease_until__lt=now)
         claimed = cls.objects.unfinished().filter(idle, pk=key)

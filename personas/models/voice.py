@@ -41,7 +41,7 @@ class VoiceQuerySet(models.QuerySet["Voice"]):
         return mine.order_by("-created_at", "pk")
 
     def visible_to(self, user: object) -> VoiceQuerySet:
-        """Their own, and those of everybody for staff who may view voices. Playing a
+        """Their own, and those of all users for staff who may view voices. Playing a
         sample goes through ``audit.record_look``."""
         return self if may_view_all(user, self.model) else self.filter(owner=user)
 

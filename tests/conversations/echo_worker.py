@@ -1,7 +1,7 @@
 """A worker that speaks the protocol and answers each frame with the same sound.
 
 It keeps sessions, takes them up again and begins them from a log, as a real one does,
-and it can be told to misbehave in every way that a conversation has to survive. The
+and it can be made to misbehave in every way that a conversation has to survive. The
 model's memory is stood in for by ``Session.memory``: the seqs of the user frames that
 it has behind it, which the tokens of a log carry (see ``tokens_of``).
 """
@@ -108,7 +108,7 @@ class EchoWorker:
     # What a test does to it.
 
     def kill(self):
-        """As kill -9: nothing is kept, and nobody answers until it is started anew."""
+        """As kill -9: nothing is kept, and connections fail until a restart."""
         self.dead = True
         for session in self.sessions.values():
             if session.socket is not None:
@@ -290,4 +290,4 @@ MODEL_ERROR = Failed("model_error", "The voice engine failed.", True)
 BUSY = Failed("worker_busy", "All places are taken.", True)
 STOPPING = Failed("shutdown", "The voice engine is being restarted.", True)
 NO_SESSION = Failed("no_session", "The voice engine no longer has it.", False)
-TAKEN_OVER = Failed("taken_over", "It goes on somewhere else.", False)
+TAKEN_OVER = Failed("taken_over", "It continues in another window.", False)

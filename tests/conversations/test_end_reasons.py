@@ -37,7 +37,7 @@ def reason(the_conversation, worker):
 
 @pytest.fixture
 def reason_unless_resumed(the_conversation, worker):
-    """What it was parked with, which becomes the reason when nobody comes back."""
+    """What it was parked with, which becomes the reason when it is not resumed."""
 
     async def read():
         for _ in range(100):
@@ -54,7 +54,7 @@ def reason_unless_resumed(the_conversation, worker):
             rows = Conversation.objects.all()
             assert rows.end_abandoned() == 0, "it still may come back"
             rows.update(parked_at=parked_at - timedelta(seconds=31))
-            assert not rows.live().exists(), "nobody talks"
+            assert not rows.live().exists(), "none is live"
             assert rows.end_abandoned() == 1
             assert rows.end_abandoned() == 0
 
@@ -209,7 +209,7 @@ async def test_shutdown_of_the_worker(browser, worker, reason, settings):
 async def test_shutdown_of_the_web_process(
     browser, worker, reason_unless_resumed, the_conversation
 ):
-    """SIGTERM: another process may go on with it."""
+    """SIGTERM: another process may resume it."""
     await browser.start()
     await browser.converse(3)
     await shutdown.release_all()
@@ -221,7 +221,7 @@ async def test_shutdown_of_the_web_process(
 
 
 async def test_shutdown_of_the_product(browser, worker, reason, monkeypatch):
-    """SIGINT: nobody will."""
+    """SIGINT: no process will."""
     monkeypatch.setattr(
         "conversations.live.shutdown._stopped_by", lambda: signal.SIGINT
     )
@@ -243,7 +243,7 @@ async def test_shutdown_when_the_server_cancels_the_application(
     assert await reason_unless_resumed() == "shutdown"
 
 
-async def test_a_process_that_stops_takes_nobody(browser, monkeypatch):
+async def test_a_process_that_stops_admits_no_one(browser, monkeypatch):
     monkeypatch.setattr(
         "conversations.live.shutdown._stopped_by", lambda: signal.SIGTERM
     )
@@ -319,7 +319,7 @@ def test_an_end_is_written_once(db):
     assert conversation.end_reason == "user_left"
 
 
-def test_whoever_held_it_corrects_the_sweep(db):
+def test_the_process_that_had_the_lease_corrects_the_sweep(db):
     conversation = ConversationFactory(
         ended_at=None, end_reason="", alive_at=timezone.now() - timedelta(minutes=1)
     )

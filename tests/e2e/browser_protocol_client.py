@@ -66,7 +66,7 @@ class Site:
         return str(answer.json()["url"]).rstrip("/").split("/")[-1]
 
     def upload_voice(self, persona: str, path: str) -> str:
-        """Where the status of the upload is told."""
+        """Where the status of the upload is read."""
         with open(path, "rb") as file:
             answer = self.http.post(
                 f"/personas/{persona}/voice/",

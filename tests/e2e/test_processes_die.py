@@ -1,4 +1,4 @@
-"""kill -9 in mid-conversation: the conversation goes on, and what was said is kept."""
+"""kill -9 in mid-conversation: it continues, and what was said is kept."""
 
 import asyncio
 import json
@@ -87,7 +87,7 @@ def workers(product):
 
 
 def test_of_the_web_process(product, site, persona, packets, rows, report):
-    """The page comes back as soon as there is a web process again, and goes on."""
+    """The page comes back as soon as there is a web process again, and continues."""
     dead = 0
 
     def strike():

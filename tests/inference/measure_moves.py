@@ -4,7 +4,7 @@
 
 Two processes of ``python -m inference serve`` on this machine, greedy, at real pace
 while a session moves. *One phase*: the old worker is gone, the new one gets the whole
-log, the conversation waits. *Two phases*: the old one goes on talking until the new one
+log, the conversation waits. *Two phases*: the old one keeps talking until the new one
 has caught up. The pause is what is missing in the sound: from one agent frame to the
 next, less 80 ms. The tokens of the next frames must be those of the unmoved session.
 Needs neither Django nor pytest. The last line is JSON.

@@ -67,15 +67,15 @@ def conversation(given, model, card, frames):
         weights, kv = given.formats.split("/")
         options += ["--weights", weights, "--kv", kv]
     with serving(options, {PRETEND: card}) as worker:
-        tokens, told = asyncio.run(session(worker.url, card, ROLE, b"", frames))
+        tokens, report = asyncio.run(session(worker.url, card, ROLE, b"", frames))
         stats = stats_of(worker.url)
-        told["engine"] = stats["engine"]
+        report["engine"] = stats["engine"]
         if stats["why_not_fast"]:
-            told["why_not_fast"] = stats["why_not_fast"]
-        told["gpu_gb"] = gpu_memory(worker.process.pid)
+            report["why_not_fast"] = stats["why_not_fast"]
+        report["gpu_gb"] = gpu_memory(worker.process.pid)
         lines = worker.log.read_text().splitlines()
-        told["chosen"] = [line.split(" INFO ")[-1] for line in lines if "GB" in line]
-        return tokens, told | {"ready_s": worker.ready_s, "exit": worker.stop()}
+        report["chosen"] = [line.split(" INFO ")[-1] for line in lines if "GB" in line]
+        return tokens, report | {"ready_s": worker.ready_s, "exit": worker.stop()}
 
 
 def stats_of(url):

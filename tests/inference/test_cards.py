@@ -32,7 +32,7 @@ def test_a_card_is_found_by_the_beginning_of_its_name(name, expected):
 
 
 @pytest.mark.parametrize("name", ["RTX 409", "Voodoo 2", " "])
-def test_an_unknown_card_is_told_the_known_ones(name):
+def test_an_unknown_card_is_refused_with_the_known_ones(name):
     with pytest.raises(UnknownCard, match=r"RTX 4090 24 GB, .*GB10"):
         named(name)
 

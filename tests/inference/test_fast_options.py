@@ -50,7 +50,7 @@ def test_a_gpu_gets_what_fits_it(monkeypatch, caplog):
     assert "Small GPU has 12.0 GB free: int4 weights, int8 KV, 4 slots" in caplog.text
 
 
-def test_a_gpu_that_is_too_small_is_told_with_the_figures(monkeypatch):
+def test_a_gpu_that_is_too_small_is_refused_with_the_figures(monkeypatch):
     monkeypatch.setattr(measure, "measured_card", lambda device: TOO_SMALL)
     with pytest.raises(TooLarge, match=r"takes 7\.\d GB.*has 6\.0 GB free") as refused:
         fitting(Sizes(PERSONAPLEX_7B), torch.device("cuda"), "bf16", 4)

@@ -211,25 +211,25 @@ def test_headers(tmp_path):
 
 def changed_fields(fields, chance):
     """One value of the tree, somewhere, changed."""
-    holder = fields
+    parent = fields
     while True:
-        if not holder:
+        if not parent:
             return
-        key = chance.choice(list(holder))
-        if not isinstance(holder[key], dict) or chance.random() < 0.1:
+        key = chance.choice(list(parent))
+        if not isinstance(parent[key], dict) or chance.random() < 0.1:
             break
-        holder = holder[key]
+        parent = parent[key]
     match chance.randrange(5):
         case 0:
-            del holder[key]
+            del parent[key]
         case 1:
-            holder[key + "x"] = 1
+            parent[key + "x"] = 1
         case 2:
-            holder[key] = chance.choice(
+            parent[key] = chance.choice(
                 [None, True, "x", "../x", "/etc/passwd", [], {}, 1.5, [1] * 9, "\ud800"]
             )
         case _:
-            holder[key] = chance.choice((*HUGE, 3, 7, 1000, 65_536, 1e308, 1e-9))
+            parent[key] = chance.choice((*HUGE, 3, 7, 1000, 65_536, 1e308, 1e-9))
 
 
 def test_configurations(tmp_path):

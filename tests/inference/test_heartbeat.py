@@ -100,9 +100,9 @@ def test_a_later_beat_changes_the_same_worker(beat):
 
 def test_a_worker_that_is_too_slow_says_the_figure(beat):
     beat(dataclasses.replace(BEAT, ready=False, why_not="one step takes 912 ms"))
-    assert Worker.objects.why_nobody() == "one step takes 912 ms"
+    assert Worker.objects.too_slow() == "one step takes 912 ms"
     beat(BEAT)
-    assert Worker.objects.why_nobody() == ""
+    assert Worker.objects.too_slow() == ""
 
 
 def test_a_worker_that_says_goodbye_counts_as_gone_at_once(beat):
@@ -116,7 +116,7 @@ def test_a_worker_that_says_goodbye_counts_as_gone_at_once(beat):
     assert Worker.objects.expected() and Worker.objects.loading()
 
 
-def test_nobody_waits_for_a_worker_that_leaves_or_is_too_slow(beat):
+def test_a_worker_that_leaves_or_is_too_slow_is_not_waited_for(beat):
     for problem in ({"draining": True}, {"why_not": "one step takes 912 ms"}):
         beat(dataclasses.replace(BEAT, ready=False, **problem))
         assert not Worker.objects.expected()
@@ -246,6 +246,15 @@ def test_an_operator_sees_the_fleet(admin_page, beat):
         )
 
 
+def test_an_operator_sees_no_cross_at_a_worker_that_is_well(admin_page, beat):
+    """unfold shows False as a red cross, and a worker should not be draining."""
+    beat(BEAT)
+    page = admin_page("worker/").content.decode()
+    assert page.count("check_small") == 2 and "close_small" not in page
+    beat(dataclasses.replace(BEAT, draining=True))
+    assert "ends soon" in admin_page("worker/").content.decode()
+
+
 def test_an_operator_sees_the_last_hour_of_a_worker(admin_page, beat):
     beat(BEAT)
     worker = Worker.objects.get()
@@ -261,7 +270,7 @@ def test_an_operator_sees_the_last_hour_of_a_worker(admin_page, beat):
     assert "GPU memory: 20000 MB" in page
 
 
-def test_an_operator_without_samples_is_told(admin_page):
+def test_an_operator_without_samples_sees_why(admin_page):
     worker = WorkerFactory()
     page = admin_page(f"worker/{worker.pk}/change/").content.decode()
     assert "No sample in the last hour." in page

@@ -57,7 +57,7 @@ def test_a_broken_or_full_gpu_is_no_reason_to_try_another_engine(error):
         raise error
 
 
-def test_a_card_before_2020_is_told_before_anything_is_loaded(monkeypatch):
+def test_a_card_before_2020_is_refused_before_anything_is_loaded(monkeypatch):
     old = CardSpec("RTX 2080", (7, 5), 8e9, 448e9, 65_536, 65_536, 46, 4_194_304)
     monkeypatch.setattr(cards, "this_card", lambda index: old)
     said = r"RTX 2080 has compute capability 7\.5, the kernels need 8\.0"
@@ -121,9 +121,11 @@ async def test_a_worker_says_which_engine_serves_and_why(caplog):
         found = rig.server.status.statistics()
         assert found["engine"] == "captured" and found["why_not_fast"] == REFUSED
         assert found["device"] == "cuda:0"
-        told = rig.server.status.heartbeat().device
-        assert told.startswith("cuda:0, plain engine, as the fast one can't start: sk")
-        assert len(told) <= MAX_TEXT
+        device = rig.server.status.heartbeat().device
+        assert device.startswith(
+            "cuda:0, plain engine, as the fast one can't start: sk"
+        )
+        assert len(device) <= MAX_TEXT
     assert f"can't start on this GPU: {REFUSED}" in caplog.text
 
 

@@ -88,9 +88,9 @@ def tests_at_once(cards: list[str], folder: Path) -> int:
     failed = 0
     for card, process in running.items():
         failed |= process.wait()
-        told = (folder / f"{label(card)}_tests.txt").read_text().splitlines()
-        say(f"{label(card)} after {time.monotonic() - begun:.0f} s: {told[-1]}")
-        for line in told:
+        lines = (folder / f"{label(card)}_tests.txt").read_text().splitlines()
+        say(f"{label(card)} after {time.monotonic() - begun:.0f} s: {lines[-1]}")
+        for line in lines:
             if line.startswith(("FAILED", "ERROR")):
                 say(f"    {line[:200]}")
     return int(bool(failed))

@@ -201,7 +201,7 @@ def test_nothing_is_sent_before_ready_and_nothing_bursts_after_it(visit, stand_i
     assert sum(f.at - first < 0.5 for f in stand_in.frames) <= 8
 
 
-def test_a_full_worker_is_told_and_tried_again_by_itself(visit, stand_in):
+def test_a_full_worker_is_shown_and_tried_again_by_itself(visit, stand_in):
     stand_in.errors = [
         {
             "code": "worker_busy",
@@ -301,7 +301,7 @@ def test_the_queue_can_be_left(visit, stand_in):
     until(page, lambda: stand_in.events[-1] == {"type": "leave"})
 
 
-def test_going_back_marks_the_text_and_goes_on(visit, stand_in):
+def test_going_back_marks_the_text_and_continues(visit, stand_in):
     page = visit()
     page.set_viewport_size({"width": 360, "height": 780})
     stand_in.at[20] = [{"kind": "notice", "code": "context_low", "text": "Soon full."}]
@@ -399,7 +399,7 @@ def test_another_microphone_is_taken_in_mid_conversation(visit, stand_in):
     expect(page.locator("#microphone option:checked")).to_have_text(other)
 
 
-def test_a_decoder_that_fails_is_made_anew(visit, stand_in):
+def test_a_decoder_that_fails_is_replaced(visit, stand_in):
     stand_in.broken_at = 15
     page = visit()
     start(page)
@@ -431,7 +431,7 @@ def test_an_insecure_page_says_how_to_open_it(visit):
     ("answers", "words"),
     [(True, "The site answers, but its live connection"), (False, "can't be reached")],
 )
-def test_websockets_that_are_blocked_are_told_from_a_site_that_is_away(
+def test_websockets_that_are_blocked_are_distinguished_from_a_site_that_is_away(
     visit, page, answers, words
 ):
     """A proxy or firewall lets pages through, but no WebSocket."""
@@ -462,12 +462,12 @@ def test_a_second_press_of_enter_does_no_harm(visit, page):
     assert page.locator("#talk").get_attribute("data-phase") == "ended"
 
 
-def test_the_untrained_model_is_told_before_the_start(visit, stand_in):
+def test_the_untrained_model_is_shown_before_the_start(visit, stand_in):
     stand_in.pages["/"] = talk_page(trained=False)
     assert visit().get_by_text("it can’t talk yet").is_visible()
 
 
-def test_an_absent_worker_is_told_before_the_start(visit, stand_in):
+def test_an_absent_worker_is_shown_before_the_start(visit, stand_in):
     stand_in.pages["/"] = talk_page(up=False)
     assert visit().get_by_text("No voice engine is running").is_visible()
 
@@ -505,7 +505,7 @@ HEARD = {
 
 
 @pytest.mark.parametrize("problem", HEARD)
-def test_a_microphone_that_is_no_use_is_told_within_seconds(
+def test_a_microphone_that_is_no_use_is_reported_within_seconds(
     visit_with, stand_in, tmp_path, problem
 ):
     gain, notice, status = HEARD[problem]
@@ -555,7 +555,7 @@ window.AudioContext = class extends AudioContext {
 """
 
 
-def test_an_interrupted_sound_device_pauses_and_goes_on_by_itself(visit, stand_in):
+def test_an_interrupted_sound_device_pauses_and_resumes_by_itself(visit, stand_in):
     """As a phone call does: the site gets flagged silence meanwhile."""
     page = visit(INTERRUPTED)
     start(page)
@@ -629,40 +629,40 @@ def test_a_microphone_that_the_system_muted_sends_flagged_silence(visit, stand_i
 
 
 def announcements(page):
-    """Every change of a live region, as screen readers are told."""
+    """Every change of a live region, as screen readers announce it."""
     page.evaluate(
         """
-        window.told = [];
+        window.spoken = [];
         const live = "[aria-live=polite], [aria-live=assertive], [role=status]";
         new MutationObserver((changes) => {
           for (const { target, addedNodes } of changes) {
             const element = target.nodeType === 1 ? target : target.parentElement;
             const region = element?.closest("[aria-live], [role=status]");
             if (!region?.matches(live)) continue;
-            for (const node of addedNodes) told.push(node.textContent);
+            for (const node of addedNodes) spoken.push(node.textContent);
           }
         }).observe(document.body, { childList: true, subtree: true });
         """
     )
 
 
-def test_screen_readers_are_told_whole_sentences_or_nothing_by_choice(visit, stand_in):
+def test_screen_readers_get_whole_sentences_or_nothing_by_choice(visit, stand_in):
     stand_in.pieces = (" Ho", "w", " can", " I", " help", "?")
     page = visit()
     announcements(page)
     start(page)
-    until(page, lambda: sum("help" in text for text in page.evaluate("told")) > 1)
-    told = page.evaluate("told")
-    assert "How can I help?" in told
+    until(page, lambda: sum("help" in text for text in page.evaluate("spoken")) > 1)
+    spoken = page.evaluate("spoken")
+    assert "How can I help?" in spoken
     assert not [
-        text for text in told if text.strip() in ("Ho", "w", "can", "help", "?")
+        text for text in spoken if text.strip() in ("Ho", "w", "can", "help", "?")
     ]
     assert "How can I help" in page.locator("#transcript").inner_text()
     page.get_by_text("Keyboard and behaviour").click()
     page.get_by_label("to screen readers").uncheck()
-    before = page.evaluate("told.length")
+    before = page.evaluate("spoken.length")
     talk_on(page, stand_in, 30)
-    assert not [text for text in page.evaluate("told")[before:] if "help" in text]
+    assert not [text for text in page.evaluate("spoken")[before:] if "help" in text]
     page.reload()
     expect(page.locator("#announce")).not_to_be_checked()
 

@@ -5,7 +5,7 @@
 
 Each kind is a loop that many attackers run at once against a site on this machine,
 bounded in number and time. Reads the seats of signed-in attackers from standard input
-and ends with one line of JSON: how often each answer came. Knows no Django.
+and ends with one line of JSON: how often each answer came. It needs no Django.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ Attack = Callable[[Site, int], Awaitable[None]]
 
 
 async def pages(site: Site, number: int) -> None:
-    """Pages at PAGES_A_SECOND, three of four asked for by nobody in particular."""
+    """Pages at PAGES_A_SECOND, three of four by anonymous visitors."""
     pause = site.attackers / PAGES_A_SECOND
     cookie = {"Cookie": site.seat(number)["cookie"]}
     asked = [("/", {}), ("/sign-in/", {}), ("/", cookie), ("/healthz", {})]
@@ -129,7 +129,7 @@ async def health(site: Site, number: int) -> None:
 
 
 async def sign_in(site: Site, number: int) -> None:
-    """Wrong passwords for names that nobody has."""
+    """Wrong passwords for names that do not exist."""
     while not site.over:
         form = {"username": secrets.token_hex(8), "password": secrets.token_hex(8)}
         body = urlencode({**form, "csrfmiddlewaretoken": TOKEN}).encode()
@@ -149,7 +149,7 @@ async def texts(site: Site, number: int) -> None:
 
 
 async def pings(site: Site, number: int) -> None:
-    """Pings by the thousand, whose pongs nobody reads."""
+    """Pings by the thousand, whose pongs are never read."""
     await _flood(site, number, frame(PING, b"p" * 100) * (PIECE // 106), reads=False)
 
 
@@ -208,7 +208,7 @@ async def uploads(site: Site, number: int) -> None:
 
 
 async def bodies(site: Site, number: int) -> None:
-    """A large body from nobody in particular, of which ever less arrives."""
+    """A large body from an anonymous visitor, of which ever less arrives."""
     head = site.head("POST", "/sign-in/", {}, UPLOAD_BYTES)
     while not site.over:
         try:

@@ -146,7 +146,7 @@ def heard(tape: Tape, begin: float, end: float) -> dict[str, Any]:
 
 def settled(good: list[float], end: float, until: float) -> float | None:
     """Seconds from ``end`` until it is good for SETTLED_SECONDS on end; sound whose
-    delay can't be told, because it is stretched or not there, is not good."""
+    delay can't be measured, because it is stretched or not there, is not good."""
     times = [at for at in good if at >= end]
     for index, begin in enumerate(times):
         run = [at for at in times[index:] if at <= begin + SETTLED_SECONDS]

@@ -1,7 +1,7 @@
 """What a person at the page would have heard: delay and gaps, from the sound itself.
 
-Owns a sound whose delay can be told anywhere in it, and the reading of recordings of
-microphone and loudspeaker on one clock. Knows no browser.
+A sound whose delay can be measured anywhere in it, and the reading of recordings of
+microphone and loudspeaker on one clock. It needs no browser.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Tape:
         return len(self.out) / self.rate
 
     def delays(self) -> list[tuple[float, float]]:
-        """(seconds, delay in ms) wherever it can be told: how much earlier the
+        """(seconds, delay in ms) wherever it can be measured: how much earlier the
         microphone had what is heard at that time."""
         window, step = int(_WINDOW * self.rate), int(STEP * self.rate)
         found = []

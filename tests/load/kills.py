@@ -4,7 +4,7 @@
     python -m tests.load.kills --kills 4 --people 6
 
 Two web processes, two workers that echo, 20 people who resume as docs/protocol.md
-says, and who begin anew when a conversation is over. Afterwards: how each conversation
+says, and who start again when a conversation is over. Afterwards: how each conversation
 went on or ended, and whether a slot, a place in the queue or a row was left behind.
 Ends with 1 when something was.
 """
@@ -257,7 +257,7 @@ def of_story(story: Story, kills: list[Kill]) -> list[str]:
         return [*found, f"{name}: ended as {story.how!r}"]
     lately = [k for k in kills if -1 < story.over_at - k.at < 2 * WITHIN_SECONDS]
     if not any(kill.target.startswith(culprits) for kill in lately):
-        found.append(f"{name}: {story.how}, but nobody of {culprits} died lately")
+        found.append(f"{name}: {story.how}, but none of {culprits} died lately")
     return found
 
 
@@ -271,7 +271,7 @@ def stats_of(url: str, secret: str) -> dict[str, Any]:
 
 
 def places_left() -> list[str]:
-    """Places in the queue that nobody waits in any more."""
+    """Places in the queue whose visitors are gone."""
     from django.apps import apps
 
     try:

@@ -60,10 +60,10 @@ class Listener:
 
     def take(self) -> float:
         """Seconds recorded so far."""
-        told = self.page.evaluate("window.tapped()")
-        if told["rate"]:
-            self._rate, self.device_ms = told["rate"], told["device"]
-        data = base64.b64decode(told["sound"])
+        tapped = self.page.evaluate("window.tapped()")
+        if tapped["rate"]:
+            self._rate, self.device_ms = tapped["rate"], tapped["device"]
+        data = base64.b64decode(tapped["sound"])
         self._parts.append(np.frombuffer(data, "<i2").reshape(-1, 2))
         self.frames += self.page.evaluate("window.tappedFrames()")
         return sum(map(len, self._parts)) / (self._rate or 1)

@@ -9,8 +9,8 @@ Microphone and loudspeaker are recorded on one clock; so are both sides in the f
 log. Where the log's user side lies in the microphone's sound and its agent side in the
 loudspeaker's, found by cross-correlation, gives the delay of a frame: from its first
 sample spoken to the first sample of its answer heard. An echo says in a frame what it
-heard in the frame before, so its delay can also be told from the sound alone, and is
-80 ms more: both ways have to agree.
+heard in the frame before, so its delay can be measured from the sound alone, too: it is
+80 ms more, and both ways have to agree.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tests.load.running import RunningStack, running_stack
 ECHO_MS = FRAME_MS = 80.0
 SETTLE_SECONDS = 10.0
 PIECE_SECONDS = 0.5  # that is looked for at once
-QUIET = 0.003  # standard deviation; below it nobody speaks
+QUIET = 0.003  # standard deviation; below it there is no speech
 SURE = 0.6  # normalised correlation
 EARLIEST, LATEST = 3.0, 25.0  # seconds that the recording may be off the log
 
@@ -107,7 +107,7 @@ def measure(
 def speech(seconds: float = 120.0) -> Samples:
     """48 kHz. Pieces of two recordings in random order, each a little quicker or slower
     than the last time, with pauses: the recordings alone are over after seconds, and
-    what comes again can't be told from what was."""
+    what comes again can't be distinguished from what was."""
     import soxr
 
     chance = np.random.default_rng(0)

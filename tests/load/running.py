@@ -28,9 +28,9 @@ class RunningStack:
         self.said = process.stdout.readline()
         if not self.said:
             raise RuntimeError((data / "stack.log").read_text()[-2000:] or "no stack")
-        told = json.loads(self.said)
-        self.urls: list[str] = told["urls"]
-        text = Path(told["environment"]).read_text()
+        ready = json.loads(self.said)
+        self.urls: list[str] = ready["urls"]
+        text = Path(ready["environment"]).read_text()
         self.site = dict(re.findall(r"export (\w+)='?(.*?)'?$", text, re.MULTILINE))
         self.environment = {**plain_environment(), **self.site}
 

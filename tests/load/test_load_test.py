@@ -50,8 +50,8 @@ def _secret():
 
 @pytest.fixture
 def web(environment):  # noqa: F811
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        fd, port = door.fileno(), door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd, port = listener.fileno(), listener.getsockname()[1]
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "personaplex_site.daphne_server"),

@@ -130,7 +130,7 @@ def tape_with(delay, gap=(0.0, 0.0), rate=16_000):
     return Tape(rate, mic, out)
 
 
-def test_a_delay_is_told_from_the_sound_to_the_millisecond():
+def test_a_delay_is_measured_in_the_sound_to_the_millisecond():
     delays = tape_with(0.237).delays()
     assert median_delay(delays, 2, 12) == pytest.approx(237, abs=1)
 

@@ -18,7 +18,7 @@ CLIENT = "198.51.100.7"
     ("peer", "forwarded_for", "client"),
     [
         (CLIENT, "", CLIENT),
-        (CLIENT, "203.0.113.1", CLIENT),  # nobody vouches for it
+        (CLIENT, "203.0.113.1", CLIENT),  # no trusted proxy vouches for it
         ("127.0.0.1", "", "127.0.0.1"),
         ("127.0.0.1", CLIENT, CLIENT),
         ("127.0.0.1", f" {CLIENT} ", CLIENT),
@@ -43,7 +43,7 @@ def test_only_trusted_proxies_are_believed(peer, forwarded_for, client):
     assert client_address(peer, forwarded_for, PROXIES) == client
 
 
-def test_without_trusted_proxies_nobody_is(settings):
+def test_without_trusted_proxies_none_is(settings):
     assert settings.TRUSTED_PROXIES == []
     assert client_address("127.0.0.1", CLIENT) == "127.0.0.1"
 

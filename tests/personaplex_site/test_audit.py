@@ -95,7 +95,7 @@ def test_the_page_says_whose_it_is_and_that_the_look_is_recorded(
     page = client.get(conversation.get_absolute_url()).content.decode()
     assert "a conversation of alice. That you looked at it is recorded." in page
     assert "Talk again" not in page
-    assert 'preload="none"' in page, "nobody listened yet"
+    assert 'preload="none"' in page, "not played yet"
 
 
 def test_owners_leave_no_record(client, alice, conversation):

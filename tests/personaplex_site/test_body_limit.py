@@ -180,7 +180,7 @@ def test_daphne_takes_little_from_everybody(daphne):
     assert b"not_signed_in" not in answer
 
 
-def test_daphne_takes_more_from_nobody_who_has_not_signed_in(daphne):
+def test_daphne_takes_no_more_from_visitors_who_have_not_signed_in(daphne):
     head = HEAD + b"Connection: close\r\nContent-Length: 1900000\r\n"
     answer, _, most, _ = push(daphne, head, bytes(190_000), 10)
     assert answer.startswith(b"HTTP/1.1 403 ")
@@ -188,7 +188,7 @@ def test_daphne_takes_more_from_nobody_who_has_not_signed_in(daphne):
     assert most <= 2**20
 
 
-def test_daphne_goes_on_serving(daphne):
+def test_daphne_keeps_serving(daphne):
     answer, *_ = push(
         daphne,
         b"GET /sign-in/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n",

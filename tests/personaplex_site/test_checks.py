@@ -91,4 +91,4 @@ def test_the_connections_of_all_processes_must_fit_the_database(settings):
     [message] = checks.check_connections(**asked)
     assert message.id == "personaplex.E009"
     assert "pages 2000" in message.msg
-    assert checks.check_connections() == []  # nobody asked for the database
+    assert checks.check_connections() == []  # the database was not needed yet

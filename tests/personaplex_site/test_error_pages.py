@@ -48,7 +48,7 @@ def send(client, url):
     return send
 
 
-def told(response, status, code, retryable):
+def refused(response, status, code, retryable):
     assert response.status_code == status
     assert response["Content-Type"] == "application/json"
     body = response.json()
@@ -77,7 +77,7 @@ def half_a_file(old, new, *args, **kwargs):
         ("django.core.files.uploadhandler.TemporaryUploadedFile.__init__", no_room),
     ],
 )
-def test_a_full_disk_is_told_and_nothing_is_left(
+def test_a_full_disk_is_reported_and_nothing_is_left(
     send, url, media, monkeypatch, path, place, fail
 ):
     monkeypatch.setattr(place, fail, raising=False)
@@ -85,7 +85,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(
         monkeypatch.delattr(TemporaryUploadedFile, "temporary_file_path")
     before = Persona.objects.count()
     response = send(path or url, **JSON)
-    assert "no room left" in told(response, 507, "disk_full", True)
+    assert "no room left" in refused(response, 507, "disk_full", True)
     assert response["Retry-After"]
     page = send(path or url, **PAGE)
     assert page.status_code == 507
@@ -100,12 +100,12 @@ def test_a_row_that_cant_be_written_leaves_no_file(send, media, monkeypatch):
         raise OperationalError("the connection is lost")
 
     monkeypatch.setattr(VoiceUpload, "save", away)
-    told(send(**JSON), 503, "database_away", True)
+    refused(send(**JSON), 503, "database_away", True)
     assert [p for p in media.rglob("*") if p.is_file()] == []
 
 
 @pytest.mark.parametrize("signed_in", [True, False])
-def test_a_database_that_is_away_is_told_without_asking_it(
+def test_a_database_that_is_away_is_reported_without_a_query(
     send, client, url, monkeypatch, signed_in, settings
 ):
     def away(*args, **kwargs):
@@ -118,24 +118,24 @@ def test_a_database_that_is_away_is_told_without_asking_it(
         patch.setattr("django.db.backends.utils.CursorWrapper._execute", away)
         response = send(**JSON)
         page = client.get("/", **PAGE)
-    assert "Nothing was changed" in told(response, 503, "database_away", True)
+    assert "Nothing was changed" in refused(response, 503, "database_away", True)
     assert page.status_code == 503
     assert page["Retry-After"] == "5"
     assert "database can" in page.text
 
 
-def test_who_is_not_signed_in_is_told_so(send, client):
+def test_a_visitor_who_is_not_signed_in_gets_a_clear_answer(send, client):
     client.logout()
-    assert "signed out" in told(send(**JSON), 401, "signed_out", False)
+    assert "signed out" in refused(send(**JSON), 401, "signed_out", False)
     assert send(**PAGE)["Location"].startswith("/sign-in/?next=")
     script = send(headers={"X-Requested-With": "XMLHttpRequest"})
-    told(script, 401, "signed_out", False)
+    refused(script, 401, "signed_out", False)
 
 
 def test_a_form_without_its_token_is_to_be_loaded_again(alice, url):
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
-    text = told(client.post(url, {}, **JSON), 403, "form_too_old", False)
+    text = refused(client.post(url, {}, **JSON), 403, "form_too_old", False)
     assert "Reload the page" in text
     page = client.post(url, {}, **PAGE)
     assert page.status_code == 403
@@ -144,22 +144,22 @@ def test_a_form_without_its_token_is_to_be_loaded_again(alice, url):
 
 def test_other_errors_of_an_upload_are_json_too(send, client, url, bob, monkeypatch):
     host = {"headers": {"accept": "application/json", "host": "evil.example"}}
-    told(client.post(url, **host), 400, "unknown_name", False)
+    refused(client.post(url, **host), 400, "unknown_name", False)
     response = client.get(url, **JSON)
-    told(response, 405, "wrong_method", False)
+    refused(response, 405, "wrong_method", False)
     assert response["Allow"] == "POST"
     letter = {"voice": SimpleUploadedFile("a.wav", b"Dear Sir or Madam")}
-    told(client.post(url, letter, **JSON), 400, "not_audio", False)
-    told(client.post("/personas/new/", letter, **JSON), 400, "required", False)
+    refused(client.post(url, letter, **JSON), 400, "not_audio", False)
+    refused(client.post("/personas/new/", letter, **JSON), 400, "required", False)
 
     def fail(*args):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(VoiceUpload, "receive", fail)
-    told(send(**JSON), 500, "internal", True)
+    refused(send(**JSON), 500, "internal", True)
     assert send(**PAGE)["Content-Type"].startswith("text/html")
     client.force_login(bob)
-    told(send(**JSON), 404, "not_found", False)
+    refused(send(**JSON), 404, "not_found", False)
 
 
 def test_what_is_no_error_stays_as_it_is(client, persona):

@@ -83,7 +83,7 @@ def taken(settings, places):
         yield
 
 
-def test_beyond_so_many_that_wait_nobody_waits(settings, places, taken):
+def test_beyond_so_many_that_wait_sign_ins_are_refused(settings, places, taken):
     settings.SIGN_IN_WAITING = 0
     settings.SIGN_IN_WAIT_SECONDS = 300
     with pytest.raises(HashingBusy):

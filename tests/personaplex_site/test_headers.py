@@ -1,4 +1,4 @@
-"""What browsers are told with every answer, with and without HTTPS."""
+"""The headers of every answer, with and without HTTPS."""
 
 from ipaddress import ip_network
 
@@ -61,7 +61,7 @@ def test_with_https_browsers_come_by_https_only(client, db, https):
     assert response.cookies[settings.CSRF_COOKIE_NAME]["secure"]
 
 
-def test_nobody_else_can_say_that_it_is_https(client, db, https):
+def test_only_the_proxy_can_say_that_it_is_https(client, db, https):
     response = client.get("/sign-in/", headers=PROXIED, REMOTE_ADDR="198.51.100.1")
     assert response.status_code == 301
 

@@ -45,14 +45,20 @@ def test_settings_put_it_on_every_handler(settings):
     assert "{conversation}" in settings.LOGGING["formatters"]["line"]["format"]
 
 
-def test_a_line_that_repeats_is_counted_in_its_stead(monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+def quieted(name):
+    """A logger whose lines pass once in 60 s, and what passed."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.addFilter(RepeatFilter(60))
-    log = logging.Logger("kombu")
+    log = logging.Logger(name)
     log.addHandler(handler)
+    return log, stream
+
+
+def test_a_line_that_repeats_is_counted_in_its_stead(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    log, stream = quieted("kombu")
 
     for number in range(5):
         log.error("cannot connect, attempt %s", number)
@@ -70,12 +76,8 @@ def test_a_line_that_repeats_is_counted_in_its_stead(monkeypatch):
     assert stream.getvalue().count("working") == 5
 
 
-def test_a_server_that_is_away_is_told_in_one_line():
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.addFilter(RepeatFilter(60))
-    log = logging.Logger("celery.beat")
-    log.addHandler(handler)
+def test_a_server_that_is_away_is_logged_in_one_line():
+    log, stream = quieted("celery.beat")
 
     def fail(error):
         try:
@@ -104,11 +106,7 @@ def test_a_server_that_is_away_is_told_in_one_line():
 
 
 def test_another_error_keeps_its_traceback():
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.addFilter(RepeatFilter(60))
-    log = logging.Logger("celery")
-    log.addHandler(handler)
+    log, stream = quieted("celery")
     try:
         raise KeyError("ours")
     except KeyError:

@@ -94,7 +94,7 @@ GET  /admin/nothing/                    sign-in   sign-in sign-in  404     404  
 """
 
 # Of each model, answered to a viewer and to root. Staff without permission get 403
-# everywhere, nobody else gets into the admin, and nobody but root changes anything.
+# everywhere, no one else gets into the admin, and only root changes anything.
 ADMIN = """
                               viewer                          root
                               list add change delete history  list add change delete history

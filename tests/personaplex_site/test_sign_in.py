@@ -44,7 +44,7 @@ def test_but_never_to_another_site(client, carol):
     assert response.headers["Location"] == "/"
 
 
-def test_a_wrong_password_is_told(client, carol):
+def test_a_wrong_password_is_refused(client, carol):
     response = sign_in(client, "wrong")
     assert "do not match" in response.content.decode()
 
@@ -147,7 +147,7 @@ def test_a_name_is_limited_over_all_addresses_but_where_it_is_known(
     assert sign_in(client, PASSWORD, address="10.0.0.9").status_code == 302
 
 
-def test_a_name_that_nobody_has_costs_the_same(client, carol, monkeypatch):
+def test_a_name_that_does_not_exist_costs_the_same(client, carol, monkeypatch):
     hashed = []
     verify, encode = Argon2Hasher.verify, Argon2Hasher.encode
 
@@ -161,7 +161,7 @@ def test_a_name_that_nobody_has_costs_the_same(client, carol, monkeypatch):
     monkeypatch.setattr(Argon2Hasher, "verify", counting(verify))
     monkeypatch.setattr(Argon2Hasher, "encode", counting(encode))
     sign_in(client, "wrong")
-    sign_in(client, "wrong", username="nobody")
+    sign_in(client, "wrong", username="mallory")
     assert hashed == [verify, encode]
 
 

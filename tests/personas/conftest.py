@@ -4,14 +4,13 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
-from playwright.sync_api import sync_playwright
 
 from personas import encoding
 from personas.decoding import decode
 from personas.models import PresetList
 from personas.models.upload import VoiceUpload
 from tests import sounds
-from tests.chromium import launch
+from tests.chromium import chromium as chromium
 from tests.factories import VoiceFactory, WorkerFactory
 
 PRESETS = {
@@ -82,7 +81,7 @@ def presets(db):
 
 
 class StandInEncoder:
-    """encode_voice of inference.worker.client; counts calls, fails when told to."""
+    """encode_voice of inference.worker.client; counts calls, fails when asked to."""
 
     def __init__(self):
         self.calls = []
@@ -105,18 +104,6 @@ def encoder(monkeypatch, db):
     stand_in = StandInEncoder()
     monkeypatch.setattr(encoding, "encode_voice", stand_in)
     return stand_in
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    path = tmp_path_factory.mktemp("microphone") / "voice.wav"
-    path.write_bytes(sounds.encode(sounds.speech()))
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        # Playwright keeps an event loop in this thread, which Django takes for ours.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = launch(playwright, path)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def bounded(code):
 
 
 def test_the_bounds_are_the_kernels(tmp_path):
-    """Memory, whoever allocates it, and what is written."""
+    """Memory, whichever library allocates it, and what is written."""
     code = "import numpy; numpy.ones(32 * 2**20, 'u1'); numpy.ones(65 * 2**20, 'u1')"
     status, said = bounded(code)
     assert status == 1 and "MemoryError" in said

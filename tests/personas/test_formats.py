@@ -75,7 +75,7 @@ def test_a_codec_that_is_not_taken_is_named():
     assert "DSP Group TrueSpeech" in caught.value.text
 
 
-def test_a_codec_that_nobody_knows_is_said_to_be_unknown():
+def test_an_unknown_codec_is_reported_as_unknown():
     unknown = sounds.encode(sounds.tone(3), "wav").replace(
         b"\x01\x00\x01\x00", b"\x99\x99\x01\x00", 1
     )

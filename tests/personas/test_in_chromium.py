@@ -188,7 +188,7 @@ def test_a_refusal_by_the_task_is_shown_without_leaving_the_page(
     assert VoiceUpload.objects.get().state == "failed"
 
 
-def test_who_was_signed_out_meanwhile_is_told(
+def test_a_user_who_was_signed_out_meanwhile_sees_it(
     page, live_server, persona, recording, settings
 ):
     page.goto(f"{live_server.url}/personas/{persona.pk}/")

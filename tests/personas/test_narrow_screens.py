@@ -3,10 +3,7 @@
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from playwright.sync_api import sync_playwright
 
-from tests import sounds
-from tests.chromium import launch
 from tests.conversations.logged import write_log
 from tests.factories import (
     ConversationFactory,
@@ -31,18 +28,6 @@ WIDER = """
   return element.getBoundingClientRect().right > innerWidth + 0.5;
 }).slice(0, 5).map((element) => element.outerHTML.slice(0, 120))
 """
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    path = tmp_path_factory.mktemp("microphone") / "voice.wav"
-    path.write_bytes(sounds.encode(sounds.tone(1)))
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        # Playwright keeps an event loop in this thread, which Django takes for ours.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = launch(playwright, path)
-        yield browser
-        browser.close()
 
 
 def test_no_page_is_wider_than_the_screen(chromium, live_server, client):

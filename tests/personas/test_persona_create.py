@@ -34,6 +34,17 @@ def test_it_makes_a_persona(client, alice):
     assert (persona.owner, persona.name) == (alice, "Nora")
     assert persona.current.role_prompt == "You bake.\nAlone."
     assert persona.current.voice is None
+    page = client.get(response.headers["Location"]).content.decode()
+    assert page.count("Nora was created.") == 1
+
+
+def test_a_script_that_made_one_leads_to_the_same_message(client, alice):
+    draft = "ab" * 16
+    sent = {"name": "Nora", "role_prompt": "", "draft": draft}
+    response = client.post(URL, sent, headers={"Accept": "application/json"})
+    assert response.status_code == 201
+    page = client.get(response.json()["url"]).content.decode()
+    assert f'data-saved-draft="{draft}">Nora was created.</p>' in page
 
 
 def test_a_voice_of_the_model_is_chosen_to_begin_with(client, presets):

@@ -90,7 +90,9 @@ def test_the_preset_of_an_older_model_is_shown_as_that_of_today(
     assert persona.versions.count() == 2
 
 
-def test_a_preset_that_the_model_lacks_is_told(client, alice, persona, url, presets):
+def test_a_preset_that_the_model_lacks_is_reported(
+    client, alice, persona, url, presets
+):
     old = VoiceFactory(owner=None, preset="VARF4", fingerprint="older", name="Var F4")
     persona.revise(voice=old)
     client.force_login(alice)
@@ -113,7 +115,7 @@ def test_what_one_may_not_use_is_refused(client, alice, bob, persona, url, whose
 
 
 @pytest.mark.parametrize("last", ["failed", "encoding"])
-def test_the_last_upload_is_told(client, alice, persona, upload, url, last):
+def test_the_last_upload_is_reported(client, alice, persona, upload, url, last):
     type(upload).objects.update(state=last, error_text="Too short, alas.", percent=40)
     client.force_login(alice)
     html = client.get(url).content.decode()

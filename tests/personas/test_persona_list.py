@@ -33,7 +33,7 @@ def test_it_shows_nothing_of_others_and_nothing_deleted(page, persona, bob):
     html = page()
     assert "Bobs persona" not in html
     assert "Ada" not in html
-    assert "Nobody to talk with yet" in html
+    assert "No personas yet" in html
 
 
 def test_names_are_text_and_not_markup(page, alice):

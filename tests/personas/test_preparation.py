@@ -86,7 +86,7 @@ def speaking(pcm):
     return (np.abs(pcm).reshape(-1, 2400).max(axis=1) > 0.01).mean()
 
 
-def test_clipping_is_told_and_no_reason_to_refuse():
+def test_clipping_is_reported_and_no_reason_to_refuse():
     clipped = np.clip(30 * sounds.speech(6), -1, 1)
     sample = prepared(clipped)
     assert "overdriven" in sample.warning
@@ -117,7 +117,7 @@ def test_floating_point_that_was_cut_off_above_full_scale_is_clipping():
 
 
 @pytest.mark.parametrize("kind", ["mp3", "m4a", "ogg", "flac"])
-def test_clipping_is_told_through_every_codec(kind):
+def test_clipping_is_reported_through_every_codec(kind):
     """They overshoot full scale where the sound was cut off."""
     clipped = np.clip(30 * sounds.speech(6), -1, 1)
     sound = decode(io.BytesIO(sounds.encode(clipped, kind)), 60).sound

@@ -181,12 +181,12 @@ def test_a_second_run_does_nothing(persona, upload, encoder):
     assert persona.versions.count() == 2
 
 
-def test_an_unknown_upload_is_nobodys_business(encoder):
+def test_an_unknown_upload_is_ignored(encoder):
     prepare_voice(str(uuid.uuid4()))
     assert encoder.calls == []
 
 
-def test_nobody_works_on_what_somebody_holds(upload, encoder):
+def test_an_upload_with_a_lease_is_left_alone(upload, encoder):
     VoiceUpload.claim(upload.pk)
     run(upload)
     assert encoder.calls == []

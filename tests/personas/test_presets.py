@@ -263,7 +263,7 @@ def test_the_preset_of_the_same_name_takes_its_place():
     assert old.for_models(["old", "new"]) == old
 
 
-def test_a_model_without_it_is_told_from_one_not_asked_yet():
+def test_a_model_without_it_differs_from_one_not_asked_yet():
     old = preset("old", name="NATF3")
     Voice.objects.update(name="Natural, female 3")
     old.refresh_from_db()

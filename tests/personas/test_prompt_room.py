@@ -81,7 +81,7 @@ def test_a_damaged_tokenizer_is_none(model, media):
     assert room_of("You bake.", 0) is None
 
 
-def test_the_page_is_told_while_it_is_written(model, ask, alice, bob):
+def test_the_page_is_answer_while_it_is_written(model, ask, alice, bob):
     assert ask("You bake.") == {"tokens": 8, "fits": 488, "hint": "", "plain": ""}
     voice = VoiceFactory(owner=alice, seconds=12)
     assert ask("You bake.", voice_choice=str(voice.pk))["fits"] == 338
@@ -92,11 +92,11 @@ def test_the_page_is_told_while_it_is_written(model, ask, alice, bob):
 
 
 def test_plain_characters_are_offered_with_what_they_save(model, ask):
-    told = ask("“Café” – **you** bake…")
-    assert told["plain"] == '"Cafe" - you bake...'
-    saved = told["tokens"] - room_of(told["plain"], 0).tokens
+    answer = ask("“Café” – **you** bake…")
+    assert answer["plain"] == '"Cafe" - you bake...'
+    saved = answer["tokens"] - room_of(answer["plain"], 0).tokens
     kinds = "Markdown, curly quotes and long dashes"
-    assert told["hint"] == f"{kinds} take {saved} tokens more than plain characters."
+    assert answer["hint"] == f"{kinds} take {saved} tokens more than plain characters."
     assert saved > 5
 
 
@@ -135,7 +135,7 @@ def test_a_voice_that_leaves_no_room_is_not_saved(model, client, alice, persona)
     assert client.post("/personas/new/", fields).status_code == 302
 
 
-def test_what_no_longer_fits_is_told_on_the_page(model, client, alice, persona):
+def test_what_no_longer_fits_is_answer_on_the_page(model, client, alice, persona):
     client.force_login(alice)
     page = f"/personas/{persona.pk}/"
     assert "prompt-problem" not in client.get(page).content.decode()

@@ -83,7 +83,7 @@ def test_talking_without_the_changes_keeps_them(write, url, persona):
     expect(page.locator("#draft-offer")).to_be_hidden()
 
 
-def test_nobody_is_asked_who_changed_nothing(page, url):
+def test_without_changes_no_question_is_asked(page, url):
     page.goto(url)
     page.click("#talk")
     assert "version 1" in talked_with(page)

@@ -74,7 +74,7 @@ async def test_progress_ends_with_the_voice(upload, alice, encoder):
     assert heard[-1]["seconds"] == pytest.approx(12, abs=0.6)
 
 
-async def test_failure_is_told_with_its_reason(persona, alice, encoder):
+async def test_failure_is_sent_with_its_reason(persona, alice, encoder):
     short = ContentFile(sounds.encode(sounds.speech(1.2)), "x")
     upload = await in_thread(VoiceUpload.receive)(persona, short)
     communicator = socket(upload.pk, alice)

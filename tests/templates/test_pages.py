@@ -1,12 +1,15 @@
 """What every page keeps to, and the pages that have no script of their own."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from tests.factories import ConversationFactory, WorkerFactory
+from conversations.models import Conversation
+from personas.models import Voice
+from tests.factories import ConversationFactory, VoiceFactory, WorkerFactory
 
 OUTSIDE = re.compile(r"""(?:src|href|action)=["'](?:https?:)?//""")
 
@@ -88,6 +91,26 @@ def test_a_live_conversation_is_marked_in_the_list_and_on_its_page(signed_in, pe
     assert "Delete this conversation" not in html
 
 
+def test_dates_have_one_format(admin_client, admin_user, conversation):
+    """In UTC, until a script puts them into the reader's time zone and language."""
+    moment = datetime(2026, 3, 4, 17, 6, tzinfo=UTC)
+    voice = VoiceFactory(owner=admin_user)
+    Voice.objects.filter(pk=voice.pk).update(created_at=moment)
+    Conversation.objects.filter(pk=conversation.pk).update(started_at=moment)
+    admin = reverse("admin:conversations_conversation_changelist")
+    for address, shown in {
+        reverse("voice_list"): "data-local>4 March 2026, 17:06 UTC</time>",
+        reverse("conversation_detail", args=[conversation.pk]): (
+            "data-local>4 March 2026, 17:06 UTC</time>"
+        ),
+        reverse("persona_create"): "s, 4 March 2026<",
+        admin: "4 March 2026, 17:06",
+    }.items():
+        assert shown in admin_client.get(address).content.decode(), address
+    data = reverse("conversation_data", args=[conversation.pk])
+    assert admin_client.get(data).json()["started_at"] == "2026-03-04T17:06:00+00:00"
+
+
 def test_an_empty_list_says_how_to_begin(signed_in):
     html = signed_in.get(reverse("conversation_list")).content.decode()
     assert "No conversations yet" in html
@@ -118,7 +141,9 @@ def test_the_small_trained_model_says_what_it_cannot_do(signed_in, persona):
     assert re.search(rb'id="small-model" hidden>', signed_in.get(address).content)
 
 
-def test_a_machine_too_slow_for_the_model_is_told_before_the_start(signed_in, persona):
+def test_a_machine_too_slow_for_the_model_is_reported_before_the_start(
+    signed_in, persona
+):
     WorkerFactory(tick_p50_ms=95, tick_p99_ms=131)
     html = signed_in.get(reverse("conversation_talk", args=[persona.pk])).content
     assert b"This machine needs 131 ms for each 80 ms of sound" in html

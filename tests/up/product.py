@@ -160,17 +160,17 @@ def wait_until(condition, seconds: float = 30.0):
 
 
 def processes_of(data: Path) -> list[psutil.Process]:
-    """Everything alive that works in or was told of a data folder."""
+    """Every process that works in a data folder or names it in its arguments."""
     found = []
     for process in psutil.process_iter():
         try:
-            told = [
+            places = [
                 process.cwd(),
                 *process.cmdline(),
                 process.environ().get("DATA_DIR"),
             ]
             if process.status() != psutil.STATUS_ZOMBIE and any(
-                part and part.startswith(str(data)) for part in told
+                part and part.startswith(str(data)) for part in places
             ):
                 found.append(process)
         except (psutil.Error, OSError):

@@ -9,14 +9,14 @@ from personaplex_site.up.console import Console, LogFile
 
 
 class StoppedTerminal:
-    """A terminal stopped with Ctrl-S: a write waits until it goes on."""
+    """A terminal stopped with Ctrl-S: a write waits until it continues."""
 
     def __init__(self):
-        self.goes_on = threading.Event()
+        self.resumed = threading.Event()
         self.shown = []
 
     def write(self, text):
-        self.goes_on.wait(10)
+        self.resumed.wait(10)
         self.shown.append(text)
 
     def flush(self):
@@ -37,11 +37,11 @@ def test_a_stopped_terminal_costs_lines_not_time(tmp_path, monkeypatch):
         console.child("web", f"line {number}")
     assert time.monotonic() - begun < 1
 
-    terminal.goes_on.set()
+    terminal.resumed.set()
     console.close()
     assert console.dropped >= 88
-    told = re.findall(r"(\d+) lines were not shown", "".join(terminal.shown))
-    assert sum(map(int, told)) == console.dropped
+    dropped = re.findall(r"(\d+) lines were not shown", "".join(terminal.shown))
+    assert sum(map(int, dropped)) == console.dropped
     assert len((tmp_path / "web.log").read_text().splitlines()) == 100
 
 

@@ -40,7 +40,7 @@ def test_a_secret_that_a_newer_version_needs_is_added(folder):
     assert folder.secrets() == secrets
 
 
-def test_a_second_supervisor_is_told_who_has_the_folder(folder):
+def test_a_second_supervisor_learns_who_has_the_folder(folder):
     folder.write_note("process 17 serves http://127.0.0.1:8000")
 
     with pytest.raises(CannotStart, match="process 17 serves"):
@@ -82,10 +82,10 @@ def test_existing_folders_keep_their_mode(tmp_path):
     assert mode(tmp_path) == 0o750
 
 
-def test_root_is_told_when_the_database_could_not_enter(tmp_path, monkeypatch):
+def test_root_gets_an_error_when_the_database_could_not_enter(tmp_path, monkeypatch):
     if os.geteuid() != 0:  # only root can ask the kernel on another's behalf
-        nobody = Account(65534, 65534)
-        monkeypatch.setattr(folder_module, "server_account", lambda: nobody)
+        account = Account(65534, 65534)
+        monkeypatch.setattr(folder_module, "server_account", lambda: account)
         monkeypatch.setattr(Account, "reaches", lambda self, path: False)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)

@@ -86,12 +86,12 @@ def test_a_folder_is_looked_at_and_a_built_in_model_left_alone(tmp_path, caplog)
     assert main(["download", "--if-missing", "--model", str(BUILT_IN / "tiny")]) == 0
 
 
-async def test_a_folder_that_is_not_there_is_told_at_once(launch):
+async def test_a_folder_that_is_not_there_is_reported_at_once(launch):
     with pytest.raises(CannotStart, match="There is no folder /srv/modell"):
         await launch(model="/srv/modell")._fetch_model()
 
 
-def test_the_worker_is_told_which(tmp_path):
+def test_the_worker_gets_its_model(tmp_path):
     def worker(**options):
         made = Options(tmp_path, **options)
         return Product(made, DataFolder(tmp_path), {}).worker().argv
@@ -100,7 +100,7 @@ def test_the_worker_is_told_which(tmp_path):
     assert "--model" not in worker()
 
 
-def test_the_worker_takes_all_gpus_unless_told_which(tmp_path, monkeypatch):
+def test_the_worker_takes_all_gpus_unless_some_are_named(tmp_path, monkeypatch):
     def gpus():
         product = Product(Options(tmp_path), DataFolder(tmp_path), {})
         argv = product.worker().argv
@@ -183,12 +183,14 @@ async def until(said, text):
             await asyncio.sleep(0.01)
 
 
-async def test_a_machine_that_is_too_slow_is_told_with_the_figure(
+async def test_a_machine_that_is_too_slow_is_reported_with_the_figure(
     launch, machine, said, monkeypatch
 ):
     machine.reason = "one step of tiny takes 156 ms on cpu"
     task = await waiting(launch, machine, 60, monkeypatch)
-    await until(said, "Nobody can talk yet: one step of tiny takes 156 ms on cpu")
+    await until(
+        said, "No conversations are possible yet: one step of tiny takes 156 ms on cpu"
+    )
     machine.reason, machine.workers = "", 1  # something else was running
     await task
     assert len([line for line in said if "PersonaPlex answers" in line]) == 1
@@ -196,7 +198,7 @@ async def test_a_machine_that_is_too_slow_is_told_with_the_figure(
 
 async def test_a_large_model_is_waited_for(launch, machine, said, monkeypatch):
     task = await waiting(launch, machine, 0.1, monkeypatch)
-    await until(said, f"Nobody can talk yet: {LOADING}")
+    await until(said, f"No conversations are possible yet: {LOADING}")
     machine.workers = 1
     await task
 

@@ -7,7 +7,7 @@ from tests.factories import WorkerFactory
 
 
 @pytest.mark.django_db
-def test_nobody_is_sent_to_the_worker_of_before_a_restart():
+def test_no_one_is_sent_to_the_worker_of_before_a_restart():
     for name in ("host:8000", "host:8000-gpu1", "host:80001", "elsewhere:8000"):
         WorkerFactory(name=name)
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from inference.network.bounds import Codebooks, Context, Layers, Ratios, Size
+
 
 @dataclass(frozen=True)
 class MimiConfig:
     """Sizes of one codec; frames are always two transformer positions long."""
 
-    n_filters: int
-    dim: int
-    n_layers: int  # of each transformer, the encoder's and the decoder's
-    n_heads: int
-    ffn: int
-    bins: int
-    codebook_dim: int
-    n_codebooks: int  # stored in the checkpoint, the first of them semantic
-    n_codebooks_used: int = 8
-    context: int = 250  # ring slots of each attention layer
-    ratios: tuple[int, ...] = (4, 5, 6, 8)  # encoder order; the decoder reverses it
-    sample_rate: int = 24_000
-    resample_stride: int = 2  # transformer positions per frame
+    n_filters: Size
+    dim: Size
+    n_layers: Layers  # of each transformer, the encoder's and the decoder's
+    n_heads: Size
+    ffn: Size
+    bins: Size
+    codebook_dim: Size
+    n_codebooks: Codebooks  # stored in the checkpoint, the first of them semantic
+    n_codebooks_used: Codebooks = 8
+    context: Context = 250  # ring slots of each attention layer
+    ratios: Ratios = (4, 5, 6, 8)  # encoder order; the decoder reverses it
+    sample_rate: Size = 24_000
+    resample_stride: Size = 2  # transformer positions per frame
 
     def __post_init__(self) -> None:
         if self.dim % self.n_heads or (self.dim // self.n_heads) % 2:

@@ -7,6 +7,7 @@ several periods (HiFi-GAN). Input is sound [B, 1, T]; must not depend on the cod
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,17 @@ def prepared(layer: nn.Conv2d) -> nn.Conv2d:
     nn.init.zeros_(layer.bias)
     normed: nn.Conv2d = weight_norm(layer)
     return normed
+
+
+def scored(
+    x: Tensor, layers: Iterable[nn.Module], last: nn.Module
+) -> tuple[Tensor, list[Tensor]]:
+    """The scores, and the features of every layer before them."""
+    features: list[Tensor] = []
+    for layer in layers:
+        x = F.leaky_relu(layer(x), SLOPE)
+        features.append(x)
+    return last(x), features
 
 
 class StftDiscriminator(nn.Module):
@@ -76,11 +88,7 @@ class StftDiscriminator(nn.Module):
                 x = x * energy ** ((self.power - 1) / 2)
             x = x.permute(0, 3, 2, 1)  # [B, 2, T, bins]
         x = x.contiguous(memory_format=torch.channels_last)
-        features = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), SLOPE)
-            features.append(x)
-        return self.last(x), features
+        return scored(x, self.layers, self.last)
 
 
 class PeriodDiscriminator(nn.Module):
@@ -100,11 +108,7 @@ class PeriodDiscriminator(nn.Module):
         usable = sound.shape[-1] // self.period * self.period
         x = GAIN * sound[..., :usable]
         x = x.unflatten(-1, (-1, self.period))  # [B, 1, T / p, p]
-        features = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), SLOPE)
-            features.append(x)
-        return self.last(x), features
+        return scored(x, self.layers, self.last)
 
 
 class Discriminator(nn.Module):

@@ -98,5 +98,5 @@ class PhonemeHead(nn.Module):
     def forward(self, semantic: Tensor, labels: Tensor) -> Tensor:
         logits = self.layers(semantic.transpose(1, 2)).float().log_softmax(-1)
         known = labels != UNKNOWN
-        told = logits.gather(2, torch.where(known, labels, 0).long())
-        return -(told * known).sum() / known.sum().clamp(min=1)
+        chosen = logits.gather(2, torch.where(known, labels, 0).long())
+        return -(chosen * known).sum() / known.sum().clamp(min=1)

@@ -50,17 +50,17 @@ def redraw_persona(
     head = rng.random() < 0.7  # name and employer first, as PersonaPlex's prompts do
     if head:
         keys.sort(key=lambda key: key not in ("name", "employer"))
-    told = [
+    sentences = [
         rng.choice(domain.facts[key].tell).format(value=rng.choice(values[key]))
         for key in keys
     ]
     facts = {key: value[0] for key, value in values.items()}
     if head and "name" in facts and "employer" in facts and rng.random() < 0.5:
-        told[:2] = [
+        sentences[:2] = [
             f"You work for {facts['employer']} and your name is {facts['name']}."
         ]
-        if rng.random() < 0.4 and len(told) > 1:
-            told.insert(1, "Information:")
-    if rng.random() < 0.35 or not told:
-        told.insert(0, rng.choice(OPENERS))
-    return Persona(facts, f"{MARK} {' '.join(told)} {MARK}")
+        if rng.random() < 0.4 and len(sentences) > 1:
+            sentences.insert(1, "Information:")
+    if rng.random() < 0.35 or not sentences:
+        sentences.insert(0, rng.choice(OPENERS))
+    return Persona(facts, f"{MARK} {' '.join(sentences)} {MARK}")

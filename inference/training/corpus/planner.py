@@ -38,7 +38,7 @@ EARLIEST = 0.35  # seconds of an answer before somebody speaks over it
 PAUSES = (0.3, 1.3)  # within a question, seconds
 OPENED = 0.18  # of the questions have something before them that promises them
 ENCOURAGED = 0.5  # of those promises get an "mm-hm" from the agent, while it waits
-# Backchannels that begin questions, too: what they are is only told by what follows.
+# Backchannels that begin questions, too: only what follows shows what they are.
 DOUBTFUL = ("Okay.", "I see.")
 MAIN_WORDINGS = 0.5  # of the questions; the others come from the further wordings
 

@@ -1,4 +1,4 @@
-"""Words on the frames of a dialogue, and the same dialogue told with other facts.
+"""Words on the frames of a dialogue, and the same dialogue with other facts.
 
 From text, tokens and times; must not depend on sound.
 """

@@ -124,7 +124,7 @@ def evaluate_quality(evaluators: Evaluators, heard: Heard, own: Sound) -> None:
 
 def keep(heard: Heard, notes: Path, number: int) -> None:
     """For people who want to see why a figure is what it is."""
-    told = {
+    record = {
         "group": heard.script.group,
         "voice": heard.script.voice,
         "role_prompt": heard.script.persona.role_prompt,
@@ -143,4 +143,4 @@ def keep(heard: Heard, notes: Path, number: int) -> None:
         ],
     }
     with notes.open("a" if number else "w") as file:
-        file.write(json.dumps(told) + "\n")
+        file.write(json.dumps(record) + "\n")

@@ -166,7 +166,7 @@ def _backchannel(heard: Heard, question: Question, table: Table) -> None:
     """Where the agent was speaking: does it bring its sentence to an end?"""
     if _speaking_at(heard.agent, question.extra[0]) is None:
         return
-    table.add("backchannel: goes on", _finishes(heard, question))
+    table.add("backchannel: keeps talking", _finishes(heard, question))
 
 
 def _finishes(heard: Heard, question: Question) -> bool:

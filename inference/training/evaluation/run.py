@@ -236,9 +236,9 @@ def evaluate(config: EvaluateConfig) -> None:
     for name in config.parts.split(","):
         begin = time.monotonic()
         tables = parts[name]()
-        told = {"model": evaluation.model.fingerprint, "tables": tables}
+        report = {"model": evaluation.model.fingerprint, "tables": tables}
         out = Path(config.out)
-        (out / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
+        (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
         (out / f"{name}.md").write_text(markdown(tables))
         sys.stderr.write(f"{name}: {time.monotonic() - begin:.0f} s\n")
 

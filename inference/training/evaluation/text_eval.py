@@ -260,9 +260,9 @@ def evaluate(
             sampling,
         )
         tables[name] = score(trials, texts, words.IdToPiece)
-        told = [asdict(t) for t in trials]
+        records = [asdict(t) for t in trials]
         stem = name.replace(" ", "-")
-        (out / f"trials-{stem}.json").write_text(json.dumps(told))
+        (out / f"trials-{stem}.json").write_text(json.dumps(records))
         np.savez_compressed(
             out / f"trials-{stem}.npz",
             text=texts.numpy(),

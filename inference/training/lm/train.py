@@ -281,5 +281,5 @@ def run(
         if ranks.first and time.monotonic() - saved > config.save_seconds:
             saved = time.monotonic()
             save_lm(trainer.model, Path(config.out))
-    told = {"steps": trainer.step, "dialogues": made, **spent}
-    sys.stderr.write(json.dumps(told) + "\n")
+    report = {"steps": trainer.step, "dialogues": made, **spent}
+    sys.stderr.write(json.dumps(report) + "\n")

@@ -54,8 +54,8 @@ def convert(model: Any, outputs: list[str], out: Path) -> None:
                 list(value) if not isinstance(value, (str, int, float)) else value
             )
         nodes.append([node.op_type, list(node.input), list(node.output), settings])
-    told = {"outputs": outputs, "nodes": nodes}
-    (out / GRAPH).write_text(json.dumps(told))
+    described = {"outputs": outputs, "nodes": nodes}
+    (out / GRAPH).write_text(json.dumps(described))
     arrays: dict[str, Any] = {
         tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
     }
@@ -66,10 +66,10 @@ class OnnxGraph:
     """Call it with the graph's inputs by name; gives its outputs in order."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        told = json.loads((folder / GRAPH).read_text())
+        graph = json.loads((folder / GRAPH).read_text())
         self.device = device
-        self.outputs: list[str] = told["outputs"]
-        self.nodes = [Node(*node) for node in told["nodes"]]
+        self.outputs: list[str] = graph["outputs"]
+        self.nodes = [Node(*node) for node in graph["nodes"]]
         self.constants: dict[str, Value] = {"": None}
         with np.load(folder / WEIGHTS) as arrays:
             for name in arrays:

@@ -20,7 +20,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("subject", nargs="?", metavar="NAME|ADDRESS")
-        which.add_argument("--all", action="store_true", help="everybody's")
+        which.add_argument("--all", action="store_true", help="all of them")
 
     def handle(self, *args: Any, **options: Any) -> None:
         subject = options["subject"]

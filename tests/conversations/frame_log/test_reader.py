@@ -153,8 +153,7 @@ def test_a_conversation_ends_though_its_log_cannot_be_read():
 
 
 def test_the_admin_and_the_review_show_the_same_percentiles():
-    """Frames that an earlier process pushed, whose way nobody measured, are left out of
-    both."""
+    """Frames that an earlier process pushed, without times, are left out of both."""
     live = ConversationFactory(ended_at=None, end_reason="")
     write_log(live, range(100))
     for chunk in live.chunks.all():

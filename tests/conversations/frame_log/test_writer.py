@@ -212,7 +212,7 @@ async def test_a_write_that_was_under_way_when_all_was_cancelled_is_no_conflict(
 ):
     database.delay = 0.2
     feed(recorder, range(5))
-    await run_for(recorder, 0.05)  # the thread goes on
+    await run_for(recorder, 0.05)  # the thread continues
     await recorder.close()
     assert database.writes == 2
     assert logged(await chunks()) == list(range(5))
@@ -279,7 +279,7 @@ def taken_over(conversation):
     Conversation.objects.filter(pk=conversation.pk).update(lease=uuid4())
 
 
-async def test_whoever_was_taken_over_writes_no_frame_and_hands_over_packets(
+async def test_a_process_that_lost_the_lease_writes_no_frame_and_hands_over_packets(
     recorder, conversation
 ):
     feed(recorder, range(5))
@@ -298,7 +298,7 @@ async def test_whoever_was_taken_over_writes_no_frame_and_hands_over_packets(
     assert [packet.seq for packet in packets] == list(range(5, 14))
 
 
-async def test_the_next_holder_goes_on_where_the_log_ends(recorder, conversation):
+async def test_the_next_owner_continues_where_the_log_ends(recorder, conversation):
     """Also where only packets were written at the same place."""
     feed(recorder, range(5))
     feed(recorder, range(5, 8), answered=False)

@@ -179,7 +179,7 @@ async def test_a_voice_that_does_not_fit_is_an_error_that_says_what_to_do(
     assert browser.event("error")["code"] == "role_prompt"
 
 
-async def test_nobody_takes_more_places_than_allowed(
+async def test_a_person_takes_no_more_places_than_allowed(
     browser, worker, cast, settings, the_conversation
 ):
     settings.CONVERSATIONS_PER_USER = 1

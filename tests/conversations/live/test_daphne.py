@@ -18,7 +18,6 @@ import psutil
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
-from django.db import connection
 from django.test import Client
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -27,6 +26,7 @@ from conversations.audio.opus import Encoder
 from conversations.frame_log.format import unpack_timings
 from conversations.models import Conversation
 from tests.conversations.browser import HEADER, OPUS, tone
+from tests.personaplex_site.front.servers import environment as environment_of
 
 
 class Site:
@@ -57,15 +57,10 @@ class Site:
 
 @pytest.fixture
 def environment():
-    database = connection.settings_dict
-    host = f"{database['HOST']}:{database['PORT'] or 5432}"
-    user = f"{database['USER']}:{database['PASSWORD']}".rstrip(":")
-    return {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "personaplex_site.settings",
-        "DATABASE_URL": f"postgres://{user}@{host}/{database['NAME']}",
-        "CONVERSATION_INACTIVITY_SECONDS": "3",
-    }
+    return environment_of(
+        DJANGO_SETTINGS_MODULE="personaplex_site.settings",
+        CONVERSATION_INACTIVITY_SECONDS="3",
+    )
 
 
 @pytest.fixture
@@ -88,24 +83,24 @@ async def new_site(cast, worker, environment, server):
         return client.cookies[django_settings.SESSION_COOKIE_NAME].value
 
     async def begin():
-        door = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server(("127.0.0.1", 0))
         # Inherited by every connection: a browser that does not read is noticed by the
         # server after kilobytes, not after the megabytes that the kernel would buffer.
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
-        port = door.getsockname()[1]
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
+        port = listener.getsockname()[1]
         process = subprocess.Popen(
-            [sys.executable, *server, str(door.fileno())],
+            [sys.executable, *server, str(listener.fileno())],
             env=environment,
-            pass_fds=[door.fileno()],
+            pass_fds=[listener.fileno()],
         )
-        open_ones.append((process, door))
+        open_ones.append((process, listener))
         return Site(process, port, await signed_in(), persona.pk)
 
     yield begin
-    for process, door in open_ones:
+    for process, listener in open_ones:
         process.kill()
         await asyncio.to_thread(process.wait)
-        door.close()
+        listener.close()
 
 
 @pytest.fixture
@@ -190,7 +185,7 @@ async def test_a_stopped_web_process_leaves_its_conversations_in_order(
         await worker.until_free()
 
 
-async def test_what_a_killed_web_process_left_goes_on_in_another(
+async def test_what_a_killed_web_process_left_continues_in_another(
     site, new_site, worker, capsys
 ):
     """kill -9. The packets that it alone had are missing, nothing else is."""

@@ -1,4 +1,4 @@
-"""A web process that does not keep up lets nobody new in."""
+"""A web process that does not keep up admits no new conversation."""
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -40,7 +40,7 @@ def test_it_forgets_what_was(process, monkeypatch):
     process.check()
 
 
-def test_a_busy_loop_takes_nobody_before_it_is_late(process, monkeypatch):
+def test_a_busy_loop_admits_no_one_before_it_is_late(process, monkeypatch):
     clock = {"monotonic": 100.0, "thread_time": 5.0}
     for name in clock:
         monkeypatch.setattr(event_loop_load.time, name, lambda name=name: clock[name])
@@ -73,7 +73,7 @@ async def test_a_newcomer_waits_until_the_others_are_heard_in_time(
     await browser.send_json_to({"type": "start", "audio": "opus"})
     await browser.until_state("waiting")
     assert await sync_to_async(QueueEntry.objects.count)() == 1
-    await browser.until("ready", timeout=10)  # nobody is late any more
+    await browser.until("ready", timeout=10)  # no conversation is late any more
     assert not await sync_to_async(QueueEntry.objects.count)()
     await browser.leave()
 

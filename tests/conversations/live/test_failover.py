@@ -1,4 +1,4 @@
-"""A worker that is lost, fails or drains in mid-conversation: another one goes on."""
+"""A worker that is lost, fails or drains in mid-conversation: another one continues."""
 
 import asyncio
 
@@ -98,7 +98,7 @@ async def test_the_sound_of_a_rebuild_is_the_very_sound_that_was_heard(
 async def test_what_is_said_meanwhile_is_held_and_what_is_too_much_dropped(
     browser, worker, the_conversation
 ):
-    """The same worker, started anew by its supervisor a moment later."""
+    """The same worker, restarted by its supervisor a moment later."""
     await browser.start()
     await browser.converse(5)
     worker.kill()
@@ -138,7 +138,9 @@ async def test_a_socket_to_the_worker_that_broke_is_only_opened_again(
     assert conversation.moves == 0
 
 
-async def test_a_worker_that_failed_once_may_go_on(browser, worker, the_conversation):
+async def test_a_worker_that_failed_once_may_continue(
+    browser, worker, the_conversation
+):
     worker.fail_at = {5: MODEL_ERROR}
     await browser.start()
     await browser.converse(5)

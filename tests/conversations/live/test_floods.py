@@ -162,7 +162,7 @@ def seq_of(data):
 
 
 async def test_so_are_those_of_sockets_that_expect_nothing(no_errors, site):  # noqa: F811
-    """Of a voice upload, of nobody who is signed in, and before the answer."""
+    """Of a voice upload, by a visitor who has not signed in, and before the answer."""
     async with site.open():
         before = memory_mb(site.process)
     talk, headers = site.address, site.headers

@@ -46,7 +46,7 @@ async def test_the_oldest_frames_go_when_too_many_wait(outbox, sent):
     assert sent == [bytes([n + 1]) for n in range(5, 30)]
 
 
-async def test_too_many_events_mean_that_nobody_reads(outbox):
+async def test_too_many_events_mean_that_the_client_reads_none(outbox):
     for _ in range(outbox_module.EVENTS):
         outbox.put_event("text")
     outbox.check(time.monotonic())

@@ -170,7 +170,7 @@ async def test_a_worker_that_never_comes_is_given_up(worker, browser, monkeypatc
     assert await in_database(QueueEntry.objects.count) == 0
 
 
-async def test_a_second_window_is_told(full, people):
+async def test_a_second_window_is_refused(full, people):
     first = people[0]
     await ask(first)
     await until_position(first, 1, 1)
@@ -191,7 +191,7 @@ async def test_a_line_without_end_is_closed(full, people, settings):
     await people[0].leave()
 
 
-async def test_nobody_waits_for_ever(full, people, settings):
+async def test_no_one_waits_for_ever(full, people, settings):
     settings.QUEUE_SECONDS = 0.1
     await ask(people[0])
     assert await people[0].until_closed() == 4503
@@ -211,7 +211,7 @@ async def test_the_first_asks_though_no_heartbeat_came(full, people, monkeypatch
 
 
 @pytest.mark.django_db
-def test_a_silent_place_holds_nobody_up_and_is_kept_for_a_while():
+def test_a_silent_entry_blocks_no_one_and_is_kept_for_a_while():
     WorkerFactory(slots=1, sessions=1)
     first = QueueEntry.join(UserFactory(), uuid.uuid4(), "")
     second = QueueEntry.join(UserFactory(), uuid.uuid4(), "")

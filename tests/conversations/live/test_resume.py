@@ -1,6 +1,6 @@
-"""A browser that comes back: what goes on, what was kept, and who is refused.
+"""A browser that comes back: what continues, what was kept, and who is refused.
 
-Another LiveConversation is all that a conversation needs to go on, so one process
+Another LiveConversation is all that a conversation needs to continue, so one process
 stands for two here; ``tests/e2e`` kills real ones.
 """
 
@@ -69,7 +69,7 @@ async def gone(browser, code=1006):
             await asyncio.sleep(0.01)
 
 
-async def test_a_dropped_socket_goes_on_where_it_was(
+async def test_a_dropped_socket_resumes_where_it_was(
     browser, new_browser, worker, the_conversation
 ):
     await browser.start(seed=5)
@@ -245,11 +245,11 @@ async def test_a_page_that_closes_the_old_socket_too_late_ends_nothing(
     assert conversation.end_reason == "user_left"
 
 
-async def test_what_nobody_has_any_more_is_a_hole_that_is_marked(
+async def test_lost_frames_are_a_hole_that_is_marked(
     browser, new_browser, worker, the_conversation, monkeypatch
 ):
     """The process was killed with more unwritten frames than the worker keeps. The
-    model goes on with all of them; once it is rebuilt, it lacks those too."""
+    model continues with all of them; once it is rebuilt, it lacks those too."""
     await talk(browser, the_conversation)
     await kill_the_process(monkeypatch)
     [session] = worker.sessions.values()
@@ -299,7 +299,7 @@ async def refused(browser, ready):
     return code
 
 
-async def test_whoever_may_not_is_refused_and_changes_nothing(
+async def test_an_unauthorised_resume_is_refused_and_changes_nothing(
     browser, new_browser, worker, cast, the_conversation
 ):
     _, bob, persona = cast

@@ -30,7 +30,7 @@ async def rewound(browser, event):
     return [e for e in browser.events if e["type"] == "rewound"][-1]
 
 
-async def test_it_goes_on_from_where_it_was(browser, worker, the_conversation):
+async def test_it_continues_from_where_it_was(browser, worker, the_conversation):
     await browser.start(seed=4)
     await browser.converse(20)
     event = await rewound(browser, {"type": "rewind", "seconds": 1})
@@ -111,7 +111,7 @@ async def test_it_says_its_latest_turn_again(browser, worker):
     await browser.leave()
 
 
-async def test_without_the_database_it_goes_on_unchanged(
+async def test_without_the_database_it_continues_unchanged(
     browser, worker, monkeypatch, the_conversation
 ):
     from django.db import OperationalError

@@ -87,7 +87,7 @@ async def test_it_ends_the_conversation(
     rows = Conversation.objects.values_list("end_reason", flat=True)
     left = [] if way is delete else ["signed_out"]
     assert await sync_to_async(list)(rows) == left
-    # Channels finds nobody in such a session any more.
+    # Channels finds no user in such a session any more.
     again = Browser(cast[2].pk, AnonymousUser())
     await again.ask_to_resume(ready)
     assert await again.until_closed() == 4401
@@ -116,7 +116,7 @@ async def test_it_ends_waiting_and_opening(signed_in_browser, client, cast, work
     await settled()
 
 
-async def test_others_go_on(signed_in_browser, new_browser, client, cast, worker):
+async def test_others_continue(signed_in_browser, new_browser, client, cast, worker):
     """One of two sockets of the same person is of another session."""
     one, two = await signed_in_browser().start(), await new_browser().start()
     await sign_out(client, cast[0])
@@ -136,7 +136,7 @@ async def test_it_is_checked_now_and_then(
     await settled()
 
 
-async def test_without_the_database_nobody_is_signed_out(
+async def test_without_the_database_no_one_is_signed_out(
     signed_in_browser, client, cast, worker, settings, monkeypatch
 ):
     settings.SOCKET_CHECK_SECONDS = 0.02

@@ -46,7 +46,7 @@ async def test_a_body_without_end_is_refused(site):  # noqa: F811
     assert time.monotonic() - began < 15
 
 
-async def test_whoever_reads_nothing_is_let_go_of():
+async def test_a_client_that_reads_nothing_is_dropped():
     """uvicorn's own protocol waits for the closing to be read, without end."""
     from personaplex_site.uvicorn_server import Socket
 
@@ -64,12 +64,12 @@ async def test_whoever_reads_nothing_is_let_go_of():
         await send({"type": "websocket.close", "code": 1000})
         heard.put_nowait(await receive())
 
-    door = socket.create_server(("127.0.0.1", 0))
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
     config = uvicorn.Config(application, ws=Socket, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve([door]))
-    url = f"ws://127.0.0.1:{door.getsockname()[1]}/"
+    serving = asyncio.create_task(server.serve([listener]))
+    url = f"ws://127.0.0.1:{listener.getsockname()[1]}/"
     async with connect(url, proxy=None, max_queue=1) as browser:
         browser.transport.pause_reading()
         await asyncio.wait_for(blocked.wait(), 10)

@@ -24,10 +24,10 @@ def test_notes_stand_where_they_happened():
         note(20, "context_full"),
         note(20, "of_a_later_version", 1),
     ]
-    # The microphone ran on for 25 frames while nobody listened.
+    # The microphone ran on for 25 frames while the site was away.
     log = write_log(ConversationFactory(events=happened), [*range(10), *range(35, 45)])
-    told = events(FrameLogReader(log))
-    assert [(n["at_s"], n["text"], n["pause_s"]) for n in told] == [
+    found = events(FrameLogReader(log))
+    assert [(n["at_s"], n["text"], n["pause_s"]) for n in found] == [
         (0.0, "Moved to another worker", 0.12),
         (2.8, "The connection to the browser was lost", None),
         (2.8, "The browser came back", 2.34),

@@ -1,4 +1,4 @@
-"""The soak's own bookkeeping; on a GPU, that nobody is heard by anybody."""
+"""The soak's own bookkeeping; on a GPU, that no session hears another."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_a_session_that_is_heard_by_another_is_found_out():
     before = made_up.unequal
     slot = next(slot for slot in made_up.watched if made_up._said.get(slot))
     made_up.batch.lm.row[slot, 0] += 1  # as if another had written there
-    made_up._chance.seed(3)  # nobody pauses
+    made_up._chance.seed(3)  # without pauses
     for _ in range(3):
         made_up.tick()
     assert made_up.unequal > before

@@ -81,7 +81,7 @@ def test_an_unaccepted_licence_names_its_page(hub, tmp_path):
     assert STRANGER not in ended.stderr
 
 
-def test_a_process_that_was_killed_goes_on_where_it_was(hub, tmp_path):
+def test_a_killed_download_resumes_where_it_was(hub, tmp_path):
     hub.cuts[LM] = [500_000]
     hub.stalled.clear()
     words = ("download", "--model", NAME, "--to", str(tmp_path / "m"))

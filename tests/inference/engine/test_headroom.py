@@ -16,7 +16,7 @@ from tests.inference.kernels.shapes import packed, small_config
 __all__ = ["started"]
 
 
-def test_nobody_is_let_in_without_memory(started):
+def test_no_session_is_admitted_without_memory(started):
     made = EchoEngine(slots=4)
     made.memory = MemoryStats(total=2000, free=500, room=0)
     thread = started(made)
@@ -25,7 +25,7 @@ def test_nobody_is_let_in_without_memory(started):
     assert thread.stats().memory.free == 500
 
 
-def test_nobody_is_added_to_ticks_that_take_too_long(started):
+def test_no_session_is_added_to_ticks_that_take_too_long(started):
     made = EchoEngine(slots=4, tick_seconds=0.03)
     thread = started(made, batches=True, max_tick_ms=20)
     session, ear = opened(thread)

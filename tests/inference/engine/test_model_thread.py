@@ -26,7 +26,7 @@ PATIENCE = 10
 
 
 class Ear:
-    """A listener that remembers what it was told, and by which thread."""
+    """A listener that remembers its calls, and by which thread."""
 
     def __init__(self):
         self.primed_info, self.results, self.error = None, [], None
@@ -55,7 +55,7 @@ class Ear:
 
     def failed(self, error):
         with self._changed:
-            assert self.error is None, "told twice"
+            assert self.error is None, "reported twice"
             self.error = error
             self._note()
 
@@ -120,12 +120,12 @@ def frames_said(count):
     return FrameLog(np.zeros((count, 17), np.uint16), sound.reshape(count, 1920))
 
 
-def test_a_session_whose_past_grows_is_held_until_it_is_told_the_rest(started):
+def test_a_session_whose_log_grows_waits_for_the_rest(started):
     thread = started(EchoEngine())
     ear = Ear()
     session = thread.open(config(log=frames_said(40), more=True), ear)
     ear.wait(lambda ear: ear.caught_up_at == [40])
-    session.push(99, frame_of(99))  # nobody steps it before it is live
+    session.push(99, frame_of(99))  # it isn't stepped before it is live
     session.extend(frames_said(5), more=True)
     ear.wait(lambda ear: ear.caught_up_at == [40, 45])
     assert not ear.results and ear.primed_info is None
@@ -220,7 +220,7 @@ def test_a_session_closed_before_it_is_primed_is_never_called(started):
     assert ear.primed_info is None and ear.error is None
 
 
-def test_nothing_is_told_after_close(started):
+def test_nothing_is_reported_after_close(started):
     engine = EchoEngine(tick_seconds=0.05)
     thread = started(engine)
     session, ear = opened(thread)
@@ -298,7 +298,7 @@ def test_where_batches_are_cheap_a_tick_waits_for_a_frame_that_is_due(started):
     assert (0, 1) in batches[1:]
 
 
-def test_priming_goes_on_when_ticks_leave_no_gap(started):
+def test_prefill_continues_when_ticks_leave_no_gap(started):
     engine = EchoEngine(slots=2, tick_seconds=0.01)
     thread = started(engine, queue_frames=1000)
     busy, _ = opened(thread, "busy")
@@ -316,14 +316,14 @@ def test_a_voice_is_encoded_between_ticks(started):
     engine = EchoEngine(chunk_seconds=0.01)
     thread = started(engine)
     session, ear = opened(thread)
-    told = []
-    future = thread.encode_voice(np.zeros(10, np.float32), told.append)
+    reports = []
+    future = thread.encode_voice(np.zeros(10, np.float32), reports.append)
     for number in range(20):
         session.push(number, frame_of(number))
         time.sleep(0.005)
     assert future.result(PATIENCE).startswith(b"voice of ")
     ear.wait(lambda e: len(e.results) == 20)
-    assert told == sorted(told) and told[-1] == 1.0
+    assert reports == sorted(reports) and reports[-1] == 1.0
 
 
 def test_too_many_voices_are_refused_and_a_cancelled_one_makes_room(started):
@@ -381,7 +381,7 @@ def test_a_device_error_fails_every_session_and_ends_the_thread(started):
     ("said", "device"),
     [("Triton Error [CUDA]: an illegal memory access", True), ("a shape", False)],
 )
-def test_an_error_of_the_device_is_told_from_one_of_ours(said, device):
+def test_an_error_of_the_device_is_distinguished_from_one_of_ours(said, device):
     assert is_device_error(RuntimeError(said)) is device
 
 
@@ -394,7 +394,7 @@ def test_an_engine_that_fails_every_tick_is_given_up(started):
     assert "3 ticks failed in a row" in str(thread.ended.exception(PATIENCE))
 
 
-def test_an_engine_that_cannot_be_loaded_is_told():
+def test_an_engine_that_cannot_be_loaded_is_reported():
     def load():
         raise RuntimeError("no weights")
 

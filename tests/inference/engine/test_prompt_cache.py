@@ -140,7 +140,7 @@ def test_the_least_recently_used_goes_when_there_is_no_room():
     assert cache.stats().bytes == 360
 
 
-def test_what_can_never_fit_evicts_nobody():
+def test_what_can_never_fit_evicts_nothing():
     cache = PromptCache(100)
     cache.add("small", 80, kept(20))
     cache.add("huge", 101, lambda: pytest.fail("copied for nothing"))

@@ -1,5 +1,5 @@
 """A hub on localhost that serves one repository as the real one does: metadata by
-HEAD, large files by redirection, ranges, gating. Can be told to misbehave."""
+HEAD, large files by redirection, ranges, gating. Can be made to misbehave."""
 
 import hashlib
 import re
@@ -20,7 +20,7 @@ class StandInHub:
         self.requests = []
         self.cuts = {}  # file: numbers of bytes after which each answer breaks off
         self.cut, self.stalled = threading.Event(), threading.Event()
-        self.stalled.set()  # cleared: what is cut neither goes on nor ends
+        self.stalled.set()  # cleared: what is cut neither continues nor ends
         self.corrupt = set()  # files whose content differs from their checksum
         self.revisions = {"main", COMMIT}
         self.ignores_ranges = self.fails = self.no_checksums = False

@@ -40,7 +40,7 @@ NAME = "someone/small"
 
 @pytest.fixture(autouse=True)
 def no_account(monkeypatch, tmp_path):
-    """Nobody is signed in to the hub here."""
+    """Without a sign-in to the hub."""
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(remote, "get_token", lambda: None)
 
@@ -75,7 +75,7 @@ def test_a_whole_repository_loads_afterwards(hub, tmp_path):
     assert json.loads((folder / "download.json").read_text())["commit"] == COMMIT
 
 
-def test_the_token_is_shown_to_the_hub_and_to_nobody_else(hub, tmp_path):
+def test_the_token_is_shown_to_the_hub_only(hub, tmp_path):
     hub.gated = True
     fetch(hub, tmp_path, TOKEN)
     shown = {token for _, path, token, _ in hub.requests if "/cdn/" not in path}
@@ -109,7 +109,7 @@ def test_a_connection_cut_in_the_middle_is_resumed(hub, tmp_path):
     assert spans == ["", "bytes=100000-", "bytes=100001-", "bytes=150001-"]
 
 
-def test_a_download_that_gave_up_goes_on_the_next_time(hub, tmp_path):
+def test_a_download_that_gave_up_resumes_the_next_time(hub, tmp_path):
     hub.cuts[LM] = [100_000] + [0] * remote.ATTEMPTS
     with pytest.raises(BrokenDownload, match=f"100000 of {len(toy_files()[LM])}") as e:
         fetch(hub, tmp_path)
@@ -234,7 +234,7 @@ def test_a_server_without_checksums_is_refused(hub, tmp_path):
         fetch(hub, tmp_path)
 
 
-def test_too_small_a_disk_is_told_before_anything_is_fetched(
+def test_too_small_a_disk_is_reported_before_anything_is_fetched(
     hub, tmp_path, monkeypatch
 ):
     usage = namedtuple("usage", "total used free")(10**9, 10**9, 10**6)
@@ -244,7 +244,7 @@ def test_too_small_a_disk_is_told_before_anything_is_fetched(
     assert not [path for _, path, _, _ in hub.requests if "/cdn/" in path]
 
 
-def test_a_disk_that_fills_up_is_told(hub, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_is_reported(hub, tmp_path, monkeypatch):
     def full(*words):
         raise OSError(28, "No space left on device")
 
@@ -254,7 +254,7 @@ def test_a_disk_that_fills_up_is_told(hub, tmp_path, monkeypatch):
     assert "--to" in raised.value.text
 
 
-def test_a_folder_that_is_none_is_told(hub, tmp_path):
+def test_a_folder_that_is_none_is_reported(hub, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CantWrite, match="file"):
         fetch(hub, tmp_path / "file" / "model")
@@ -275,7 +275,7 @@ def test_the_sizes_of_a_nearly_empty_configuration_are_the_published_ones(
     assert not is_complete(tmp_path)
 
 
-def test_a_configuration_that_cannot_be_run_is_told(hub, tmp_path):
+def test_a_configuration_that_cannot_be_run_is_reported(hub, tmp_path):
     hub.files["config.json"] = b'{"dim": 4096, "demux_second_stream": true}'
     with pytest.raises(UnknownLayout, match="demux_second_stream"):
         fetch(hub, tmp_path)

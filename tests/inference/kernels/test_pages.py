@@ -1,4 +1,4 @@
-"""Promised memory is kept, whoever grows first."""
+"""Promised memory is kept, whichever sequence grows first."""
 
 from inference.kernels.pages import Pages
 

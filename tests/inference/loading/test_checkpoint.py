@@ -170,7 +170,7 @@ def test_a_wrong_configuration_is_named(folder):
     fields = json.loads(toy_config().to_json())
     fields["temporal"]["speed"] = 3
     (folder / "config.json").write_text(json.dumps(fields))
-    refused(folder, "config.json", "unknown speed")
+    refused(folder, "config.json", "temporal.speed")
 
 
 def test_a_wrong_tokenizer_is_named(folder):

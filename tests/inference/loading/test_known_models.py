@@ -1,4 +1,4 @@
-"""Published files without a configuration of ours: which are known, which are told."""
+"""Published files without a configuration of ours: known ones and refused ones."""
 
 import json
 from dataclasses import replace

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from inference.__main__ import main
@@ -84,6 +85,26 @@ def test_another_file_is_refused(tmp_path):
         load_packed(path, CPU)
     path.write_bytes(b"not one")
     with pytest.raises(CheckpointError):
+        load_packed(path, CPU)
+
+
+@pytest.mark.parametrize(
+    ("entry", "text", "problem"),
+    [
+        ("weights", "[]", "not a JSON object"),
+        ("weights", '{"depth.heads": ["int8", 4]}', r"depth\.heads\.2 is missing"),
+        ("weights", '{"depth.heads": 3}', r"depth\.heads must be a list"),
+        ("weights", "{", "not JSON"),
+        ("config", "{}", "name is missing"),
+    ],
+)
+def test_broken_metadata_is_refused_and_named(tmp_path, entry, text, problem):
+    path = packed_path(tmp_path, "int8")
+    save_packed(packed(small_config(), "int8"), path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file(load_file(path), path, {**metadata, entry: text})
+    with pytest.raises(CheckpointError, match=problem):
         load_packed(path, CPU)
 
 

@@ -70,12 +70,12 @@ def changed(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "problem"),
     [
-        ("colour", "red", "unknown colour"),
-        ("temporal.dim", "320", "temporal.dim must be int"),
-        ("temporal.dim", True, "temporal.dim must be int"),
+        ("colour", "red", "unknown field 'colour'"),
+        ("temporal.dim", "320", "temporal.dim must be a whole number"),
+        ("temporal.dim", True, "temporal.dim must be a whole number"),
         ("temporal.heads", 7, "not a multiple"),
-        ("temporal.layers", 0, "positive"),
-        ("temporal.context", 1, "context"),
+        ("temporal.layers", 0, "temporal.layers must be at least 1"),
+        ("temporal.context", 1, "temporal: context must be at least 2"),
         ("depth.steps_stored", 4, "steps_stored"),
         ("mimi.bins", 2048, "audio_cardinality"),
         ("mimi.dim", 255, "heads"),
@@ -85,7 +85,21 @@ def changed(path, value):
         ("sine_codes", [512] * 8, "sine_codes"),
         ("tokenizer", "../secret", "tokenizer"),
         ("weights", "", "weights"),
-        ("temporal", [], "config.temporal must be an object"),
+        ("temporal.layers", 257, "temporal.layers must be at most 256"),
+        ("temporal.context", 10**300, "temporal.context must be at most 1000000"),
+        ("temporal.rope_base", 1e300, "temporal.rope_base must be at most 1000000000"),
+        ("temporal.rope_base", "10000", "temporal.rope_base must be a number"),
+        ("mimi.n_heads", 0, "mimi.n_heads must be at least 1"),
+        ("mimi.ratios", [4, 5, 6, 0], "mimi.ratios.3 must be at least 1"),
+        ("mimi.ratios", [1] * 65, "mimi.ratios must have at most 64 items"),
+        ("mimi.ratios", [4, 5, 6, 9], "mimi: frames must have 1920 samples"),
+        ("mimi.sample_rate", 48_000, "mimi: frames must have 1920 samples at 24000 Hz"),
+        ("text_cardinality", 65_537, "text_cardinality must be at most 65536"),
+        ("name", "", "name must be 1 to 64 letters"),
+        ("name", None, "name must be a text"),
+        ("weights", "a b", "weights must be the plain name"),
+        ("delays", 3, "delays must be a list"),
+        ("temporal", [], "temporal is not a JSON object"),
     ],
 )
 def test_a_wrong_field_is_named(path, value, problem):
@@ -96,11 +110,21 @@ def test_a_wrong_field_is_named(path, value, problem):
 def test_a_missing_field_is_named():
     fields = json.loads(TINY.to_json())
     del fields["temporal"]["layers"]
-    with pytest.raises(ConfigError, match=r"config\.temporal: missing layers"):
+    with pytest.raises(ConfigError, match=r"temporal\.layers is missing"):
         ModelConfig.from_json(json.dumps(fields))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])
-def test_what_is_no_configuration_is_refused(text):
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ("[]", "not a JSON object"),
+        ("null", "not a JSON object"),
+        ("[" * 100_000, "not JSON"),
+        ("9" * 100_000, "not JSON"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(text, problem):
+    with pytest.raises(ConfigError, match=problem):
         ModelConfig.from_json(text)

@@ -180,7 +180,7 @@ def test_a_voice_file_holds_what_the_reference_would_have_stored():
         assert torch.equal(lm.embed(rows[:-1]), torch.stack(slow.embedded))
 
 
-def test_a_row_that_sits_out_goes_on_as_if_nothing_had_happened():
+def test_a_row_that_sits_out_continues_as_if_nothing_had_happened():
     config = toy_config()
     lm = toy_lm(config)
     user = torch.randint(config.audio_cardinality, (80, 3, 8), generator=seeded(1))

@@ -135,7 +135,7 @@ def test_a_reset_row_is_pinned_no_longer(transformer, inputs):
     close(torch.stack(hidden), transformer(inputs[:1])[0])
 
 
-def test_a_reset_row_begins_anew(transformer, inputs):
+def test_a_reset_row_starts_again(transformer, inputs):
     _, ring = stepped(transformer, inputs * math.nan)  # a session that broke
     with torch.inference_mode():
         ring.reset(1)

@@ -43,7 +43,7 @@ def published_and_plain(rig, found):
     """Teacher-forced across the end of the ring, and a conversation of their own."""
     published = Published(rig.config, rig.fetch, rig.device)
     theirs = forced_thoughts(published, rig.rows, rig.before, rig.steps)
-    published.anew()
+    published.restart()
     their_talk, margins = rig.talk(published)
     del published
     rig.free()
@@ -71,14 +71,14 @@ def formats(rig, found):
         packed = rig.packed(weights)
         fast = Fast(packed, rig.mimi, kv, rig.ops(), rig.on_gpu)
         ours = forced_thoughts(fast, rig.rows, rig.before, rig.steps)
-        fast.anew()
+        fast.restart()
         said = rig.talk(fast)
         del fast
         rig.free()
         slow = Fast(packed, rig.mimi, kv, plain, False)
         count = rig.plain_steps
         theirs = forced_thoughts(slow, rig.rows, rig.before, count)
-        slow.anew()
+        slow.restart()
         frames = max(parting(said[0], rig.said[0], rig.said[1])["frames"] + 1, 30)
         slow_said = rig.talk(slow, frames)
         del slow, packed
@@ -98,7 +98,7 @@ def exact(rig, found):
     wide, count = torch.float32, rig.plain_steps
     published = Published(rig.config, rig.fetch, rig.device, wide)
     theirs = forced_thoughts(published, rig.rows, rig.before, count)
-    published.anew()
+    published.restart()
     their_talk, margins = rig.talk(published)
     del published
     rig.free()

@@ -17,7 +17,7 @@ from tests.inference.engine.sessions import opened, speech
 from tests.inference.parity.side_by_side import OWN, Plain, plain_lm
 
 FRAMES = 60  # until a session is rebuilt
-AFTER = 40  # that both then go on
+AFTER = 40  # that both then continue for
 
 
 class Words:

@@ -83,22 +83,22 @@ async def session(url, name, role, voice, frames):
             ticks.append(result.tick_us / 1000)
             late += result.late
         ready = talking.ready
-    told = {"prime_ms": ready.prime_ms, "prompt_frames": ready.prompt_frames}
-    told |= {"tick_ms": round(float(np.median(ticks)), 2), "late": late}
-    return np.stack(tokens), told | {"tick_most_ms": round(max(ticks), 2)}
+    report = {"prime_ms": ready.prime_ms, "prompt_frames": ready.prompt_frames}
+    report |= {"tick_ms": round(float(np.median(ticks)), 2), "late": late}
+    return np.stack(tokens), report | {"tick_most_ms": round(max(ticks), 2)}
 
 
 async def conversations(url, arguments, voice, frames):
     """Three at once, then the first again by itself: its prompt is cached by then."""
     people = [("0", ROLE, voice), ("1", OTHERS[0], b""), ("2", OTHERS[1], voice)]
     talks = [session(url, *person, frames) for person in people]
-    (tokens, told), *_ = await asyncio.gather(*talks)
-    again, told_again = await session(url, *people[0], frames)
-    told["again"] = told_again | {"differ": int((again != tokens).sum())}
+    (tokens, report), *_ = await asyncio.gather(*talks)
+    again, report_again = await session(url, *people[0], frames)
+    report["again"] = report_again | {"differ": int((again != tokens).sum())}
     pcm = np.sin(np.arange(24_000 * 3) / 30).astype(np.float32) / 4
     encoded = await asyncio.to_thread(encode_voice, url, SECRET, pcm)
-    _, told["own voice"] = await session(url, "3", ROLE, encoded, frames[:5])
-    return tokens, told
+    _, report["own voice"] = await session(url, "3", ROLE, encoded, frames[:5])
+    return tokens, report
 
 
 def serve(arguments, formats, device):
@@ -106,9 +106,11 @@ def serve(arguments, formats, device):
     with serving(options) as worker:
         voice = voice_bytes(arguments)
         frames = frames_of(arguments.input, None)
-        tokens, told = asyncio.run(conversations(worker.url, arguments, voice, frames))
-        told |= {"ready_s": worker.ready_s, "exit": worker.stop()}
-        return tokens, told | {"measured": measured(worker.log)}
+        tokens, report = asyncio.run(
+            conversations(worker.url, arguments, voice, frames)
+        )
+        report |= {"ready_s": worker.ready_s, "exit": worker.stop()}
+        return tokens, report | {"measured": measured(worker.log)}
 
 
 @dataclass

@@ -1,5 +1,5 @@
 """Language models side by side at any size: what each thinks of the same rows, and what
-it says when it goes on alone. Each way of running one is a class with the same methods:
+it says when it continues alone. Each way to run one is a class with the same methods:
 
 ``feed(rows)``: many rows [n, 17] at once, from position 0 on.
 ``step(row, forced)``: one row [17]; ``forced`` [9] are the text and agent tokens of the
@@ -59,7 +59,7 @@ class Thought:
 
 
 def weights_by_name(device):
-    """Random weights that depend on the name alone, whoever asks for them and when."""
+    """Random weights that depend on the name alone, not on when they are asked for."""
 
     def fetch(name, shape):
         return random_weights(device, zlib.crc32(name.encode()))(name, shape)
@@ -139,9 +139,9 @@ class Published(Spoken):
         for name, tensor in self.model.state_dict().items():
             tensor.copy_(fetch(name, tuple(tensor.shape)))
         self.streaming = contextlib.ExitStack()
-        self.anew()
+        self.restart()
 
-    def anew(self):
+    def restart(self):
         self.streaming.close()
         self.streaming.enter_context(self.model.transformer.streaming(1))
 
@@ -223,9 +223,9 @@ class Fast:
         self.config, self.device = packed.config, packed.device
         if captured:
             self.batch.capture([1, 2])
-        self.anew()
+        self.restart()
 
-    def anew(self):
+    def restart(self):
         self.fed = 0
         self.batch.begin(0, Sampling(greedy=True))
 

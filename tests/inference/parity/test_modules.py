@@ -10,8 +10,8 @@ from inference.network.lm import LanguageModel
 from inference.network.mimi import MIMI_TINY
 from inference.network.stored import stored_tensors
 from inference.network.timeline import rows_of_frames
-from tests.inference.network.mimi.examples import codes_differ, lively_codec, noise
-from tests.inference.network.mimi.test_parity import reference_codec
+from tests.inference.network.mimi.examples import codes_differ
+from tests.inference.network.mimi.test_parity import streamed_by_both
 from tests.inference.network.test_lm import prompt_frames
 from tests.inference.parity.models import loaded, small, ulps_apart
 from tests.inference.parity.published import PublishedSession, published_lm
@@ -43,18 +43,7 @@ def test_the_codec_past_the_end_of_its_ring(report):
     config = dataclasses.replace(
         MIMI_TINY, n_filters=8, dim=64, n_heads=2, ffn=128, n_layers=2
     )
-    codec, reference = lively_codec(config, seed=3), reference_codec(config)
-    reference.load_state_dict(codec.state_dict(), strict=True)
-    pcm = noise(1, 320)
-    encoder, decoder = codec.encoder_state(1), codec.decoder_state(1)
-    ours, theirs, errors = [], [], []
-    with reference.streaming(1):
-        for frame in pcm.split(1920, dim=2):
-            ours.append(codec.encode_step(frame, encoder))
-            theirs.append(reference.encode(frame))
-            said = codec.decode_step(theirs[-1], decoder)
-            errors.append((said - reference.decode(theirs[-1])).abs().max().item())
-    codes, expected = torch.cat(ours, dim=2), torch.cat(theirs, dim=2)
+    codec, pcm, codes, expected, errors = streamed_by_both(config, 320)
     differ = (codes != expected).sum()
     report("2", "Mimi codes, 320 frames", "published", codes.numel(), differ)
     report("2", "Mimi sound, 320 frames", "published", pcm.numel(), 0, max(errors))

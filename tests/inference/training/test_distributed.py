@@ -23,7 +23,7 @@ def meet(rank: int, port: int, folder: str) -> None:
     apart = torch.full((2, 2), float(rank)), torch.full((3,), 4.0 * rank)
     ranks.average_(apart)
     mine = torch.tensor([[rank, -300]], dtype=torch.int16)
-    told = {
+    found = {
         "same": ranks.same(0.25 + rank),
         "agree": ranks.agree(rank == 0),
         "gathered": ranks.gathered(mine),
@@ -31,7 +31,7 @@ def meet(rank: int, port: int, folder: str) -> None:
         "gradient": weight.grad,
         "averaged": torch.cat([tensor.flatten() for tensor in apart]),
     }
-    torch.save(told, f"{folder}/{rank}.pt")
+    torch.save(found, f"{folder}/{rank}.pt")
     ranks.close()
 
 
@@ -41,10 +41,10 @@ def test_two_processes_agree_and_share(tmp_path):
         port = free.getsockname()[1]
     multiprocessing.spawn(meet, (port, str(tmp_path)), nprocs=2)
     for rank in range(2):
-        told = torch.load(tmp_path / f"{rank}.pt")
-        assert told["same"] == 0.25
-        assert told["agree"] is True
-        assert told["gathered"].tolist() == [[0, -300], [1, -300]]
-        assert told["bits"].tolist() == [False, True]
-        assert told["gradient"].tolist() == [0.5, 0.5, 0.5]
-        assert told["averaged"].tolist() == [0.5] * 4 + [2.0] * 3
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert found["same"] == 0.25
+        assert found["agree"] is True
+        assert found["gathered"].tolist() == [[0, -300], [1, -300]]
+        assert found["bits"].tolist() == [False, True]
+        assert found["gradient"].tolist() == [0.5, 0.5, 0.5]
+        assert found["averaged"].tolist() == [0.5] * 4 + [2.0] * 3

@@ -115,7 +115,7 @@ def test_a_perfect_agent_gets_perfect_figures(script):
     assert found["right: all"] == found["turn-taking: takeover"] == 1
     assert found["turn-taking: latency, median s"] == pytest.approx(0.3)
     assert found["interruption: silent within 0.5 s"] == 1
-    assert found["backchannel: goes on"] == 1
+    assert found["backchannel: keeps talking"] == 1
     assert found["words: errors against its own text"] == 0
 
 
@@ -154,8 +154,8 @@ def test_a_promised_question_is_waited_for_with_a_backchannel(domain):
 def test_the_table_names_every_n(script):
     table = Table()
     measure(perfect(script), table)
-    told = markdown({"all": figures_of(table), "nobody": {}})
-    assert "| right: all | 1 (n = 5) | – |" in told
+    text = markdown({"all": figures_of(table), "none": {}})
+    assert "| right: all | 1 (n = 5) | – |" in text
     assert json.dumps(figures_of(table))
 
 

@@ -11,8 +11,8 @@ from inference.training.tts.onnx_torch import GRAPH, WEIGHTS, OnnxGraph
 
 
 def run(folder, nodes, outputs, weights, **inputs):
-    told = {"outputs": outputs, "nodes": nodes}
-    (folder / GRAPH).write_text(json.dumps(told))
+    graph = {"outputs": outputs, "nodes": nodes}
+    (folder / GRAPH).write_text(json.dumps(graph))
     np.savez(folder / WEIGHTS, **weights)
     graph = OnnxGraph(folder, torch.device("cpu"))
     return graph(**{name: torch.as_tensor(value) for name, value in inputs.items()})

@@ -169,13 +169,13 @@ def test_who_promises_a_question_hears_now_and_then_that_somebody_listens(
     heard, promised = 0, 0
     for _ in range(200):
         made = planner.draw(400)
-        told = [(p, corpus.entries[p.entry].text) for p in made.placements]
-        promised += sum(p.user and text in promises for p, text in told)
-        for own, text in told:
+        spoken = [(p, corpus.entries[p.entry].text) for p in made.placements]
+        promised += sum(p.user and text in promises for p, text in spoken)
+        for own, text in spoken:
             if own.user or text not in domain.agent_backchannels:
                 continue
             heard += 1
-            before = [p for p, _ in told if p.user and p.at < own.at]
+            before = [p for p, _ in spoken if p.user and p.at < own.at]
             last = max(before, key=lambda p: p.at)
             assert corpus.entries[last.entry].text in promises
             assert 0.2 < own.at - (last.at + last.end - last.begin) < 0.6
@@ -207,7 +207,7 @@ def test_rows_in_which_the_agent_has_to_stop_are_marked(domain, corpus):
         assert over or not any(made.alert)
 
 
-def test_rows_near_speech_are_learnt_whether_it_goes_on_or_not():
+def test_rows_near_speech_are_learnt_whether_it_continues_or_not():
     loud = torch.zeros(1, 100, dtype=torch.bool)
     loud[0, 50:60] = True
     found = near(loud)[0].nonzero().flatten().tolist()
@@ -532,7 +532,7 @@ def test_a_codec_hears_one_side_more_often_and_as_it_is():
     assert (sound.mean((1, 2)) > 0).any()
 
 
-def test_phonemes_that_nobody_wrote_down_are_not_learnt():
+def test_phonemes_that_were_not_transcribed_are_not_learnt():
     head = PhonemeHead(8)
     latent = torch.randn(2, 8, 3, generator=torch.Generator().manual_seed(1))
     labels = torch.full((2, 3, 4), 5, dtype=torch.uint8)

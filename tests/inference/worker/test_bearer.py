@@ -16,7 +16,7 @@ def test_the_header_of_one_end_is_taken_by_the_other():
         ("bearer s", "s"),
         ("Bearer \udcff", "s"),  # bytes that are no UTF-8, as websockets gives them
         ("Bearer wröng", "s"),
-        ("Bearer ", ""),  # a worker or site without a secret opens to nobody
+        ("Bearer ", ""),  # a worker or site without a secret opens to no one
     ],
 )
 def test_other_headers_are_refused(header, secret):

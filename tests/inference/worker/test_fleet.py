@@ -42,9 +42,9 @@ def forked(slots):
     return Forked(pid, port)
 
 
-async def serve(slots, told):
+async def serve(slots, port_pipe):
     async with running(EchoEngine(slots=slots)) as rig:
-        os.write(told, str(rig.server.port).encode())
+        os.write(port_pipe, str(rig.server.port).encode())
         await rig.task
 
 
@@ -57,7 +57,7 @@ def fleet():
             worker.kill()
 
 
-async def test_who_talked_to_a_killed_worker_goes_on_with_another(fleet):
+async def test_a_session_of_a_killed_worker_continues_with_another(fleet):
     one, other = fleet
     names = ["a", "b", "c"]
     sessions = [await talk(one, name, keep_s=30) for name in names]

@@ -109,7 +109,7 @@ def test_auto_is_for_several_gpus_only(two, monkeypatch):
 # Which GPUs there are.
 
 
-def test_a_machine_without_a_gpu_is_told_what_to_do(monkeypatch, caplog):
+def test_a_machine_without_a_gpu_is_refused_with_advice(monkeypatch, caplog):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("WORKER_SECRET", SECRET)
     with pytest.raises(NoGpus):

@@ -62,7 +62,7 @@ def telling(site, every=60.0):
     return WorkerOptions(secret=SECRET, site=site.url, heartbeat_seconds=every)
 
 
-async def test_the_site_is_told_when_the_worker_is_ready_and_when_sessions_change():
+async def test_a_heartbeat_follows_when_the_worker_is_ready_and_when_sessions_change():
     async with Site().open() as site, running(options=telling(site)) as rig:
         await rig.until(lambda: site.requests and site.beats[-1].ready)
         head, _ = site.requests[0]
@@ -101,11 +101,11 @@ async def test_it_beats_without_a_change():
         await rig.until(lambda: len(site.requests) >= 4)
 
 
-async def test_a_site_that_is_away_is_logged_once_and_disturbs_nobody(caplog):
+async def test_a_site_that_is_away_is_logged_once_and_disturbs_no_session(caplog):
     caplog.set_level(logging.INFO)
     site = Site()
     async with site.open():
-        pass  # its port is known now, and nobody listens
+        pass  # its port is known now, and closed
     async with running(options=telling(site, every=0.5)) as rig:
         async with await WorkerSession.connect(rig.url, SECRET, Open("one")) as talk:
             for number in range(20):

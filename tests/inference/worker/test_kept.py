@@ -32,7 +32,7 @@ async def lose(rig, talking):
     await rig.until(lambda: parked(rig) == 1)
 
 
-async def test_a_lost_socket_parks_the_session_and_attach_goes_on_with_it(rig):
+async def test_a_lost_socket_parks_the_session_and_attach_resumes_it(rig):
     one = await talk(rig, keep_s=30)
     assert (one.ready.frame, one.ready.sound_frames) == (0, 20)
     await say(one, 0, 3)
@@ -89,7 +89,7 @@ async def test_a_session_that_is_not_to_be_kept_is_freed_at_once(rig):
     assert not caught.value.retryable
 
 
-async def test_nobody_comes_back_in_time(rig):
+async def test_a_session_that_is_not_resumed_in_time_expires(rig):
     one = await talk(rig, keep_s=0.1)
     await lose(rig, one)
     await rig.until_free()
@@ -114,7 +114,7 @@ async def test_the_newest_socket_takes_the_session_over(rig):
         with pytest.raises(TakenOver) as caught:
             await collect(one, 1)
         assert not caught.value.retryable
-        one.push(99, frame_of(99))  # nobody hears it any more
+        one.push(99, frame_of(99))  # it has no listener any more
         assert (await say(two, 2))[0].pcm[0] == 1
         assert rig.server.status.statistics()["taken_over"] == 1
         assert rig.server.thread.stats().sessions == 1
@@ -141,7 +141,7 @@ async def test_a_session_that_is_gone_on_with_does_not_expire(rig):
         assert (await say(two, 0))[0].frame == 0
 
 
-async def test_opening_a_conversation_anew_frees_its_older_session():
+async def test_opening_a_conversation_again_frees_its_older_session():
     """With one slot: it must not be kept out by its own ghost."""
     async with running(EchoEngine(slots=1)) as rig:
         one = await talk(rig, keep_s=30)
@@ -224,7 +224,7 @@ async def test_a_refused_session_is_not_kept(rig):
     assert len(rig.server.sessions) == 0
 
 
-async def test_a_stopped_worker_keeps_nobody(rig):
+async def test_a_stopped_worker_keeps_no_session(rig):
     await lose(rig, await talk(rig, keep_s=30))
     two = await talk(rig, "two", keep_s=30)
     assert await rig.stop() == 0

@@ -1,4 +1,4 @@
-"""A real model's conversation goes on elsewhere with the tokens of the unmoved one."""
+"""A real model's conversation that is moved has the tokens of the unmoved one."""
 
 import asyncio
 from dataclasses import replace
@@ -63,7 +63,7 @@ async def test_a_session_that_moves_while_it_talks(unmoved):
     assert [row.tolist() for row in record] == unmoved
 
 
-async def test_a_session_whose_worker_is_gone_goes_on_elsewhere(unmoved):
+async def test_a_session_whose_worker_is_gone_continues_elsewhere(unmoved):
     record = []
     async with worker() as old:
         here = await WorkerSession.connect(old.url, SECRET, OPENED)
@@ -75,8 +75,8 @@ async def test_a_session_whose_worker_is_gone_goes_on_elsewhere(unmoved):
         assert [row.tolist() for row in record] == unmoved
         # Rewound, in its own slot.
         del record[15:]
-        anew = replace(OPENED, sampling=replace(GREEDY, seed=1))
-        await rewound(moved, anew, since(record))
+        again = replace(OPENED, sampling=replace(GREEDY, seed=1))
+        await rewound(moved, again, since(record))
         await hear(moved, record, 20)
         await moved.close()
     assert [row.tolist() for row in record] == unmoved[:35]
@@ -93,9 +93,9 @@ async def test_a_pinned_session_stays_pinned_wherever_it_goes():
             await rig.until_free()
 
 
-async def rewound(session, anew, log):
-    """As the site does it: somebody goes on reading meanwhile."""
+async def rewound(session, again, log):
+    """As the site does it: agent frames are read meanwhile."""
     reading = asyncio.create_task(anext(session))
-    await session.restart(anew, log=log)
+    await session.restart(again, log=log)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)

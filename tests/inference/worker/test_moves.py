@@ -1,4 +1,4 @@
-"""Sessions that begin with a log: rebuilt, moved in two phases, begun anew, drained."""
+"""Sessions that begin with a log: rebuilt, moved in two phases, restarted, drained."""
 
 import asyncio
 import hashlib
@@ -38,7 +38,7 @@ SLOW = Open("one", role_prompt="x" * 900)  # to prime
 DIGEST = hashlib.sha256(PROMPT).hexdigest()
 
 
-async def test_a_session_goes_on_after_its_log(rig):
+async def test_a_session_continues_after_its_log(rig):
     """Larger than one message, and the voice prompt is asked for in between."""
     log = said(0, 1200)
     assert log.user_pcm.nbytes > protocol.MAX_MESSAGE
@@ -56,7 +56,7 @@ async def test_a_full_worker_refuses_before_the_log_has_come(monkeypatch):
             await talk(rig, "2", log=said(0, 2000))
 
 
-async def test_a_place_that_was_promised_is_nobody_else_s():
+async def test_a_place_that_was_promised_is_not_given_to_another():
     async with running(EchoEngine(slots=1)) as rig, rig.socket() as socket:
         await socket.send(protocol.dump(Open("one", log_frames=1)))
         await asyncio.sleep(0.05)
@@ -99,8 +99,8 @@ HOSTILE = {
         More(1, 1),
         b"\x05" + bytes(34 + 3841),
     ],
-    "begun anew as another": [Open("x"), None, Open("y")],
-    "begun anew by a stranger": [Open("x"), None, Open("x", version=1)],
+    "restarted as another": [Open("x"), None, Open("y")],
+    "restarted by a stranger": [Open("x"), None, Open("x", version=1)],
 }
 
 
@@ -142,7 +142,7 @@ async def test_a_socket_lost_in_the_middle_of_a_log_gives_its_place_back():
 
 
 async def test_a_session_moves_in_two_phases_and_nothing_is_missed():
-    """While it talks: the new worker learns what the old one goes on to say."""
+    """While it talks: the new worker learns what the old one says meanwhile."""
     async with running(queue_frames=50) as old, running() as new:
         here = await talk(old, keep_s=30)
         await say(here, 0, 20)
@@ -153,7 +153,7 @@ async def test_a_session_moves_in_two_phases_and_nothing_is_missed():
         assert await there.catch_up(said(40, 5)) == 45
         await say(here, 45, 1)
         with pytest.raises(NoSession):
-            await attach(new)  # it is nobody's yet
+            await attach(new)  # it can't be attached to yet
         moved = await there.go(said(45, 1))
         await here.close()
         await old.until_free()
@@ -194,7 +194,7 @@ async def test_what_was_said_since_has_to_have_its_sound(rig):
     await rig.until_free()
 
 
-async def test_a_live_session_begins_anew_in_its_own_slot():
+async def test_a_live_session_restarts_in_its_own_slot():
     async with running(EchoEngine(slots=1), queue_frames=50) as rig:
         talking = await talk(rig, keep_s=30)
         await say(talking, 0, 9)
@@ -206,7 +206,7 @@ async def test_a_live_session_begins_anew_in_its_own_slot():
 
         listening = asyncio.create_task(listen())
         for number in range(30):
-            talking.push(number, frame_of(number))  # waits when it begins anew
+            talking.push(number, frame_of(number))  # waits for the restart
         beginning = asyncio.create_task(
             talking.restart(Open("one", role_prompt="x" * 200), log=said(0, 4))
         )
@@ -231,7 +231,7 @@ async def test_a_live_session_begins_anew_in_its_own_slot():
         await rig.until_free()
 
 
-async def test_a_result_that_is_on_its_way_when_it_begins_anew_is_not_sent(rig):
+async def test_a_result_that_is_on_its_way_when_it_restarts_is_not_sent(rig):
     talking = await talk(rig)
     (result,) = await say(talking, 0)
     old = rig.server.sessions._sessions["one"]._listener
@@ -245,7 +245,7 @@ async def test_a_result_that_is_on_its_way_when_it_begins_anew_is_not_sent(rig):
     await talking.close()
 
 
-async def test_a_frame_before_it_has_begun_anew_is_refused():
+async def test_a_frame_before_it_has_restarted_is_refused():
     async with running(EchoEngine(chunk_seconds=0.05)) as rig, rig.socket() as socket:
         await socket.send(protocol.dump(Open("one")))
         await socket.recv()
@@ -254,12 +254,12 @@ async def test_a_frame_before_it_has_begun_anew_is_refused():
         assert (await failure_of(socket)).detail == "a frame before Ready"
 
 
-async def test_frames_pushed_while_it_begins_anew_wait():
+async def test_frames_pushed_while_it_restarts_wait():
     async with running(EchoEngine(chunk_seconds=0.02)) as rig:
         talking = await talk(rig)
         reading = asyncio.create_task(collect(talking, 3))
-        anew = Open("one", role_prompt="x" * 50)
-        beginning = asyncio.create_task(talking.restart(anew))
+        again = Open("one", role_prompt="x" * 50)
+        beginning = asyncio.create_task(talking.restart(again))
         await asyncio.sleep(0)
         for number in range(3):
             talking.push(number, frame_of(number))
@@ -269,7 +269,7 @@ async def test_frames_pushed_while_it_begins_anew_wait():
         await talking.close()
 
 
-async def test_a_session_that_cannot_begin_anew_ends(rig):
+async def test_a_session_that_cannot_restart_ends(rig):
     talking = await talk(rig, keep_s=30)
     reading = asyncio.create_task(collect(talking, 1))
     with pytest.raises(RolePromptError):
@@ -290,7 +290,7 @@ async def test_a_restart_that_is_never_answered_is_given_up():
         await rig.until_free()
 
 
-async def test_a_session_closed_while_it_begins_anew_is_not_waited_for():
+async def test_a_session_closed_while_it_restarts_is_not_waited_for():
     async with running(EchoEngine(chunk_seconds=0.05)) as rig:
         talking = await talk(rig)
         reading = asyncio.create_task(collect(talking, 1))
@@ -330,7 +330,7 @@ async def test_a_draining_worker_has_its_sessions_moved_and_ends():
             assert (await say(moved, 4))[0].frame == 4
 
 
-async def test_what_nobody_moved_is_told_when_the_time_is_over():
+async def test_a_session_that_was_not_moved_ends_when_the_time_is_over():
     async with draining(0.2) as rig:
         talking = await talk(rig, keep_s=30)
         rig.server.drain()

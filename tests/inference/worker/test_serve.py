@@ -113,7 +113,7 @@ async def test_sigterm_drains_and_a_second_one_ends_it_within_seconds(worker):
     await asyncio.wait_for(session.on_draining.wait(), 5)
     assert session.drain_seconds == 20
     session.push(0, sound(1)[0])
-    assert (await ending).frame == 0  # it goes on
+    assert (await ending).frame == 0  # it continues
     worker.process.send_signal(signal.SIGTERM)  # as part of the first
     await asyncio.sleep(SAME_SIGNAL_SECONDS + 0.1)
     session.push(1, sound(1)[0])

@@ -151,7 +151,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("message", MALFORMED.values(), ids=MALFORMED)
-async def test_a_malformed_open_is_refused_and_told_why(rig, message):
+async def test_a_malformed_open_is_refused_with_the_reason(rig, message):
     async with await talk(rig, "other") as other, rig.socket() as socket:
         await socket.send(message)
         failed = await failure_of(socket)
@@ -217,7 +217,7 @@ async def test_a_session_without_frames_is_ended(rig, monkeypatch):
     await rig.until_free()
 
 
-async def test_a_role_prompt_that_is_too_long_is_told(rig):
+async def test_a_role_prompt_that_is_too_long_is_refused(rig):
     with pytest.raises(RolePromptError):
         await talk(rig, role_prompt="x" * 2000)
     await rig.until_free()
@@ -279,7 +279,7 @@ async def test_a_voice_prompt_that_is_not_what_it_should_be_is_refused(rig):
     assert rig.server.voices.bytes == 0
 
 
-async def test_a_voice_prompt_that_the_engine_cannot_read_is_told(rig):
+async def test_a_voice_prompt_that_the_engine_cannot_read_is_refused(rig):
     digest = hashlib.sha256(BAD_VOICE).hexdigest()
     with pytest.raises(VoicePromptError, match="unreadable"):
         await talk(rig, prompt=BAD_VOICE, voice=digest)
@@ -320,7 +320,7 @@ async def test_a_slow_reader_is_cut_off_and_counted(monkeypatch):
 
 async def test_a_stall_is_repaid_then_dropped_beyond_the_bound():
     """Faster than real time, each frame as a message of its own; what was dropped is
-    told with the frame that follows, and the next ones come in time."""
+    reported with the frame that follows, and the next ones come in time."""
     engine, clock = EchoEngine(tick_seconds=0.005), asyncio.get_running_loop().time
     async with running(engine, queue_frames=4) as rig, await talk(rig) as talking:
         engine.held.clear()

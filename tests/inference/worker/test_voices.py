@@ -51,10 +51,10 @@ async def encoded(rig, pcm, **options):
 
 async def test_a_voice_is_encoded_with_progress(rig):
     pcm = np.random.default_rng(1).normal(size=2_000_000).astype(np.float32)
-    told = []
-    prompt = await encoded(rig, pcm, progress=told.append, fingerprint="f" * 64)
+    reports = []
+    prompt = await encoded(rig, pcm, progress=reports.append, fingerprint="f" * 64)
     assert prompt == b"voice of " + hashlib.sha256(pcm.tobytes()).digest()
-    assert told == sorted(told) and len(told) > 3
+    assert reports == sorted(reports) and len(reports) > 3
 
 
 async def test_a_voice_for_another_model_is_refused(rig):

@@ -1,6 +1,6 @@
 """Who talks in a load test: accounts, personas and signed-in sessions.
 
-Owns rows of the database, and that they go again. Blocking.
+Creates the rows in the database and deletes them afterwards. Blocking.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A bad network between one browser and the site, as far as TCP lets it be felt.
 
-Owns what is held back, both ways. TCP loses nothing: a lost packet comes again after a
+Delays both directions. TCP loses nothing: a lost packet comes again after a
 retransmission timeout, and everything behind it waits for it. So loss is a delay here.
 ``tests/load/netem.py`` loses real packets; this runs without any rights.
 """

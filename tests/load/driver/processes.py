@@ -1,6 +1,6 @@
 """CPU and memory of the processes on this machine that serve the load.
 
-Owns finding them, by the ports they listen on. Finds nothing of another machine.
+It finds them by the ports they listen on, on this machine only.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Watched:
 
 class Processes:
     """``ports``: name → the port that the process listens on; this process is
-    "driver". A port that nobody here listens on is left out."""
+    "driver". A port that has no listener here is left out."""
 
     def __init__(self, ports: Iterable[tuple[str, int]]) -> None:
         listening = _listening()

@@ -1,6 +1,6 @@
 """A load test from the first connection to the figures.
 
-Owns the clock of all microphones: conversation i of n speaks at i/n of each 80 ms, so
+One clock drives all microphones: conversation i of n speaks at i/n of each 80 ms, so
 that the site gets an even stream, as from people who came one after another.
 """
 

@@ -1,7 +1,7 @@
 """One browser: its socket, its microphone's clock, and what it makes of the answers.
 
-Owns the browser's half of docs/protocol.md, resuming included. When a frame is due is
-somebody else's; nothing here waits on the way of a frame.
+Implements the browser's half of docs/protocol.md, resuming included. The caller decides
+when a frame is due; nothing here waits on the way of a frame.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Talker:
             self._out.put(_event(type="end"))
 
     def cut(self) -> None:
-        """What a network does: the connection is gone, nobody said so."""
+        """What a network does: the connection is gone without a close."""
         if self._socket is not None:
             self._socket.abort()
 
@@ -196,7 +196,7 @@ class Talker:
     # --- the microphone
 
     def tick(self) -> None:
-        """80 ms of microphone have passed. Before the first `ready` nobody counts."""
+        """80 ms of microphone have passed. Not counted before the first `ready`."""
         if not self._first.is_set() or self._ending:
             return
         seq, self._seq = self._seq, self._seq + 1

@@ -1,6 +1,6 @@
 """What is counted while conversations run.
 
-Owns the counters, histograms of constant size, and the JSON they end in. Knows no
+Counters, histograms of constant size, and the JSON they end in. It must not depend on
 sockets.
 """
 

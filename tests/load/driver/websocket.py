@@ -1,6 +1,6 @@
 """A browser's end of a WebSocket, as cheap as Python allows.
 
-Owns RFC 6455 from the client's side, without extensions and without sending in
+RFC 6455 from the client's side, without extensions and without sending in
 fragments. The load driver shares the machine with what it measures: per message this
 costs a quarter of what a general library does.
 """

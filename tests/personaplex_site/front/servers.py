@@ -48,16 +48,16 @@ def process(arguments, **options):
 @contextlib.contextmanager
 def web(server, **settings_of_it):
     """A web process that answers; (port, process)."""
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as door:
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         # Inherited by each connection: a client that reads nothing is noticed after
         # kilobytes, not after the megabytes that the kernel would keep.
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
-        fd = door.fileno()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
+        fd = listener.fileno()
         command = [word.format(fd=fd) for word in COMMANDS[server]]
         with process(
             command, env=environment(**settings_of_it), pass_fds=[fd]
         ) as started:
-            port = door.getsockname()[1]
+            port = listener.getsockname()[1]
             status(ask(port, "GET", "/healthz", seconds=60))
             yield port, started
 

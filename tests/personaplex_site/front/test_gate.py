@@ -22,11 +22,11 @@ async def test_beyond_the_places_and_the_line_one_is_refused_and_counted():
     with pytest.raises(Refusal) as refused:
         await places.take()
     assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
-    assert (places.taken, places.in_line, places.refused.count) == (1, 1, 1)
+    assert (places.taken, places.in_queue, places.refused.count) == (1, 1, 1)
     first.give()
     first.give()  # once is enough
     place = await second
-    assert (places.taken, places.in_line) == (1, 0)
+    assert (places.taken, places.in_queue) == (1, 0)
     place.give()
     assert places.taken == 0
 
@@ -36,7 +36,7 @@ async def test_who_waits_too_long_is_refused():
     await places.take()
     with pytest.raises(Refusal):
         await places.take()
-    assert (places.taken, places.in_line) == (1, 0)
+    assert (places.taken, places.in_queue) == (1, 0)
 
 
 async def test_who_leaves_the_line_takes_no_place_along():
@@ -49,7 +49,7 @@ async def test_who_leaves_the_line_takes_no_place_along():
     first.give()  # to the second, which goes in the same moment
     waiting[1].cancel()
     last = await waiting[2]
-    assert (places.taken, places.in_line) == (1, 0)
+    assert (places.taken, places.in_queue) == (1, 0)
     last.give()
     assert places.taken == 0
 
@@ -66,7 +66,7 @@ async def test_one_person_does_not_get_all_places():
     assert places.taken == 2
 
 
-async def test_while_conversations_are_late_nobody_is_let_in(monkeypatch):
+async def test_while_conversations_are_late_no_request_is_let_in(monkeypatch):
     monkeypatch.setattr(gate, "LOOK_SECONDS", 0.001)
     late = True
     places = Places("pages", 2, waiting=2, seconds=60, hold=lambda: late)
@@ -79,7 +79,7 @@ async def test_while_conversations_are_late_nobody_is_let_in(monkeypatch):
 
 async def test_heartbeats_are_let_in_even_then(monkeypatch, settings):
     settings.MAX_LOOP_LAG_MS = -1
-    door = gate.Gate()
-    assert door.pages.take_now() is None
-    assert door.uploads.take_now("alice") is None
-    assert door.machines.take_now() is not None
+    the_gate = gate.Gate()
+    assert the_gate.pages.take_now() is None
+    assert the_gate.uploads.take_now("alice") is None
+    assert the_gate.machines.take_now() is not None

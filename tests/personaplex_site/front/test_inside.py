@@ -95,7 +95,7 @@ async def test_a_large_answer_goes_in_small_pieces():
     assert max(len(message.get("body", b"")) for message in asked.sent) <= 65_536
 
 
-async def test_a_page_that_fails_is_told_so(caplog):
+async def test_a_page_that_fails_is_logged(caplog):
     def failing(environ, start_response):
         raise ValueError("why")
 

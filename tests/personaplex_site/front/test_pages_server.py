@@ -105,7 +105,7 @@ def test_nor_do_pages_inside_the_web_process(alice):
         assert most <= 8 + 4 + 8  # and threads of uploads, downloads, heartbeats
 
 
-def test_a_page_process_waits_for_nobody_who_reads_slowly(alice, socket_path):
+def test_a_page_process_does_not_wait_for_slow_readers(alice, socket_path):
     """Its answer fits into the socket, its reader takes nothing and does not hang up:
     gunicorn's own worker takes no other request for 2 s then, for each of them."""
     with process(PAGES, env=environment(**SMALL, PAGES_SOCKET=socket_path)):

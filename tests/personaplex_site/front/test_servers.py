@@ -132,7 +132,7 @@ def test_a_signed_in_person_may_send_a_large_body(port, pages, alice):
     "cookie",
     ["", f"Cookie: {settings.SESSION_COOKIE_NAME}=0123456789abcdefghijklmnopqrstuv"],
 )
-def test_a_stranger_may_not_and_is_told_why(port, pages, transactional_db, cookie):
+def test_a_stranger_is_refused_with_the_reason(port, pages, transactional_db, cookie):
     sent = [cookie] if cookie else []
     answer = ask(port, "POST", "/echo/", JSON, *sent, body=bytes(200_000))
     assert status(answer) == 403

@@ -5,13 +5,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
-from playwright.sync_api import sync_playwright
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from personas.models.upload import VoiceUpload
 from tests import sounds
-from tests.chromium import launch
+from tests.chromium import chromium as chromium
 from tests.conversations.logged import write_log
 from tests.factories import (
     ConversationFactory,
@@ -97,7 +96,7 @@ def test_what_only_looks_alike_is_not_ours(port, cookie, path):
     assert status(ask(port, "GET", path, f"Cookie: {cookie}")) == 404
 
 
-def test_nobody_else_may_say_where_the_site_is(port, cookie):
+def test_only_the_proxy_may_say_where_the_site_is(port, cookie):
     headers = (
         "X-Forwarded-Prefix: /evil",
         "Script-Name: /evil",
@@ -139,18 +138,6 @@ def test_addresses_that_come_by_a_socket_are_below_the_path(port, cookie, person
 def test_a_socket_elsewhere_is_refused(port, cookie):
     with pytest.raises(InvalidStatus), open_socket(port, "/x/ws/voices/", cookie):
         pass
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    path = tmp_path_factory.mktemp("microphone") / "voice.wav"
-    path.write_bytes(sounds.encode(sounds.tone(1)))
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        # Playwright keeps an event loop in this thread, which Django takes for ours.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = launch(playwright, path)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_it_chooses_the_most_exact_format_that_serves_enough(name, kv, slots, ex
     "small",
     [Card("6 GB", 360e9, 6e9), Card("slow", 60e9, 24e9)],
 )
-def test_a_card_that_serves_nobody_is_told(small):
+def test_a_card_without_room_for_a_session_is_refused(small):
     assert choose(SIZES, small, "bf16", 4) is None
 
 

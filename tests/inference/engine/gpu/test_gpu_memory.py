@@ -23,7 +23,7 @@ def ring_of(made):
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_conversation_that_gets_no_more_memory_goes_on(place):
+def test_a_conversation_that_gets_no_more_memory_continues(place):
     """Prompts of 21 frames: two pages each, and the fifth is for who needs it first."""
     made = engine(place, pages=5, promised=1)
     ring = ring_of(made)

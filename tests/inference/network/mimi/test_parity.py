@@ -67,13 +67,9 @@ def reference_codec(config):
     return model.eval()
 
 
-@pytest.mark.parametrize(
-    ("context", "frames"),
-    [(250, 200), (24, 60)],
-    ids=["the real context, full at call 124", "a short one, wrapped five times"],
-)
-def test_codes_and_sound_are_the_published_codecs(context, frames):
-    config = dataclasses.replace(SMALL, context=context)
+def streamed_by_both(config, frames):
+    """Our codec, sound, our codes of it and theirs, and the largest difference between
+    the sounds that theirs are decoded to, frame by frame."""
     codec, reference = lively_codec(config, seed=3), reference_codec(config)
     reference.load_state_dict(codec.state_dict(), strict=True)
     encoder, decoder = codec.encoder_state(1), codec.decoder_state(1)
@@ -83,8 +79,18 @@ def test_codes_and_sound_are_the_published_codecs(context, frames):
         for frame in pcm.split(1920, dim=2):
             ours.append(codec.encode_step(frame, encoder))
             theirs.append(reference.encode(frame))
-            said = codec.decode_step(theirs[-1], decoder)
-            errors.append((said - reference.decode(theirs[-1])).abs().max().item())
-    codes, expected = torch.cat(ours, dim=2), torch.cat(theirs, dim=2)
+            decoded = codec.decode_step(theirs[-1], decoder)
+            errors.append((decoded - reference.decode(theirs[-1])).abs().max().item())
+    return codec, pcm, torch.cat(ours, dim=2), torch.cat(theirs, dim=2), errors
+
+
+@pytest.mark.parametrize(
+    ("context", "frames"),
+    [(250, 200), (24, 60)],
+    ids=["the real context, full at call 124", "a short one, wrapped five times"],
+)
+def test_codes_and_sound_are_the_published_codecs(context, frames):
+    config = dataclasses.replace(SMALL, context=context)
+    codec, pcm, codes, expected, errors = streamed_by_both(config, frames)
     assert not codes_differ(codec, codec.encode_latent(pcm), expected, codes).any()
     assert max(errors) < 1e-4

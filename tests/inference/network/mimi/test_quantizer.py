@@ -28,7 +28,7 @@ def test_a_vector_is_the_sum_over_the_usage_but_never_over_nothing():
     assert codebook.decode(torch.tensor([0, 1])).tolist() == [[1.0, 2.0], [1.0, 0.0]]
 
 
-def test_loading_a_state_dict_makes_the_vectors_anew():
+def test_loading_a_state_dict_recomputes_the_vectors():
     trained = filled_codebook(torch.randn(8, 4), torch.full((8,), 3.0))
     with torch.device("meta"):
         codebook = Codebook(8, 4)

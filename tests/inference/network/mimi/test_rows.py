@@ -9,7 +9,7 @@ FRAME = 1920
 
 
 @pytest.mark.parametrize("as_mask", [False, True])
-def test_a_reset_row_begins_anew_and_the_others_go_on(codec, as_mask):
+def test_a_reset_row_starts_again_and_the_others_continue(codec, as_mask):
     pcm = noise(3, 50)
     encoder, decoder = codec.encoder_state(3), codec.decoder_state(3)
     rows = torch.tensor([False, True, False]) if as_mask else [1]
