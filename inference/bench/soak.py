@@ -87,6 +87,7 @@ class Soak:
         fed = 0
         while fed < prompt.fed:
             fed = self.batch.feed(slot, prompt, fed, PREFILL_CHUNK_GPU)
+        self.batch.lead(slot)
         self._live[slot], self._said[slot] = seed, 0
 
     def _prompt(self, seed: int) -> PersonaPrompt:

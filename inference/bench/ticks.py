@@ -115,7 +115,7 @@ class Bench:
         }
 
     def _parts(self, batch: CudaSlotBatch, n: int) -> dict[str, float]:
-        """Each by itself; in a tick the encoder runs beside the others."""
+        """Each by itself; a tick runs them one after the other."""
         return {
             name: round(median(timed(graph.replay, REPEATS)), 3)
             for name, graph in self._graphs(batch, n).items()

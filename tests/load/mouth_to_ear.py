@@ -8,7 +8,8 @@ Chromium with a recording of speech as its microphone, processed as the page ask
 Microphone and loudspeaker are recorded on one clock; so are both sides in the frame
 log. Where the log's user side lies in the microphone's sound and its agent side in the
 loudspeaker's, found by cross-correlation, gives the delay of a frame: from its first
-sample spoken to the first sample of its answer heard. An echo says in a frame what it
+sample spoken to the first sample of its answer heard. The answer time begins at the
+frame's end, 80 ms later. An echo says in a frame what it
 heard in the frame before, so its delay can be measured from the sound alone, too: it is
 80 ms more, and both ways have to agree.
 """
@@ -94,6 +95,7 @@ def measure(
     total = figures.get("frame_to_answer_ms")
     if total is not None:
         trip, framing = figures["stages_ms"]["sent_to_answered"], FRAME_MS
+        figures["answer_ms"] = round(total - FRAME_MS, 1)
         figures["stages_ms"]["framing"] = framing
         figures["stages_ms"]["buffer_and_browser"] = round(total - trip - framing, 1)
     if echo:
