@@ -35,11 +35,10 @@ from inference.loading.checkpoint import (
 )
 from inference.loading.known_models import FILES, recognised
 from inference.network.config import PERSONAPLEX_7B, ConfigError, ModelConfig
-from inference.prompts.preset_voices import add_voices, preset_voices
+from inference.prompts.preset_voices import ARCHIVE, add_voices, preset_voices
 
 log = logging.getLogger(__name__)
 
-ARCHIVE = "voices.tgz"
 RECEIPT = "download.json"  # written last: what is here, and that all of it is
 SPARE_BYTES = 200 * 1000 * 1000  # for the voices, unpacked, and other programs
 

@@ -140,8 +140,9 @@ def _check_length(config: ModelConfig, voiced: int, ids: int) -> None:
     if ids > room - voiced:
         raise RolePromptError(
             f"role prompt of {ids} tokens, {room - voiced} fit",
-            text=f"The role prompt is {ids} tokens long, and with this voice the model "
-            f"that is running takes {room - voiced}. Please shorten it.",
+            text=f"The role prompt is {ids} tokens long, and "
+            f"{'with this voice ' if voiced else ''}the model that is running takes "
+            f"{room - voiced}. Please shorten it.",
         )
 
 

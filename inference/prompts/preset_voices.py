@@ -20,6 +20,7 @@ from inference.prompts.voice_name import VOICE_NAME
 from inference.timing import FRAME_SECONDS
 
 FOLDER, SUFFIX = "voices", ".pt"
+ARCHIVE = "voices.tgz"  # as the hub has them
 MOST = 256  # more are not listed
 # NATF2: natural, female, number 2. VAR: a variety of speakers.
 PACKAGED = re.compile(r"(NAT|VAR)([FM])(\d+)")
@@ -66,6 +67,9 @@ def preset_voice(model: Path, name: str) -> PresetVoice:
         if voice.name == name:
             return voice
     known = ", ".join(voice.name for voice in voices) or "none"
+    packed = model / ARCHIVE
+    if packed.is_file():
+        known += f". {packed} is not read as it is: unpack it with import-voice"
     raise VoicePromptError(
         f"no voice {name!r:.80}; there are: {known}",
         text="This model has no voice of that name.",

@@ -8,6 +8,7 @@ from inference.errors import RolePromptError, VoicePromptError
 from inference.network.config import FREE, PAD
 from inference.network.timeline import rows_of_frames
 from inference.prompts.persona import persona_prompt, prompt_limit
+from inference.prompts.preset_voices import preset_voice
 from inference.prompts.prompt_text import wrapped
 from inference.prompts.voice_file import read_voice, write_voice
 from tests.inference.toys import seeded, toy_model
@@ -97,6 +98,19 @@ def test_a_role_prompt_beyond_half_the_context_is_refused():
         prompt("word " * 200)
     assert "tokens long" in refused.value.text
     assert "shorten" in refused.value.text
+    assert "voice" not in refused.value.text, "there is none"
+    with pytest.raises(RolePromptError, match="tokens") as refused:
+        prompt("word " * 200, voice(3))
+    assert "with this voice" in refused.value.text
+
+
+def test_a_packed_archive_of_voices_is_named_where_a_voice_is_missing(tmp_path):
+    with pytest.raises(VoicePromptError) as refused:
+        preset_voice(tmp_path, "NATF0")
+    assert "import-voice" not in str(refused.value)
+    (tmp_path / "voices.tgz").write_bytes(b"")
+    with pytest.raises(VoicePromptError, match=r"voices.tgz .* import-voice"):
+        preset_voice(tmp_path, "NATF0")
 
 
 def test_a_voice_beyond_half_the_context_is_refused():
