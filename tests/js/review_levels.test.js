@@ -1,5 +1,7 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import { fetchLevels, pollLevels } from "../../static/js/review/levels.js";
-import { equal, ok, test } from "./harness.js";
 
 const LEVELS = { ready: true, rate: 25, user: [1], agent: [2] };
 
