@@ -3,7 +3,6 @@ import { test } from "node:test";
 
 import { LatencyMeter } from "../../static/js/live/latency.js";
 import { loudness } from "../../static/js/live/level.js";
-import { Mended } from "../../static/js/live/mended.js";
 import { microphoneNotice, siteNotice, words } from "../../static/js/live/notes.js";
 import { joinPackets } from "../../static/js/live/opus_packets.js";
 import { pageStats } from "../../static/js/live/page_stats.js";
@@ -21,6 +20,7 @@ import {
   socketUrl,
   unpackFrame,
 } from "../../static/js/live/protocol.js";
+import { RestartingCodec } from "../../static/js/live/restarting_codec.js";
 import { askedFor, describeSampling } from "../../static/js/live/sampling.js";
 import { Timeline, Transcript } from "../../static/js/live/transcript.js";
 import { near } from "./near.js";
@@ -166,7 +166,7 @@ test("what was applied is told in a line", () => {
   equal(describeSampling(undefined, 7), "–");
 });
 
-test("a codec that fails is made anew, and given up after 3 times in a minute", () => {
+test("a codec that fails is replaced, and given up after 3 times in a minute", () => {
   let now = 0;
   let made = 0;
   let up = 0;
@@ -176,12 +176,12 @@ test("a codec that fails is made anew, and given up after 3 times in a minute", 
     failures.push(failed);
     return { encode: (ok) => ok || undefined.broken, close() {} };
   };
-  const mended = new Mended(make, () => (up += 1), () => now);
-  equal(mended.run("encode", true), true);
+  const codec = new RestartingCodec(make, () => (up += 1), () => now);
+  equal(codec.run("encode", true), true);
   failures[0]();
   failures[0](); // the old one again: it is gone already
   equal([made, up], [2, 0]);
-  equal(mended.run("encode", false), false); // threw
+  equal(codec.run("encode", false), false); // threw
   equal([made, up], [3, 0]);
   now = 61_000;
   failures.at(-1)();
@@ -189,7 +189,7 @@ test("a codec that fails is made anew, and given up after 3 times in a minute", 
   failures.at(-1)();
   failures.at(-1)();
   equal([made, up], [5, 1]);
-  equal(mended.run("encode", true), false);
+  equal(codec.run("encode", true), false);
 });
 
 test("each change of the microphone is told in its own words", () => {

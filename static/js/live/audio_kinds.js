@@ -3,8 +3,9 @@
 // Each has an encoder { encode(samples, seq), close() } and a decoder
 // { decode(payload, seq), close() } that hand their results to callbacks in order.
 
+import { FRAME_MS } from "../shared/frames.js";
 import { joinPackets } from "./opus_packets.js";
-import { CONTEXT_RATE, CONTEXT_SAMPLES, FRAME_MS, OPUS, PCM } from "./protocol.js";
+import { CONTEXT_RATE, CONTEXT_SAMPLES, OPUS, PCM } from "./protocol.js";
 import { DELAY, Doubler, Halver, fromInt16, toInt16 } from "./resample.js";
 
 const FRAME_US = FRAME_MS * 1000;
@@ -71,23 +72,25 @@ function piecesWork() {
 // WebCodecs counts time by itself from the first timestamp on: after a gap what comes out
 // has another timestamp than what went in. So codecs see a clock without gaps, and the
 // frame that each tick of it stands for is remembered here.
-class Tickets {
+class TimestampMap {
   constructor() {
     this.next = 0;
     this.seqs = new Map();
   }
 
-  issue(seq) {
-    const ticket = this.next;
+  /** The timestamp to give to the codec for a frame. */
+  add(seq) {
+    const tick = this.next;
     this.next += 1;
-    this.seqs.set(ticket, seq);
-    return ticket * FRAME_US;
+    this.seqs.set(tick, seq);
+    return tick * FRAME_US;
   }
 
-  redeem(timestamp) {
-    const ticket = Math.round(timestamp / FRAME_US);
-    const seq = this.seqs.get(ticket);
-    this.seqs.delete(ticket);
+  /** The frame that a timestamp from the codec stands for. */
+  take(timestamp) {
+    const tick = Math.round(timestamp / FRAME_US);
+    const seq = this.seqs.get(tick);
+    this.seqs.delete(tick);
     return seq;
   }
 }
@@ -96,7 +99,7 @@ class OpusEncoder {
   kind = OPUS;
 
   constructor(onPayload, onFailure, config = ENCODER) {
-    this.tickets = new Tickets();
+    this.timestamps = new TimestampMap();
     this.onPayload = onPayload;
     this.encoder = new AudioEncoder({
       output: (chunk) => {
@@ -110,7 +113,7 @@ class OpusEncoder {
   }
 
   take(packet, timestamp) {
-    const seq = this.tickets.redeem(timestamp);
+    const seq = this.timestamps.take(timestamp);
     if (seq !== undefined) this.onPayload(packet, seq);
   }
 
@@ -123,7 +126,7 @@ class OpusEncoder {
       sampleRate: CONTEXT_RATE,
       numberOfFrames: samples.length,
       numberOfChannels: 1,
-      timestamp: this.tickets.issue(seq),
+      timestamp: this.timestamps.add(seq),
       data: samples,
     });
     this.encoder.encode(data);
@@ -142,7 +145,7 @@ class OpusPiecesEncoder extends OpusEncoder {
     this.pieces = [];
   }
 
-  // One frame in, four packets out, in order: the clock of the tickets has no gaps.
+  // One frame in, four packets out, in order: the codec's clock has no gaps.
   take(packet, timestamp) {
     if (!this.pieces.length) this.begins = timestamp;
     this.pieces.push(packet);
@@ -156,12 +159,12 @@ class OpusPiecesEncoder extends OpusEncoder {
 
 class OpusDecoder {
   constructor(onSamples, onFailure) {
-    this.tickets = new Tickets();
+    this.timestamps = new TimestampMap();
     this.decoder = new AudioDecoder({
       output: (data) => {
         const samples = new Float32Array(data.numberOfFrames);
         data.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
-        const seq = this.tickets.redeem(data.timestamp);
+        const seq = this.timestamps.take(data.timestamp);
         data.close();
         if (seq !== undefined) onSamples(samples, seq);
       },
@@ -173,7 +176,7 @@ class OpusDecoder {
   decode(payload, seq) {
     if (this.decoder.state !== "configured") return false;
     if (this.decoder.decodeQueueSize > MAX_QUEUED) return false;
-    const timestamp = this.tickets.issue(seq);
+    const timestamp = this.timestamps.add(seq);
     const fields = { type: "key", timestamp, duration: FRAME_US, data: payload };
     this.decoder.decode(new EncodedAudioChunk(fields));
     return true;

@@ -8,11 +8,11 @@ import { Hearing } from "./hearing.js";
 import { LatencyMeter } from "./latency.js";
 import { Level } from "./level.js";
 import { Link } from "./link.js";
-import { Mended } from "./mended.js";
 import { Microphone, openMicrophone, stopTracks } from "./microphone.js";
 import { pageStats } from "./page_stats.js";
 import { AUDIO_FAILED, microphoneProblem } from "./problems.js";
 import { CONTEXT_RATE, CONTEXT_SAMPLES } from "./protocol.js";
+import { RestartingCodec } from "./restarting_codec.js";
 import { Speaker } from "./speaker.js";
 import { Substitute } from "./substitute.js";
 import { Uplink } from "./uplink.js";
@@ -67,7 +67,7 @@ export class LiveConversation {
       },
     });
     const giveUp = () => this.#finish("problem", AUDIO_FAILED);
-    const makeEncoder = (send) => new Mended((failed) => new this.audio.Encoder(send, failed), giveUp);
+    const makeEncoder = (send) => new RestartingCodec((failed) => new this.audio.Encoder(send, failed), giveUp);
     this.uplink = new Uplink({ link: this.link, flow: this.flow, makeEncoder });
     this.link.open();
     setTimeout(() => this.#contextChanged(), STARTED_MS);
@@ -91,7 +91,7 @@ export class LiveConversation {
     this.agentLevel = new Level(this.speaker.meter);
     const play = (samples, seq) => this.speaker.play(samples, seq);
     const giveUp = () => this.#finish("problem", AUDIO_FAILED);
-    this.decoder = new Mended((failed) => new this.audio.Decoder(play, failed), giveUp);
+    this.decoder = new RestartingCodec((failed) => new this.audio.Decoder(play, failed), giveUp);
     if (this.devices.loudspeaker) this.setLoudspeaker(this.devices.loudspeaker).catch(() => {});
   }
 

@@ -5,14 +5,15 @@
 // heard. Digital silence is told apart: no room is so still. But some devices and noise
 // filters send it between words, and are left alone once they were seen to.
 
-const FRAMES_A_SECOND = 12.5;
+import { FRAMES_PER_SECOND } from "../shared/frames.js";
+
 const SILENT_PEAK = 1e-5; // less than half a step of 16 bits
-const SILENT_FRAMES = 3 * FRAMES_A_SECOND;
-const SILENT_AFTER_SPEECH = 6 * FRAMES_A_SECOND;
+const SILENT_FRAMES = 3 * FRAMES_PER_SECOND;
+const SILENT_AFTER_SPEECH = 6 * FRAMES_PER_SECOND;
 const GATE_FRAMES = 3; // of digital silence between two words
 const HEARD_DB = -52; // softer than that the model doesn't hear it
 const HEARD_FRAMES = 3;
-const QUIET_FRAMES = 6 * FRAMES_A_SECOND;
+const QUIET_FRAMES = 6 * FRAMES_PER_SECOND;
 const FULL_SCALE = 0.98;
 const CLIPPED_PAIRS = 4; // neighbouring samples at full scale: a flat top
 const WINDOW = 50; // frames, 4 s

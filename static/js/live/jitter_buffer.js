@@ -13,7 +13,7 @@
 //   is over too it is an underrun: silence until the margin is there again, then a fade-in.
 
 import { Concealment } from "./concealment.js";
-import { LateFrames } from "./late_frames.js";
+import { JitterEstimator } from "./jitter_estimator.js";
 import { TimeScale, fadeIn, lengthen, shorten } from "./time_scale.js";
 
 const ms = (n, rate) => Math.round((n * rate) / 1000);
@@ -28,7 +28,7 @@ export class JitterBuffer {
     this.urgent = ms(60, rate);
     this.pause = { urgent: ms(20, rate), gentle: ms(60, rate), search: ms(5, rate) };
     this.ring = new Float32Array(rate); // 1 s: above every bound
-    this.lateFrames = new LateFrames(rate, frame);
+    this.estimator = new JitterEstimator(rate, frame);
     this.scale = new TimeScale(rate);
     this.concealment = new Concealment(rate, this.scale);
     this.scratch = new Float32Array(this.scale.reach);
@@ -57,7 +57,7 @@ export class JitterBuffer {
     this.gain = 0;
     this.waitingSince = null; // first arrival of a fill, while filling
     this.filling = true;
-    this.lateFrames.reset();
+    this.estimator.reset();
   }
 
   get depth() {
@@ -65,15 +65,15 @@ export class JitterBuffer {
   }
 
   get target() {
-    return this.lateFrames.target;
+    return this.estimator.target;
   }
 
   get jitter() {
-    return this.lateFrames.jitter;
+    return this.estimator.jitter;
   }
 
   push(samples, seq, now) {
-    const lateness = this.lateFrames.arrived(seq, now);
+    const lateness = this.estimator.arrived(seq, now);
     const margin = this.depth;
     if (this.filling && this.waitingSince === null) this.waitingSince = now;
     if (!this.filling && !margin) this.#resume(samples);

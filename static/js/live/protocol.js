@@ -1,15 +1,16 @@
 // The wire format of docs/protocol.md: frames of 80 ms. Knows no sockets, no audio.
 
+import { FRAME_MS } from "../shared/frames.js";
+
 export const OPUS = 1;
 export const PCM = 2;
 export const MUTED = 1;
 export const LATE = 1;
 export const DROPPED_BEFORE = 2;
 
-export const FRAME_MS = 80;
 export const CONTEXT_RATE = 48000; // Hz, of the browser's audio context
-export const CONTEXT_SAMPLES = 3840; // of one frame at CONTEXT_RATE
-export const WIRE_SAMPLES = 1920; // of one PCM frame at 24 kHz
+export const CONTEXT_SAMPLES = (CONTEXT_RATE * FRAME_MS) / 1000; // of one frame
+export const WIRE_SAMPLES = CONTEXT_SAMPLES / 2; // of one PCM frame, at 24 kHz
 export const MAX_MESSAGE = 8192; // bytes
 const HEADER = 8; // bytes
 

@@ -6,7 +6,7 @@
 // come once a second or once a minute. What is late is caught up a little, the rest is
 // left out, so that the site never gets a burst.
 
-import { FRAME_MS } from "./protocol.js";
+import { FRAME_MS } from "../shared/frames.js";
 
 const MAX_AT_ONCE = 12; // frames; the site takes bursts of 2 s, which are 25
 

@@ -4,7 +4,7 @@
 const FORGET_AFTER = 50; // frames; an encoder gives a frame back long before, or never
 
 export class Uplink {
-  /** `makeEncoder(onPayload)`: of audio_kinds.js, in a Mended. `flow`: counts of frames. */
+  /** `makeEncoder(onPayload)`: of audio_kinds.js, in a RestartingCodec. `flow`: counts of frames. */
   constructor({ link, flow, makeEncoder }) {
     Object.assign(this, { link, flow });
     this.seq = 0; // of the next frame

@@ -3,11 +3,10 @@
 
 import { byId, make, setShown, setText } from "../shared/dom.js";
 import { clock, count, initial, wait } from "../shared/format.js";
+import { FRAME_S } from "../shared/frames.js";
 import { Announcer } from "./announcer.js";
 import { BUSY, SPEAKING, describe } from "./phases.js";
 import { Timeline, Transcript } from "./transcript.js";
-
-const FRAME_S = 0.08;
 
 export class LiveView {
   constructor(name) {

@@ -4,9 +4,9 @@
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
 import { cssColour } from "../shared/dom.js";
 import { clock, milliseconds } from "../shared/format.js";
+import { FRAME_MS, FRAME_S } from "../shared/frames.js";
 import { TIME_STEPS } from "./figures.js";
 
-const FRAME_MS = 80;
 const MIN_TOP_MS = 100; // so that the limit is always in sight
 const PLOT_HEIGHT = 160; // px, the legend comes on top of it
 const LABEL = 80; // px from one time label to the next
@@ -15,7 +15,7 @@ export class LatencyChart {
   /** `series`: { t, p50_ms, max_ms } of conversations/<id>/data/ */
   constructor(element, series, duration) {
     this.element = element;
-    this.duration = Math.max(duration, FRAME_MS / 1000);
+    this.duration = Math.max(duration, FRAME_S);
     this.data = chartData(series, this.duration);
     this.#draw();
     new ResizeObserver(() => this.#fit()).observe(element);

@@ -6,6 +6,7 @@ import Zoom from "../../vendor/wavesurfer/plugins/zoom.esm.js";
 import WaveSurfer from "../../vendor/wavesurfer/wavesurfer.esm.js";
 import { cssColour } from "../shared/dom.js";
 import { clock } from "../shared/format.js";
+import { FRAME_S } from "../shared/frames.js";
 import { peaks, timeStep } from "./figures.js";
 
 const LANE = 68; // px, the height of one side
@@ -22,7 +23,7 @@ export class Waveform {
    * become possible or impossible. */
   constructor(element, { audio, duration, nonce, moved, clicked, zoomed }) {
     this.element = element;
-    this.duration = Math.max(duration, 0.08);
+    this.duration = Math.max(duration, FRAME_S);
     this.maxPxPerSecond = 0; // no zoom before the levels are there
     this.zoomed = zoomed;
     this.surfer = WaveSurfer.create({

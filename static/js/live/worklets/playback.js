@@ -4,13 +4,12 @@
 
 import { Envelope } from "../envelope.js";
 import { JitterBuffer } from "../jitter_buffer.js";
-
-const FRAME = 3840;
+import { CONTEXT_SAMPLES } from "../protocol.js";
 
 class Playback extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.buffer = new JitterBuffer(sampleRate, FRAME);
+    this.buffer = new JitterBuffer(sampleRate, CONTEXT_SAMPLES);
     this.loudness = [];
     this.envelope = new Envelope(sampleRate, (bin, power) => this.loudness.push({ bin, power }));
     this.nextReport = 0;

@@ -1,12 +1,12 @@
-// A codec that is made anew when it fails. Knows no audio.
+// A codec that is replaced by a new one when it fails. Knows no audio.
 
 const MAX_FAILURES = 3;
 const WITHIN_MS = 60_000;
 
-export class Mended {
-  /** `make(onFailure)` gives a codec; `givenUp()` after 3 failures within a minute. */
-  constructor(make, givenUp, now = () => performance.now()) {
-    Object.assign(this, { make, givenUp, now });
+export class RestartingCodec {
+  /** `make(onFailure)` gives a codec; `onGivenUp()` after 3 failures within a minute. */
+  constructor(make, onGivenUp, now = () => performance.now()) {
+    Object.assign(this, { make, onGivenUp, now });
     this.failedAt = [];
     this.failures = 0;
     this.#open();
@@ -29,7 +29,7 @@ export class Mended {
     this.failedAt = [...this.failedAt.filter((at) => now - at < WITHIN_MS), now];
     this.close();
     if (this.failedAt.length < MAX_FAILURES) this.#open();
-    else this.givenUp();
+    else this.onGivenUp();
   }
 
   /** Calls a method of the codec; false when it failed or dropped what it was given. */
@@ -53,7 +53,7 @@ export class Mended {
     try {
       codec?.close();
     } catch {
-      // It was broken already.
+      // It had failed already.
     }
   }
 }

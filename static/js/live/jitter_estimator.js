@@ -2,10 +2,10 @@
 // clock. A stall is not jitter: a margin against it would only add delay afterwards.
 
 const WINDOW = 64; // arrivals, about 5 s
-const BEGINNING = 25; // arrivals in which lateness of the very first ones may show
-const LATEST = 0.97; // of the arrivals are in time with the margin
+const SETTLING = 25; // arrivals in which lateness of the very first ones may show
+const IN_TIME = 0.97; // of the arrivals are in time with the margin
 
-export class LateFrames {
+export class JitterEstimator {
   constructor(rate, frame) {
     const samples = (ms) => Math.round((ms * rate) / 1000);
     this.frame = frame;
@@ -30,13 +30,13 @@ export class LateFrames {
     const arrival = now - seq * this.frame;
     if (this.#isStalled(arrival, now)) return arrival - this.earliest;
     // It began with a lump of old frames, as after a reconnect: not jitter either.
-    const young = this.arrivals.length < BEGINNING;
+    const young = this.arrivals.length < SETTLING;
     if (young && arrival < this.earliest - this.slack) this.arrivals = [];
     this.arrivals.push(arrival);
     if (this.arrivals.length > WINDOW) this.arrivals.shift();
     const sorted = Float64Array.from(this.arrivals).sort();
     this.earliest = sorted[0];
-    this.jitter = sorted[Math.floor(LATEST * (sorted.length - 1))] - sorted[0];
+    this.jitter = sorted[Math.floor(IN_TIME * (sorted.length - 1))] - sorted[0];
     this.target = Math.max(this.least, Math.min(this.most, this.jitter + this.slack));
     return arrival - this.earliest;
   }
