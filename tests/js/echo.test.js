@@ -26,7 +26,7 @@ function run(played, heard) {
   const told = [];
   for (let n = 0; n < 2000; n += 1) {
     meter.addPlayed(n, played[n]);
-    meter.addHeard(n, heard[n]);
+    meter.addCaptured(n, heard[n]);
     if (n % 100 === 99 && meter.measure()) told.push((n + 1) / 100);
   }
   return { told, meter };

@@ -1,5 +1,16 @@
-// One live conversation: microphone → link → loudspeaker. Knows no page: it tells a
+// One live conversation: microphone → link → loudspeaker. Knows no page: it reports to a
 // listener what happens.
+
+/**
+ * @import { AudioKind, Decoder, Encoder, OnPayload } from "./audio_kinds.js"
+ * @import { HearingProblem } from "./hearing.js"
+ * @import { MicrophoneReason } from "./notes.js"
+ * @import { AgentFrame, EndedEvent, NoticeEvent, Problem } from "./protocol.js"
+ * @import { ReadyEvent, RewoundEvent, Sampling } from "./protocol.js"
+ * @import { SiteEvent, Start, StateEvent, WaitingEvent } from "./protocol.js"
+ * @import { ChosenDevices } from "./sound_panel.js"
+ * @import { Playback, PlaybackReport } from "./speaker.js"
+ */
 
 import { AUDIO_KINDS } from "./audio_kinds.js";
 import { EchoMeter } from "./echo.js";
@@ -22,173 +33,274 @@ const END_ANSWER_MS = 4000; // how long we wait for `ended` after asking for it
 const SECOND_MS = 1000;
 const STARTED_MS = 3000; // by then the browser should have begun to play
 
+/**
+ * Exactly one of `ended` and `problem` is called, once, at the end.
+ * @typedef {object} ConversationListener
+ * @property {(event: StateEvent) => void} state
+ * @property {(event: WaitingEvent) => void} waiting
+ * @property {(microphone: Microphone | null, problem: Problem | null, reason: MicrophoneReason) => void} microphone
+ * @property {(silenced: boolean) => void} silenced the system muted the microphone, or no more
+ * @property {(problem: HearingProblem | null) => void} hearing
+ * @property {(event: ReadyEvent) => void} ready
+ * @property {(frame: number, piece: string) => void} text
+ * @property {(event: RewoundEvent) => void} rewound
+ * @property {(event: NoticeEvent) => void} notice
+ * @property {(untilMs: number) => void} lost
+ * @property {() => void} echo
+ * @property {(paused: boolean, played: boolean) => void} paused played: whether it ever did
+ * @property {(event: Pick<EndedEvent, "text" | "url">) => void} ended
+ * @property {(problem: Problem) => void} problem
+ */
+
+/**
+ * @typedef {object} ConversationOptions
+ * @property {string} url of the socket
+ * @property {() => Promise<boolean>} siteAnswers whether plain HTTP gets through
+ * @property {string[]} worklets addresses of the capture and playback worklets
+ * @property {string} clock address of worklets/clock.js
+ * @property {AudioKind} audio
+ * @property {Sampling} sampling what `start` asks for
+ * @property {ChosenDevices} devices
+ * @property {boolean} withoutMicrophone continue when none can be had
+ * @property {ConversationListener} listener
+ */
+
 export class LiveConversation {
-  /**
-   * `sampling`: what `start` asks for. `devices`: { microphone, loudspeaker } ids, "" for
-   * the default. `withoutMicrophone`: go on when none can be had. `listener`: { state(event),
-   * waiting(event), microphone(label or null, problem or null, reason), silenced(bool),
-   * hearing(problem of hearing.js or null), ready(event), text(frame, piece),
-   * rewound(event), notice(event), lost(untilMs), echo(), paused(bool, whether it has
-   * played before), ended(event), problem(problem) }; exactly one of the last two is
-   * called, once, at the end.
-   */
+  muted = false;
+  silenced = false; // the system muted the microphone
+  microphoneAsked = false;
+  closed = false;
+  played = false; // the browser has played sound
+  lastPlayed = -1; // seq
+  flow = { sent: 0, received: 0, late: 0, dropped: 0 };
+  /** @type {Playback} */
+  playback = {
+    depthMs: 0,
+    targetMs: 0,
+    jitterMs: 0,
+    underruns: 0,
+    stretchedMs: 0,
+    skippedMs: 0,
+    cutMs: 0,
+  };
+  /** @type {ReadyEvent | null} */
+  ready = null; // the newest one
+  /** @type {Speaker | null} */
+  speaker = null;
+  /** @type {Level | null} */
+  agentLevel = null;
+  /** @type {RestartingCodec<Decoder> | null} */
+  decoder = null;
+  /** @type {UserInput | null} */
+  input = null;
+  /** @type {Level | null} */
+  userLevel = null;
+  /** @type {number | undefined} */
+  second; // timer
+  /** @type {number | undefined} */
+  endAsked; // timer
+
+  /** @param {ConversationOptions} options */
   constructor({ url, siteAnswers, worklets, clock, audio, sampling, devices, withoutMicrophone, listener }) {
     this.audio = AUDIO_KINDS[audio];
-    this.start = { audio: this.audio.wire };
-    if (Object.keys(sampling).length) this.start.sampling = sampling;
-    Object.assign(this, { url, siteAnswers, worklets, devices, withoutMicrophone, listener });
-    this.muted = false;
-    this.lastPlayed = -1;
-    this.flow = { sent: 0, received: 0, late: 0, dropped: 0 };
-    this.playback = { depthMs: 0, jitterMs: 0, underruns: 0, stretchedMs: 0, skippedMs: 0 };
-    this.latency = new LatencyMeter(CONTEXT_RATE);
-    this.echo = new EchoMeter();
-    this.hearing = new Hearing((problem) => this.listener.hearing(problem));
-    this.substitute = new Substitute(clock, (sent, leftOut) => this.#substitute(sent, leftOut));
-    this.heardLevels = new Envelope(CONTEXT_RATE, (bin, power) => this.echo.addHeard(bin, power));
-  }
-
-  /** Call it from a click: the browser lets sound begin only then. */
-  async begin() {
-    this.context = new AudioContext({ sampleRate: CONTEXT_RATE, latencyHint: "interactive" });
-    this.context.onstatechange = () => this.#contextChanged();
-    this.wake();
-    // The persona is primed while the browser asks for the microphone.
+    this.worklets = worklets;
+    this.devices = devices;
+    this.withoutMicrophone = withoutMicrophone;
+    this.listener = listener;
+    /** @type {Start} */
+    const start = { audio: this.audio.wire };
+    if (Object.keys(sampling).length) start.sampling = sampling;
     this.link = new Link({
-      siteAnswers: this.siteAnswers,
-      url: this.url,
-      start: this.start,
+      url,
+      start,
+      siteAnswers,
       have: () => this.lastPlayed,
       listener: {
         event: (event) => this.#event(event),
         frame: (frame) => this.#frame(frame),
         lost: (until) => this.listener.lost(until),
-        over: (problem) => this.#finish("problem", problem),
+        over: (problem) => this.#finish({ problem }),
       },
     });
-    const giveUp = () => this.#finish("problem", AUDIO_FAILED);
-    const makeEncoder = (send) => new RestartingCodec((failed) => new this.audio.Encoder(send, failed), giveUp);
+    this.latency = new LatencyMeter(CONTEXT_RATE);
+    this.echo = new EchoMeter();
+    this.hearing = new Hearing((problem) => this.listener.hearing(problem));
+    this.substitute = new Substitute(clock, (sent, leftOut) => this.#substitute(sent, leftOut));
+    this.capturedLevels = new Envelope(CONTEXT_RATE, (bin, power) => this.echo.addCaptured(bin, power));
+  }
+
+  /** Call it from a click: the browser lets sound begin only then. */
+  async begin() {
+    const context = new AudioContext({ sampleRate: CONTEXT_RATE, latencyHint: "interactive" });
+    this.context = context;
+    context.onstatechange = () => this.#contextChanged();
+    this.wake();
+    const makeEncoder = (/** @type {OnPayload} */ send) =>
+      this.#restarting((onFailure) => new this.audio.Encoder(send, onFailure));
     this.uplink = new Uplink({ link: this.link, flow: this.flow, makeEncoder });
+    // The persona is primed while the browser asks for the microphone.
     this.link.open();
     setTimeout(() => this.#contextChanged(), STARTED_MS);
     const stream = openMicrophone(this.devices.microphone);
     stream.catch(() => {}); // handled below; it may fail before the worklets are there
     try {
-      await Promise.all(this.worklets.map((path) => this.context.audioWorklet.addModule(path)));
+      await Promise.all(this.worklets.map((path) => context.audioWorklet.addModule(path)));
     } catch {
       stream.then(stopTracks, () => {});
-      this.#finish("problem", AUDIO_FAILED);
+      this.#finish({ problem: AUDIO_FAILED });
       return;
     }
-    if (this.closed) return stream.then(stopTracks, () => {});
-    this.#openSpeaker();
-    this.#openInput();
+    if (this.closed) {
+      stream.then(stopTracks, () => {});
+      return;
+    }
+    this.#openSpeaker(context);
+    this.#openInput(context);
     await this.#takeMicrophone(stream, "first");
   }
 
-  #openSpeaker() {
-    this.speaker = new Speaker(this.context, (report) => this.#played(report));
-    this.agentLevel = new Level(this.speaker.meter);
-    const play = (samples, seq) => this.speaker.play(samples, seq);
-    const giveUp = () => this.#finish("problem", AUDIO_FAILED);
-    this.decoder = new RestartingCodec((failed) => new this.audio.Decoder(play, failed), giveUp);
+  /**
+   * @template {Encoder | Decoder} C
+   * @param {(onFailure: () => void) => C} make
+   */
+  #restarting(make) {
+    return new RestartingCodec(make, () => this.#finish({ problem: AUDIO_FAILED }));
+  }
+
+  /** @param {AudioContext} context */
+  #openSpeaker(context) {
+    const speaker = new Speaker(context, (report) => this.#played(report));
+    this.speaker = speaker;
+    this.agentLevel = new Level(speaker.meter);
+    this.decoder = this.#restarting(
+      (onFailure) => new this.audio.Decoder((samples, seq) => speaker.play(samples, seq), onFailure),
+    );
     if (this.devices.loudspeaker) this.setLoudspeaker(this.devices.loudspeaker).catch(() => {});
   }
 
-  #openInput() {
-    this.input = new UserInput(this.context, (samples, end) => this.#captured(samples, end));
+  /** @param {AudioContext} context */
+  #openInput(context) {
+    this.input = new UserInput(context, (samples, end) => this.#captured(samples, end));
     this.userLevel = new Level(this.input.meter);
   }
 
-  // `reason`: "first", "chosen", "lost" or "again". Without a microphone the user is silent.
+  /**
+   * Without a microphone the user is silent.
+   * @param {Promise<MediaStream>} opening
+   * @param {MicrophoneReason} reason
+   */
   async #takeMicrophone(opening, reason) {
     let stream = null;
     try {
       stream = await opening;
-      if (this.closed) return stopTracks(stream);
+      if (this.closed || !this.context || !this.input) return stopTracks(stream);
       const listener = {
         lost: () => this.findMicrophone("lost"),
-        silenced: (silenced) => this.#silenced(silenced),
+        silenced: (/** @type {boolean} */ silenced) => this.#silenced(silenced),
       };
-      this.input.set(new Microphone(this.context, stream, listener));
+      const microphone = new Microphone(this.context, stream, listener);
+      this.input.set(microphone);
       this.hearing.reset();
       this.#silenced(false);
       this.microphoneAsked = true;
-      this.listener.microphone(this.input.microphone, null, reason);
+      this.listener.microphone(microphone, null, reason);
     } catch (error) {
       if (stream) stopTracks(stream);
       if (this.closed) return;
-      const problem = microphoneProblem(error);
+      const problem = microphoneProblem(/** @type {Error} */ (error));
       if (reason === "first" && !this.withoutMicrophone) {
-        this.#finish("problem", problem);
+        this.#finish({ problem });
         return;
       }
       this.microphoneAsked = true;
-      this.listener.microphone(this.input.microphone ?? null, problem, reason);
+      this.listener.microphone(this.input?.microphone ?? null, problem, reason);
     }
   }
 
-  /** Another microphone in mid-conversation; the old one stays where it can't be had. */
+  /**
+   * Another microphone in mid-conversation; the old one stays where it can't be had.
+   * @param {string} deviceId
+   */
   setMicrophone(deviceId) {
     this.devices.microphone = deviceId;
     return this.#takeMicrophone(openMicrophone(deviceId), "chosen");
   }
 
-  /** The default microphone in place of one that went away, or of none. */
+  /**
+   * The default microphone in place of one that went away, or of none.
+   * @param {MicrophoneReason} reason
+   */
   findMicrophone(reason) {
-    this.input.set(null);
+    this.input?.set(null);
     this.hearing.reset();
     return this.#takeMicrophone(openMicrophone(""), reason);
   }
 
-  /** Rejects where the device can't be had. */
+  /**
+   * Rejects where the device can't be had.
+   * @param {string} deviceId
+   */
   async setLoudspeaker(deviceId) {
-    await this.context.setSinkId?.(deviceId);
+    /** @type {(AudioContext & { setSinkId?: (id: string) => Promise<void> }) | undefined} */
+    const context = this.context;
+    await context?.setSinkId?.(deviceId);
     this.devices.loudspeaker = deviceId;
   }
 
+  /**
+   * @param {Float32Array<ArrayBuffer>} samples
+   * @param {number} end time after the last of them
+   */
   #captured(samples, end) {
     // What was said before `ready` is dropped, never burst; nor does the clock begin
     // while the browser still asks for the microphone.
-    if (!this.ready || !this.microphoneAsked) return;
-    const playing = this.input.samplePlaying;
+    if (!this.ready || !this.microphoneAsked || !this.uplink || !this.input) return;
+    const { microphone, samplePlaying: playing } = this.input;
     const muted = (this.muted || this.silenced) && !playing;
-    this.heardLevels.add(samples, end - samples.length);
-    if (!muted && !playing && this.input.microphone) this.hearing.add(samples);
+    this.capturedLevels.add(samples, end - samples.length);
+    if (!muted && !playing && microphone) this.hearing.add(samples);
     const seq = this.uplink.push(samples, muted);
     if (this.link.live) this.latency.sent(seq, end, performance.now());
   }
 
-  // Silence in place of the frames that a stopped audio context does not give.
+  /**
+   * Silence in place of the frames that a stopped audio context does not give.
+   * @param {number} sent
+   * @param {number} leftOut
+   */
   #substitute(sent, leftOut) {
-    if (!this.ready || !this.microphoneAsked) return;
+    if (!this.ready || !this.microphoneAsked || !this.uplink) return;
     this.uplink.leaveOut(leftOut);
     for (let n = 0; n < sent; n += 1) this.uplink.push(new Float32Array(CONTEXT_SAMPLES), true);
   }
 
+  /** @param {boolean} silenced */
   #silenced(silenced) {
     this.silenced = silenced;
     this.listener.silenced(silenced);
   }
 
+  /** @param {AgentFrame} frame */
   #frame(frame) {
     this.flow.received += 1;
     if (frame.late) this.flow.late += 1;
     if (frame.droppedBefore) this.flow.dropped += 1;
     this.latency.received(frame.seq, frame.pathMs, performance.now());
     // What a stopped loudspeaker can't play is not kept for later.
-    if (!this.substitute.running) this.decoder?.run("decode", frame.payload, frame.seq);
+    if (!this.substitute.running) this.decoder?.run((codec) => codec.decode(frame.payload, frame.seq));
   }
 
-  #played(report) {
-    for (const { seq, at } of report.played) {
+  /** @param {PlaybackReport} report */
+  #played({ playback, played, loudness }) {
+    for (const { seq, at } of played) {
       this.latency.played(seq, at);
       this.lastPlayed = Math.max(this.lastPlayed, seq);
     }
-    for (const { bin, power } of report.loudness) this.echo.addPlayed(bin, power);
-    this.playback = report;
+    for (const { bin, power } of loudness) this.echo.addPlayed(bin, power);
+    this.playback = playback;
   }
 
+  /** @param {SiteEvent} event */
   #event(event) {
     switch (event.type) {
       case "ready":
@@ -202,22 +314,27 @@ export class LiveConversation {
         this.listener.rewound(event);
         break;
       case "state":
+        this.listener.state(event);
+        break;
       case "waiting":
+        this.listener.waiting(event);
+        break;
       case "notice":
-        this.listener[event.type](event);
+        this.listener.notice(event);
         break;
       case "error":
-        this.#finish("problem", event);
+        this.#finish({ problem: event });
         break;
       case "ended":
-        this.#finish("ended", event);
+        this.#finish({ ended: event });
         break;
       default: // an event of a later version: nothing that we must know
     }
   }
 
+  /** @param {ReadyEvent} event */
   #ready(event) {
-    this.uplink.from(event.next_seq ?? 0);
+    this.uplink?.from(event.next_seq ?? 0);
     if (this.ready) this.speaker?.reset();
     this.second ??= setInterval(() => this.#everySecond(), SECOND_MS);
     this.ready = event;
@@ -232,27 +349,29 @@ export class LiveConversation {
   }
 
   #contextChanged() {
-    if (this.closed) return;
+    if (this.closed || !this.context) return;
     const paused = this.context.state !== "running";
     if (paused) this.substitute.start();
     else if (this.substitute.running) {
       this.substitute.stop();
       this.speaker?.reset();
     }
-    this.listener.paused(paused, Boolean(this.played));
+    this.listener.paused(paused, this.played);
     this.played ||= !paused;
   }
 
-  /** Lets the sound go on where the browser paused it; best from a click. */
+  /** Asks the browser to continue the sound that it paused; best from a click. */
   wake() {
     if (this.closed || this.context?.state === "running") return;
     this.context?.resume().catch(() => {}); // not yet: the device is still taken
   }
 
+  /** @param {boolean} muted */
   setMuted(muted) {
     this.muted = muted;
   }
 
+  /** @param {number} seconds */
   rewind(seconds) {
     this.link.send({ type: "rewind", seconds });
   }
@@ -261,11 +380,15 @@ export class LiveConversation {
     this.link.send({ type: "say_again" });
   }
 
-  /** Plays a recorded question into the conversation, in place of the microphone. */
+  /**
+   * Plays a recorded question into the conversation, in place of the microphone.
+   * @param {ArrayBuffer} bytes
+   * @param {() => void} onEnd
+   */
   async playSample(bytes, onEnd) {
-    const buffer = await this.context.decodeAudioData(bytes);
-    if (this.closed || !this.input) return onEnd();
-    this.input.play(buffer, onEnd);
+    const buffer = await this.context?.decodeAudioData(bytes);
+    if (this.closed || !this.input || !buffer) onEnd();
+    else this.input.play(buffer, onEnd);
   }
 
   /** Gives up the place in the queue. */
@@ -277,12 +400,12 @@ export class LiveConversation {
   /** Asks the site to end it; `ended` follows. */
   end() {
     if (this.closed || this.endAsked) return;
-    const ended = { reason: "user_ended", text: "You ended the conversation" };
+    const ended = { text: "You ended the conversation" };
     if (!this.link.live) {
-      this.#finish("ended", ended); // nobody to ask: the site ends it by itself soon
+      this.#finish({ ended }); // the site can't be asked, and soon ends it by itself
       return;
     }
-    this.endAsked = setTimeout(() => this.#finish("ended", ended), END_ANSWER_MS);
+    this.endAsked = setTimeout(() => this.#finish({ ended }), END_ANSWER_MS);
     this.link.send({ type: "end" });
   }
 
@@ -292,19 +415,21 @@ export class LiveConversation {
     return this.latency.summary(devices + this.audio.delayMs);
   }
 
-  #finish(how, what) {
+  /** @param {{ ended: Pick<EndedEvent, "text" | "url"> } | { problem: Problem }} outcome */
+  #finish(outcome) {
     if (this.closed) return;
     this.close();
-    this.listener[how](what);
+    if ("ended" in outcome) this.listener.ended(outcome.ended);
+    else this.listener.problem(outcome.problem);
   }
 
-  /** Lets go of everything, tells nobody. */
+  /** Closes everything, without calling the listener. */
   close() {
     this.closed = true;
     clearTimeout(this.endAsked);
     clearInterval(this.second);
     this.substitute.stop();
-    this.link?.close();
+    this.link.close();
     this.input?.close();
     this.speaker?.close();
     this.uplink?.close();

@@ -6,10 +6,21 @@ const SETTLING = 25; // arrivals in which lateness of the very first ones may sh
 const IN_TIME = 0.97; // of the arrivals are in time with the margin
 
 export class JitterEstimator {
+  /** @type {number[]} */
+  arrivals = []; // arrival time minus nominal time
+  earliest = 0;
+  jitter = 0;
+  /** @type {number | null} */
+  stalledSince = null;
+
+  /**
+   * @param {number} rate
+   * @param {number} frame samples of one frame
+   */
   constructor(rate, frame) {
-    const samples = (ms) => Math.round((ms * rate) / 1000);
+    const samples = (/** @type {number} */ ms) => Math.round((ms * rate) / 1000);
     this.frame = frame;
-    this.least = samples(40);
+    this.least = this.target = samples(40);
     this.most = samples(120);
     this.slack = samples(20);
     this.stall = samples(240); // later than that no margin of ours could help
@@ -18,14 +29,18 @@ export class JitterEstimator {
   }
 
   reset() {
-    this.arrivals = []; // arrival time minus nominal time
+    this.arrivals = [];
     this.earliest = 0;
     this.jitter = 0;
     this.target = this.least;
     this.stalledSince = null;
   }
 
-  /** Takes an arrival in; returns how much later it is than the earliest of late. */
+  /**
+   * Takes an arrival in; returns how much later it is than the earliest of late.
+   * @param {number} seq
+   * @param {number} now
+   */
   arrived(seq, now) {
     const arrival = now - seq * this.frame;
     if (this.#isStalled(arrival, now)) return arrival - this.earliest;
@@ -41,7 +56,11 @@ export class JitterEstimator {
     return arrival - this.earliest;
   }
 
-  // From the first frame that is far too late until frames are in time again.
+  /**
+   * From the first frame that is far too late until frames are in time again.
+   * @param {number} arrival
+   * @param {number} now
+   */
   #isStalled(arrival, now) {
     if (!this.arrivals.length) return false;
     const lateness = arrival - this.earliest;

@@ -3,18 +3,30 @@
 const MAX_FAILURES = 3;
 const WITHIN_MS = 60_000;
 
+/** @template {{ close(): void }} C */
 export class RestartingCodec {
-  /** `make(onFailure)` gives a codec; `onGivenUp()` after 3 failures within a minute. */
+  /** @type {C | null} */
+  codec = null;
+  /** @type {number[]} */
+  failedAt = []; // in ms, within the last minute
+
+  /**
+   * @param {(onFailure: () => void) => C} make
+   * @param {() => void} onGivenUp called after 3 failures within a minute
+   */
   constructor(make, onGivenUp, now = () => performance.now()) {
-    Object.assign(this, { make, onGivenUp, now });
-    this.failedAt = [];
-    this.failures = 0;
+    this.make = make;
+    this.onGivenUp = onGivenUp;
+    this.now = now;
     this.#open();
   }
 
   #open() {
-    const failed = () => this.codec === codec && this.#failed();
+    /** @type {C | null} */
     let codec = null;
+    const failed = () => {
+      if (this.codec === codec) this.#failed();
+    };
     try {
       codec = this.make(failed);
       this.codec = codec;
@@ -25,26 +37,24 @@ export class RestartingCodec {
 
   #failed() {
     const now = this.now();
-    this.failures += 1;
     this.failedAt = [...this.failedAt.filter((at) => now - at < WITHIN_MS), now];
     this.close();
     if (this.failedAt.length < MAX_FAILURES) this.#open();
     else this.onGivenUp();
   }
 
-  /** Calls a method of the codec; false when it failed or dropped what it was given. */
-  run(method, ...values) {
+  /**
+   * Lets the codec do something; false when it failed or dropped what it was given.
+   * @param {(codec: C) => boolean} use
+   */
+  run(use) {
     if (!this.codec) return false;
     try {
-      return this.codec[method](...values);
+      return use(this.codec);
     } catch {
       this.#failed();
       return false;
     }
-  }
-
-  get kind() {
-    return this.codec?.kind;
   }
 
   close() {

@@ -1,5 +1,11 @@
 // How the model chooses: the person's wishes within the server's ranges. Knows no page.
 
+/** @import { Sampling } from "./protocol.js" */
+
+/** @typedef {{ least: number, most: number, default: number | null }} Choice */
+/** @typedef {Record<string, Choice>} Choices by name; a seed has no default */
+
+/** @type {Record<string, string>} */
 export const NAMES = {
   temperature_text: "Temperature of the words",
   top_k_text: "Choice of words (top-k)",
@@ -10,9 +16,12 @@ export const NAMES = {
 
 /**
  * Of `wishes` what `choices` allows and what differs from its default, moved into range.
- * `choices`: { name: { least, most, default } }; a seed has no default.
+ * @param {Choices} choices
+ * @param {Record<string, unknown>} wishes
+ * @returns {Sampling}
  */
 export function askedFor(choices, wishes) {
+  /** @type {Record<string, number>} */
   const asked = {};
   for (const [name, { least, most, default: usual }] of Object.entries(choices)) {
     const wish = wishes[name];
@@ -24,7 +33,11 @@ export function askedFor(choices, wishes) {
   return asked;
 }
 
-/** What the server applied, in a line. */
+/**
+ * What the server applied, in a line.
+ * @param {Sampling | undefined} sampling
+ * @param {number} seed
+ */
 export function describeSampling(sampling, seed) {
   if (!sampling) return "–";
   if (sampling.greedy) return "always the likeliest";

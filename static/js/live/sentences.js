@@ -8,7 +8,10 @@ export class Sentences {
     this.open = "";
   }
 
-  /** Takes a piece; returns the sentences that are complete by it. */
+  /**
+   * Takes a piece; returns the sentences that are complete by it.
+   * @param {string} piece
+   */
   add(piece) {
     this.open += piece;
     const whole = [];

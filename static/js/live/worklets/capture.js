@@ -1,15 +1,13 @@
 // Collects the microphone into frames of 80 ms, in the audio thread.
-// Posts { samples: Float32Array of CONTEXT_SAMPLES, end: time of the last sample in samples }.
+// Posts { samples, end }: `end` is the time after the last of them, in samples.
 
 import { CONTEXT_SAMPLES } from "../protocol.js";
 
-class Capture extends AudioWorkletProcessor {
-  constructor() {
-    super();
-    this.frame = new Float32Array(CONTEXT_SAMPLES);
-    this.filled = 0;
-  }
+class CaptureProcessor extends AudioWorkletProcessor {
+  frame = new Float32Array(CONTEXT_SAMPLES);
+  filled = 0;
 
+  /** @param {Float32Array[][]} inputs */
   process([input]) {
     const quantum = input[0];
     if (!quantum) return true; // the microphone is not connected yet
@@ -24,6 +22,7 @@ class Capture extends AudioWorkletProcessor {
     return true;
   }
 
+  /** @param {number} end */
   send(end) {
     const samples = this.frame;
     this.frame = new Float32Array(CONTEXT_SAMPLES);
@@ -32,4 +31,4 @@ class Capture extends AudioWorkletProcessor {
   }
 }
 
-registerProcessor("capture", Capture);
+registerProcessor("capture", CaptureProcessor);
