@@ -1,12 +1,12 @@
 """Every check and test, in the virtual environment that prepare.py made.
 
 With arguments, only pytest runs, with them; ``--checks`` runs only ruff, mypy, the look
-for missing migrations and the tests of the JavaScript modules that need no browser.
-Without any: these checks; then what asks most of a database or of Redis on this
-machine's own servers, where some answer (TEST_DATABASE_URL and TEST_REDIS_URL name
-others); last, everything on embedded ones, or on DATABASE_URL and REDIS_URL if these
-are set. What only computes runs beside the others, which wait most of the time, and
-what drives a browser in real time runs after both.
+for missing migrations, TypeScript's check of the JavaScript and the tests of those of
+its modules that need no browser. Without any: these checks; then what asks most of a
+database or of Redis on this machine's own servers, where some answer (TEST_DATABASE_URL
+and TEST_REDIS_URL name others); last, everything on embedded ones, or on DATABASE_URL
+and REDIS_URL if these are set. What only computes runs beside the others, which wait
+most of the time, and what drives a browser in real time runs after both.
 
 A test that fails among all of them is run once more at the end, when nothing else
 runs. One that passes then does not fail the run, but is counted in its last line: it
@@ -35,6 +35,7 @@ CHECKS = {
     "ruff format": ["-m", "ruff", "format", "--check", "."],
     "mypy": ["-m", "mypy"],
     "migrations": ["manage.py", "makemigrations", "--check", "--dry-run"],
+    "tsc": [*NODE, "node_modules/typescript/bin/tsc"],
     "node --test": [*NODE, "--test", *NODE_TEST, "tests/js/*.test.js"],
 }
 # mypy's plugin loads the settings, which insist on these; it connects to nothing.
