@@ -55,7 +55,7 @@ function setUp(t, { problem = null } = {}) {
       askedSampling: () => ({}),
       browserProblem: () => problem,
       makeConversation: async (sampling, listener) => {
-        const conversation = {};
+        const conversation = { levels: () => ({ user: 0, agent: 0 }) };
         for (const name of ["begin", "end", "leave", "close", "wake", "setMuted", "rewind", "sayAgain"]) {
           conversation[name] = note(name);
         }

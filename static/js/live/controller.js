@@ -6,7 +6,6 @@
  * @import { ConversationListener, LiveConversation } from "./conversation.js"
  * @import { Devices } from "./devices.js"
  * @import { Facts } from "./facts.js"
- * @import { HearingProblem } from "./hearing.js"
  * @import { Texts } from "./notes.js"
  * @import { Notices } from "./notices.js"
  * @import { EndedEvent, Problem, ReadyEvent, Sampling, StateEvent, WaitingEvent } from "./protocol.js"
@@ -15,6 +14,7 @@
  * @import { LiveView } from "./view.js"
  */
 
+import { Details } from "./details.js";
 import { hearingNotice, microphoneNotice, siteNotice } from "./notes.js";
 import { SPEAKING, phaseOf } from "./phases.js";
 import { Retry } from "./retry.js";
@@ -46,43 +46,6 @@ const STARTED = new Set(["live", "rewinding", "recovering", "resuming"]);
  * @property {(facts: Facts) => void} showFacts
  * @property {(conversation: LiveConversation) => void} ring
  */
-
-/** What is known of a conversation beside its state. */
-class Details {
-  /** @type {"asking" | "open" | "none"} */
-  microphone = "asking";
-  muted = false;
-  paused = false; // the browser has stopped the sound
-  echoNoticed = false;
-  /** @type {HearingProblem | null} */
-  hearing = null;
-  /** @type {WaitingEvent | null} */
-  place = null; // in the queue
-  /** @type {number | undefined} */
-  expected; // seconds of the recovery
-  keptUntil = 0; // while resuming, in ms since 1970
-  /** @type {number | null} */
-  liveSince = null; // first `ready`, by performance.now()
-  context = { seconds: 0, at: 0 }; // what was left of it, and when
-  /** @type {number | undefined} */
-  primingTimer;
-  /** @type {number | undefined} */
-  pausedTimer;
-  /** @type {number | undefined} */
-  rewindTimer;
-  /** @type {number | undefined} */
-  factsTimer;
-  /** @type {number | undefined} */
-  levelsTimer;
-
-  stopTimers() {
-    clearTimeout(this.primingTimer);
-    clearTimeout(this.pausedTimer);
-    clearTimeout(this.rewindTimer);
-    clearInterval(this.factsTimer);
-    clearInterval(this.levelsTimer);
-  }
-}
 
 export class LiveController {
   /** @type {LiveConversation | null} */
@@ -197,7 +160,7 @@ export class LiveController {
         notices.replace("silenced", silenced ? { code: "silenced", text: texts.silenced } : null),
       hearing: (problem) => {
         this.#details.hearing = problem;
-        const microphone = this.conversation?.input?.microphone;
+        const { microphone = null } = this.conversation ?? {};
         notices.replace("hearing", hearingNotice(texts, problem, microphone, () => devices.choose()));
         this.#show();
       },
@@ -408,14 +371,7 @@ export class LiveController {
   }
 
   #showLevels() {
-    const { conversation } = this;
-    const { muted, paused } = this.#details;
-    if (!conversation || paused) {
-      this.parts.view.levels(0, 0);
-      return;
-    }
-    const audible = !muted || conversation.input?.samplePlaying;
-    const user = audible ? (conversation.userLevel?.read() ?? 0) : 0;
-    this.parts.view.levels(user, conversation.agentLevel?.read() ?? 0);
+    const levels = this.#details.paused ? null : this.conversation?.levels();
+    this.parts.view.levels(levels?.user ?? 0, levels?.agent ?? 0);
   }
 }

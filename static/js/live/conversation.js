@@ -2,9 +2,8 @@
 // listener what happens.
 
 /**
- * @import { AudioKind, Decoder, Encoder, OnPayload } from "./audio_kinds.js"
- * @import { HearingProblem } from "./hearing.js"
- * @import { MicrophoneReason } from "./notes.js"
+ * @import { AudioKind } from "./audio_kinds.js"
+ * @import { MicrophonesListener } from "./microphones.js"
  * @import { AgentFrame, EndedEvent, NoticeEvent, Problem } from "./protocol.js"
  * @import { ReadyEvent, RewoundEvent, Sampling } from "./protocol.js"
  * @import { SiteEvent, Start, StateEvent, WaitingEvent } from "./protocol.js"
@@ -15,19 +14,16 @@
 import { AUDIO_KINDS } from "./audio_kinds.js";
 import { EchoMeter } from "./echo.js";
 import { Envelope } from "./envelope.js";
-import { Hearing } from "./hearing.js";
 import { LatencyMeter } from "./latency.js";
-import { Level } from "./level.js";
 import { Link } from "./link.js";
-import { Microphone, openMicrophone, stopTracks } from "./microphone.js";
+import { openMicrophone, stopTracks } from "./microphone.js";
 import { pageStats } from "./page_stats.js";
-import { AUDIO_FAILED, microphoneProblem } from "./problems.js";
+import { AUDIO_FAILED } from "./problems.js";
 import { CONTEXT_RATE, CONTEXT_SAMPLES } from "./protocol.js";
-import { RestartingCodec } from "./restarting_codec.js";
-import { Speaker } from "./speaker.js";
+import { Sound } from "./sound.js";
+import { NO_PLAYBACK } from "./speaker.js";
 import { Substitute } from "./substitute.js";
 import { Uplink } from "./uplink.js";
-import { UserInput } from "./user_input.js";
 
 const END_ANSWER_MS = 4000; // how long we wait for `ended` after asking for it
 const SECOND_MS = 1000;
@@ -35,12 +31,10 @@ const STARTED_MS = 3000; // by then the browser should have begun to play
 
 /**
  * Exactly one of `ended` and `problem` is called, once, at the end.
- * @typedef {object} ConversationListener
+ * @typedef {MicrophonesListener & ConversationEvents} ConversationListener
+ * @typedef {object} ConversationEvents
  * @property {(event: StateEvent) => void} state
  * @property {(event: WaitingEvent) => void} waiting
- * @property {(microphone: Microphone | null, problem: Problem | null, reason: MicrophoneReason) => void} microphone
- * @property {(silenced: boolean) => void} silenced the system muted the microphone, or no more
- * @property {(problem: HearingProblem | null) => void} hearing
  * @property {(event: ReadyEvent) => void} ready
  * @property {(frame: number, piece: string) => void} text
  * @property {(event: RewoundEvent) => void} rewound
@@ -67,34 +61,20 @@ const STARTED_MS = 3000; // by then the browser should have begun to play
 
 export class LiveConversation {
   muted = false;
-  silenced = false; // the system muted the microphone
-  microphoneAsked = false;
   closed = false;
   played = false; // the browser has played sound
   lastPlayed = -1; // seq
   flow = { sent: 0, received: 0, late: 0, dropped: 0 };
   /** @type {Playback} */
-  playback = {
-    depthMs: 0,
-    targetMs: 0,
-    jitterMs: 0,
-    underruns: 0,
-    stretchedMs: 0,
-    skippedMs: 0,
-    cutMs: 0,
-  };
+  playback = NO_PLAYBACK;
   /** @type {ReadyEvent | null} */
   ready = null; // the newest one
-  /** @type {Speaker | null} */
-  speaker = null;
-  /** @type {Level | null} */
-  agentLevel = null;
-  /** @type {RestartingCodec<Decoder> | null} */
-  decoder = null;
-  /** @type {UserInput | null} */
-  input = null;
-  /** @type {Level | null} */
-  userLevel = null;
+  /** @type {AudioContext | null} */
+  context = null;
+  /** @type {Uplink | null} */
+  uplink = null;
+  /** @type {Sound | null} */
+  sound = null; // once the worklets are there
   /** @type {number | undefined} */
   second; // timer
   /** @type {number | undefined} */
@@ -124,7 +104,6 @@ export class LiveConversation {
     });
     this.latency = new LatencyMeter(CONTEXT_RATE);
     this.echo = new EchoMeter();
-    this.hearing = new Hearing((problem) => this.listener.hearing(problem));
     this.substitute = new Substitute(clock, (sent, leftOut) => this.#substitute(sent, leftOut));
     this.capturedLevels = new Envelope(CONTEXT_RATE, (bin, power) => this.echo.addCaptured(bin, power));
   }
@@ -135,9 +114,12 @@ export class LiveConversation {
     this.context = context;
     context.onstatechange = () => this.#contextChanged();
     this.wake();
-    const makeEncoder = (/** @type {OnPayload} */ send) =>
-      this.#restarting((onFailure) => new this.audio.Encoder(send, onFailure));
-    this.uplink = new Uplink({ link: this.link, flow: this.flow, makeEncoder });
+    this.uplink = new Uplink({
+      link: this.link,
+      flow: this.flow,
+      makeEncoder: (onPayload, onFailure) => new this.audio.Encoder(onPayload, onFailure),
+      onGivenUp: () => this.#finish({ problem: AUDIO_FAILED }),
+    });
     // The persona is primed while the browser asks for the microphone.
     this.link.open();
     setTimeout(() => this.#contextChanged(), STARTED_MS);
@@ -154,86 +136,37 @@ export class LiveConversation {
       stream.then(stopTracks, () => {});
       return;
     }
-    this.#openSpeaker(context);
-    this.#openInput(context);
-    await this.#takeMicrophone(stream, "first");
-  }
-
-  /**
-   * @template {Encoder | Decoder} C
-   * @param {(onFailure: () => void) => C} make
-   */
-  #restarting(make) {
-    return new RestartingCodec(make, () => this.#finish({ problem: AUDIO_FAILED }));
-  }
-
-  /** @param {AudioContext} context */
-  #openSpeaker(context) {
-    const speaker = new Speaker(context, (report) => this.#played(report));
-    this.speaker = speaker;
-    this.agentLevel = new Level(speaker.meter);
-    this.decoder = this.#restarting(
-      (onFailure) => new this.audio.Decoder((samples, seq) => speaker.play(samples, seq), onFailure),
-    );
-    if (this.devices.loudspeaker) this.setLoudspeaker(this.devices.loudspeaker).catch(() => {});
-  }
-
-  /** @param {AudioContext} context */
-  #openInput(context) {
-    this.input = new UserInput(context, (samples, end) => this.#captured(samples, end));
-    this.userLevel = new Level(this.input.meter);
-  }
-
-  /**
-   * Without a microphone the user is silent.
-   * @param {Promise<MediaStream>} opening
-   * @param {MicrophoneReason} reason
-   */
-  async #takeMicrophone(opening, reason) {
-    let stream = null;
-    try {
-      stream = await opening;
-      if (this.closed || !this.context || !this.input) return stopTracks(stream);
-      const listener = {
-        lost: () => this.findMicrophone("lost"),
-        silenced: (/** @type {boolean} */ silenced) => this.#silenced(silenced),
-      };
-      const microphone = new Microphone(this.context, stream, listener);
-      this.input.set(microphone);
-      this.hearing.reset();
-      this.#silenced(false);
-      this.microphoneAsked = true;
-      this.listener.microphone(microphone, null, reason);
-    } catch (error) {
-      if (stream) stopTracks(stream);
-      if (this.closed) return;
-      const problem = microphoneProblem(/** @type {Error} */ (error));
-      if (reason === "first" && !this.withoutMicrophone) {
-        this.#finish({ problem });
-        return;
-      }
-      this.microphoneAsked = true;
-      this.listener.microphone(this.input?.microphone ?? null, problem, reason);
-    }
+    const sound = new Sound(context, this.audio, {
+      captured: (samples, end) => this.#captured(samples, end),
+      played: (report) => this.#played(report),
+      decoderGivenUp: () => this.#finish({ problem: AUDIO_FAILED }),
+      microphone: (...taken) => this.#microphoneTaken(...taken),
+      silenced: (silenced) => this.listener.silenced(silenced),
+      hearing: (problem) => this.listener.hearing(problem),
+    });
+    this.sound = sound;
+    if (this.devices.loudspeaker) sound.setLoudspeaker(this.devices.loudspeaker).catch(() => {});
+    await sound.microphones.take(stream, "first");
   }
 
   /**
    * Another microphone in mid-conversation; the old one stays where it can't be had.
    * @param {string} deviceId
    */
-  setMicrophone(deviceId) {
+  async setMicrophone(deviceId) {
     this.devices.microphone = deviceId;
-    return this.#takeMicrophone(openMicrophone(deviceId), "chosen");
+    await this.sound?.microphones.choose(deviceId);
   }
 
-  /**
-   * The default microphone in place of one that went away, or of none.
-   * @param {MicrophoneReason} reason
-   */
-  findMicrophone(reason) {
-    this.input?.set(null);
-    this.hearing.reset();
-    return this.#takeMicrophone(openMicrophone(""), reason);
+  /** The default microphone in place of one that went away, or of none. */
+  async findMicrophone() {
+    await this.sound?.microphones.find("again");
+  }
+
+  /** @type {MicrophonesListener["microphone"]} */
+  #microphoneTaken(microphone, problem, reason) {
+    if (problem && reason === "first" && !this.withoutMicrophone) this.#finish({ problem });
+    else this.listener.microphone(microphone, problem, reason);
   }
 
   /**
@@ -241,9 +174,7 @@ export class LiveConversation {
    * @param {string} deviceId
    */
   async setLoudspeaker(deviceId) {
-    /** @type {(AudioContext & { setSinkId?: (id: string) => Promise<void> }) | undefined} */
-    const context = this.context;
-    await context?.setSinkId?.(deviceId);
+    await this.sound?.setLoudspeaker(deviceId);
     this.devices.loudspeaker = deviceId;
   }
 
@@ -254,11 +185,11 @@ export class LiveConversation {
   #captured(samples, end) {
     // What was said before `ready` is dropped, never burst; nor does the clock begin
     // while the browser still asks for the microphone.
-    if (!this.ready || !this.microphoneAsked || !this.uplink || !this.input) return;
-    const { microphone, samplePlaying: playing } = this.input;
-    const muted = (this.muted || this.silenced) && !playing;
+    if (!this.ready || !this.sound?.microphones.asked || !this.uplink) return;
+    const { microphones, input } = this.sound;
+    const muted = (this.muted || microphones.silenced) && !input.samplePlaying;
     this.capturedLevels.add(samples, end - samples.length);
-    if (!muted && !playing && microphone) this.hearing.add(samples);
+    if (!muted && !input.samplePlaying) microphones.judge(samples);
     const seq = this.uplink.push(samples, muted);
     if (this.link.live) this.latency.sent(seq, end, performance.now());
   }
@@ -269,15 +200,9 @@ export class LiveConversation {
    * @param {number} leftOut
    */
   #substitute(sent, leftOut) {
-    if (!this.ready || !this.microphoneAsked || !this.uplink) return;
+    if (!this.ready || !this.sound?.microphones.asked || !this.uplink) return;
     this.uplink.leaveOut(leftOut);
     for (let n = 0; n < sent; n += 1) this.uplink.push(new Float32Array(CONTEXT_SAMPLES), true);
-  }
-
-  /** @param {boolean} silenced */
-  #silenced(silenced) {
-    this.silenced = silenced;
-    this.listener.silenced(silenced);
   }
 
   /** @param {AgentFrame} frame */
@@ -287,7 +212,7 @@ export class LiveConversation {
     if (frame.droppedBefore) this.flow.dropped += 1;
     this.latency.received(frame.seq, frame.pathMs, performance.now());
     // What a stopped loudspeaker can't play is not kept for later.
-    if (!this.substitute.running) this.decoder?.run((codec) => codec.decode(frame.payload, frame.seq));
+    if (!this.substitute.running) this.sound?.play(frame);
   }
 
   /** @param {PlaybackReport} report */
@@ -310,7 +235,7 @@ export class LiveConversation {
         this.listener.text(event.frame, event.piece);
         break;
       case "rewound":
-        this.speaker?.reset();
+        this.sound?.reset();
         this.listener.rewound(event);
         break;
       case "state":
@@ -335,7 +260,7 @@ export class LiveConversation {
   /** @param {ReadyEvent} event */
   #ready(event) {
     this.uplink?.from(event.next_seq ?? 0);
-    if (this.ready) this.speaker?.reset();
+    if (this.ready) this.sound?.reset();
     this.second ??= setInterval(() => this.#everySecond(), SECOND_MS);
     this.ready = event;
     this.listener.ready(event);
@@ -344,7 +269,7 @@ export class LiveConversation {
   #everySecond() {
     if (this.substitute.running) this.wake();
     if (!this.link.live) return;
-    if (this.echo.measure() && this.input?.microphone && !this.muted) this.listener.echo();
+    if (this.echo.measure() && this.microphone && !this.muted) this.listener.echo();
     this.link.send({ type: "stats", ...pageStats(this, document.hidden) });
   }
 
@@ -354,7 +279,7 @@ export class LiveConversation {
     if (paused) this.substitute.start();
     else if (this.substitute.running) {
       this.substitute.stop();
-      this.speaker?.reset();
+      this.sound?.reset();
     }
     this.listener.paused(paused, this.played);
     this.played ||= !paused;
@@ -387,8 +312,25 @@ export class LiveConversation {
    */
   async playSample(bytes, onEnd) {
     const buffer = await this.context?.decodeAudioData(bytes);
-    if (this.closed || !this.input || !buffer) onEnd();
-    else this.input.play(buffer, onEnd);
+    if (this.closed || !this.sound || !buffer) onEnd();
+    else this.sound.input.play(buffer, onEnd);
+  }
+
+  stopSample() {
+    this.sound?.input.stopSample();
+  }
+
+  /** The one in use. */
+  get microphone() {
+    return this.sound?.input.microphone ?? null;
+  }
+
+  /** How loud both sides are now, 0 … 1; the user's own voice not while they are muted. */
+  levels() {
+    if (!this.sound) return { user: 0, agent: 0 };
+    const { input, userLevel, agentLevel } = this.sound;
+    const audible = !this.muted || input.samplePlaying;
+    return { user: audible ? userLevel.read() : 0, agent: agentLevel.read() };
   }
 
   /** Gives up the place in the queue. */
@@ -411,8 +353,7 @@ export class LiveConversation {
 
   /** Latency now and what it is made of, or null. */
   latencyNow() {
-    const devices = (this.input?.delayMs ?? 0) + (this.speaker?.delayMs ?? 0);
-    return this.latency.summary(devices + this.audio.delayMs);
+    return this.latency.summary((this.sound?.delayMs ?? 0) + this.audio.delayMs);
   }
 
   /** @param {{ ended: Pick<EndedEvent, "text" | "url"> } | { problem: Problem }} outcome */
@@ -430,10 +371,8 @@ export class LiveConversation {
     clearInterval(this.second);
     this.substitute.stop();
     this.link.close();
-    this.input?.close();
-    this.speaker?.close();
     this.uplink?.close();
-    this.decoder?.close();
+    this.sound?.close();
     this.context?.close();
   }
 }

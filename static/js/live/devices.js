@@ -45,7 +45,7 @@ export class Devices {
   }
 
   findMicrophone() {
-    this.current()?.findMicrophone("again");
+    this.current()?.findMicrophone();
   }
 
   /** When a device may be there again: a phone call is over. */

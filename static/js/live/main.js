@@ -31,7 +31,7 @@ const sampling = new SamplingPanel(pageData("sampling-choices"), page("persona")
 const devices = new Devices({ current: () => controller.conversation, notices, texts });
 const samples = new SamplesPanel(page("samples"), {
   play: async (bytes, onEnd) => controller.conversation?.playSample(bytes, onEnd),
-  stop: () => controller.conversation?.input?.stopSample(),
+  stop: () => controller.conversation?.stopSample(),
   failed: () => notices.show({ code: "sample", text: texts.sampleFailed, brief: true }),
 });
 const view = new LiveView(page("name"));

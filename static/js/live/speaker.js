@@ -17,6 +17,17 @@ export function canChooseLoudspeaker() {
  * @property {number} cutMs
  */
 
+/** @type {Playback} */
+export const NO_PLAYBACK = {
+  depthMs: 0,
+  targetMs: 0,
+  jitterMs: 0,
+  underruns: 0,
+  stretchedMs: 0,
+  skippedMs: 0,
+  cutMs: 0,
+};
+
 /**
  * @typedef {object} PlaybackReport
  * @property {Playback} playback

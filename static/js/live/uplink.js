@@ -6,8 +6,9 @@ const FORGET_AFTER = 50; // frames; an encoder gives a frame back long before, o
 /**
  * @import { Encoder, OnPayload } from "./audio_kinds.js"
  * @import { Link } from "./link.js"
- * @import { RestartingCodec } from "./restarting_codec.js"
  */
+
+import { RestartingCodec } from "./restarting_codec.js";
 
 /** @typedef {{ sent: number, received: number, late: number, dropped: number }} Flow counts of frames */
 
@@ -21,12 +22,16 @@ export class Uplink {
    * @param {object} options
    * @param {Pick<Link, "live" | "sendFrame">} options.link
    * @param {Flow} options.flow
-   * @param {(onPayload: OnPayload) => RestartingCodec<Encoder>} options.makeEncoder
+   * @param {(onPayload: OnPayload, onFailure: () => void) => Encoder} options.makeEncoder
+   * @param {() => void} options.onGivenUp the encoder failed for good
    */
-  constructor({ link, flow, makeEncoder }) {
+  constructor({ link, flow, makeEncoder, onGivenUp }) {
     this.link = link;
     this.flow = flow;
-    this.encoder = makeEncoder((payload, seq) => this.#send(payload, seq));
+    /** @type {OnPayload} */
+    const send = (payload, seq) => this.#send(payload, seq);
+    /** @type {RestartingCodec<Encoder>} */
+    this.encoder = new RestartingCodec((onFailure) => makeEncoder(send, onFailure), onGivenUp);
   }
 
   /**
