@@ -13,7 +13,7 @@ const READY = {
   rewinds: true,
 };
 
-/** A controller with parts that note what they are told to do, and timers of its own. */
+/** A controller with parts that note what it asks of them, and timers of its own. */
 function setUp(t, { problem = null } = {}) {
   t.mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] });
   const seen = { phases: [], notices: new Map(), calls: [], countdown: [], titles: [], outcome: null, again: null };
@@ -115,7 +115,7 @@ test("what is cancelled before it has begun does not begin", async (t) => {
   equal(controller.conversation, null);
 });
 
-test("while the browser asks for the microphone the page says so, and nobody goes back", async (t) => {
+test("while the browser asks for the microphone the page says so, and does not go back", async (t) => {
   const { controller, seen, site, ready } = setUp(t);
   await controller.begin();
   site("priming");

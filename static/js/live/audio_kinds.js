@@ -73,7 +73,7 @@ export async function supportedAudio(scope = globalThis) {
   }
 }
 
-// Only a try tells whether what it encodes can be joined, and whether it decodes that.
+// Only a try shows whether what it encodes can be joined, and whether it decodes that.
 /** @returns {Promise<boolean>} */
 function piecesWork() {
   return new Promise((resolve) => {

@@ -1,5 +1,5 @@
-// What is heard when the next frame is late: the last period of the voice goes on and
-// fades, so that a short wait is no gap and no click. Knows samples only.
+// What is played when the next frame is late: the last period of the voice is repeated and
+// fades, so that a short wait is no gap and no click. Works on samples alone.
 
 import { fadeIn } from "./time_scale.js";
 
@@ -41,7 +41,7 @@ export class Concealment {
       const earlier = history[Math.min(history.length - 1, 2 * lag - 1 - i)];
       this.period[i] = history[lag - 1 - i] * (1 - w) + earlier * w;
     }
-    // The first sample goes on where the last one would have gone.
+    // The first sample continues where the last one would have gone.
     this.step = 2 * history[0] - history[1] - this.period[0];
     this.position = 0;
   }

@@ -1,6 +1,6 @@
 // The live page's controller: passes what the user does and what happens in a conversation
-// to the state machine, and shows each state. Knows no document, no sockets and no sound: it
-// is given all of them.
+// to the state machine, and shows each state. View, conversation and everything else of the
+// browser are passed in, so that it runs without one.
 
 /**
  * @import { ConversationListener, LiveConversation } from "./conversation.js"
@@ -15,7 +15,7 @@
  */
 
 import { Details } from "./details.js";
-import { hearingNotice, microphoneNotice, siteNotice } from "./notes.js";
+import { microphoneNotice, signalNotice, siteNotice } from "./notes.js";
 import { SPEAKING, phaseOf } from "./phases.js";
 import { Retry } from "./retry.js";
 import { StateMachine } from "./states.js";
@@ -158,10 +158,10 @@ export class LiveController {
       },
       silenced: (silenced) =>
         notices.replace("silenced", silenced ? { code: "silenced", text: texts.silenced } : null),
-      hearing: (problem) => {
-        this.#details.hearing = problem;
+      signal: (problem) => {
+        this.#details.signal = problem;
         const { microphone = null } = this.conversation ?? {};
-        notices.replace("hearing", hearingNotice(texts, problem, microphone, () => devices.choose()));
+        notices.replace("signal", signalNotice(texts, problem, microphone, () => devices.choose()));
         this.#show();
       },
       ready: (event) => this.#ready(event),
@@ -335,7 +335,7 @@ export class LiveController {
   }
 
   #show() {
-    const { place, keptUntil, expected, microphone, muted, hearing } = this.#details;
+    const { place, keptUntil, expected, microphone, muted, signal } = this.#details;
     const { state } = this.machine;
     const { view, samples } = this.parts;
     view.phase(this.#phase, {
@@ -344,7 +344,7 @@ export class LiveController {
       silent: microphone === "none",
       muted,
       rewinding: state === "rewinding",
-      hearing,
+      signal,
     });
     const rewinds = Boolean(this.conversation?.ready?.rewinds);
     view.again(SPEAKING.has(this.#phase) && rewinds, !this.#speaking);

@@ -1,5 +1,5 @@
-// One live conversation: microphone → link → loudspeaker. Knows no page: it reports to a
-// listener what happens.
+// One live conversation: microphone → link → loudspeaker. It never touches the page, but
+// reports to a listener what happens.
 
 /**
  * @import { AudioKind } from "./audio_kinds.js"
@@ -142,7 +142,7 @@ export class LiveConversation {
       decoderGivenUp: () => this.#finish({ problem: AUDIO_FAILED }),
       microphone: (...taken) => this.#microphoneTaken(...taken),
       silenced: (silenced) => this.listener.silenced(silenced),
-      hearing: (problem) => this.listener.hearing(problem),
+      signal: (problem) => this.listener.signal(problem),
     });
     this.sound = sound;
     if (this.devices.loudspeaker) sound.setLoudspeaker(this.devices.loudspeaker).catch(() => {});
@@ -183,7 +183,7 @@ export class LiveConversation {
    * @param {number} end time after the last of them
    */
   #captured(samples, end) {
-    // What was said before `ready` is dropped, never burst; nor does the clock begin
+    // Sound from before `ready` is dropped, never sent in a burst; nor does the clock begin
     // while the browser still asks for the microphone.
     if (!this.ready || !this.sound?.microphones.asked || !this.uplink) return;
     const { microphones, input } = this.sound;

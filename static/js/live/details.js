@@ -1,7 +1,7 @@
 // What the live page knows of one conversation beside its state, and its timers.
 
 /**
- * @import { HearingProblem } from "./hearing.js"
+ * @import { SignalProblem } from "./microphone_signal.js"
  * @import { WaitingEvent } from "./protocol.js"
  */
 
@@ -11,8 +11,8 @@ export class Details {
   muted = false;
   paused = false; // the browser has stopped the sound
   echoNoticed = false;
-  /** @type {HearingProblem | null} */
-  hearing = null;
+  /** @type {SignalProblem | null} */
+  signal = null;
   /** @type {WaitingEvent | null} */
   place = null; // in the queue
   /** @type {number | undefined} */

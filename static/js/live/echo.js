@@ -1,5 +1,5 @@
 // Whether the microphone hears the loudspeaker: the correlation of what was played with
-// what the microphone took, by their levels in 10 ms. Knows no audio graph and no page.
+// what the microphone took. It is given their levels in 10 ms, not the audio graph.
 //
 // Levels instead of waveforms: a room and an echo canceller bend the waveform, but an
 // echo still rises and falls with its source. Two people do so too for a moment, but not

@@ -1,4 +1,4 @@
-// The figures of a live conversation on its page. Knows nothing of sockets and sound.
+// Shows the figures of a live conversation on its page.
 
 /**
  * @import { LiveConversation } from "./conversation.js"

@@ -1,5 +1,5 @@
-// The samples between arrival and loudspeaker. Runs in the playback worklet; knows no
-// Web Audio, so that it can be tested as it is. Times are in samples of one clock.
+// The samples between arrival and loudspeaker. Runs in the playback worklet, but does not
+// use Web Audio, so that it can be tested as it is. Times are in samples of one clock.
 //
 // Frames arrive in lumps of 80 ms. `margin` is what is still unplayed when the next lump
 // arrives. For a frame that comes in time it should be `target`: 40 … 120 ms, following
@@ -9,7 +9,7 @@
 //
 // - too wide or too narrow: periods of the voice are left out or repeated (time_scale.js);
 // - wider than that can repay in 2 s: the oldest samples are cut out with a cross-fade;
-// - nothing left to play: the last period goes on and fades (concealment.js); when that
+// - nothing left to play: the last period is repeated and fades (concealment.js); when that
 //   is over too it is an underrun: silence until the margin is there again, then a fade-in.
 
 import { Concealment } from "./concealment.js";

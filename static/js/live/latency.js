@@ -1,5 +1,5 @@
 // How long an answer takes, from the last sample of a user frame in the microphone to
-// the first sample of its answer at the loudspeaker. Knows no page and no sockets.
+// the first sample of its answer at the loudspeaker. Pure arithmetic on times given to it.
 
 import { RollingWindow } from "../shared/stats.js";
 

@@ -1,6 +1,6 @@
 // The connection of one conversation over as many sockets as it takes. Resumes by token
-// when the site falls silent or the socket closes, as docs/protocol.md says; keeps the
-// place in the queue by ticket. Knows no audio and no page.
+// when the site falls silent or the socket closes, as docs/protocol.md describes; keeps the
+// place in the queue by ticket. Carries frames without looking into them.
 //
 // opening ─> live ──lost──> returning ─> live … ; from everywhere `announced` (the site has
 // sent `error` or `ended` and will close) and `over`. Times are those of the wall clock: a
@@ -16,7 +16,7 @@ const BUSY_MS = 30_000; // a live one that said "one moment"
 const GLANCE_MS = 1000; // the same, when we have reason to doubt
 const WATCH_MS = 500;
 const ASLEEP_MS = 3000; // timers that stood still for so long
-// How long a socket may take to open, the site to say its first word, and to say the
+// How long a socket may take to open, the site to send its first event, and the
 // next one while it makes ready. A token is single use, so an opened socket gets time.
 const PATIENCE_MS = {
   opening: { open: 15_000, first: 15_000, next: 60_000 },
@@ -24,7 +24,7 @@ const PATIENCE_MS = {
 };
 const DELAYS_MS = [0, 500, 1000, 2000, 4000];
 const QUEUE_MS = 60_000; // how long we try to come back to our place in the queue
-const DONE = 1000; // ends the conversation, however late the site hears of it
+const DONE = 1000; // ends the conversation, however late it reaches the site
 const GIVEN_UP = 4001; // we come back over another socket
 const COME_BACK = new Set([1012, 4412]); // the web process that served us has stopped
 
@@ -54,7 +54,7 @@ export class Link {
   keptMs = 0; // for how long the site keeps the conversation after a loss
   busy = false; // the site makes something ready and need not send a frame each 80 ms
   probing = false;
-  heardAt = 0;
+  receivedAt = 0;
   connectedAt = 0;
   /** @type {number | null} */
   sendingSince = null;
@@ -130,7 +130,7 @@ export class Link {
     const start = { ...this.start };
     if (this.resume) start.resume = { ...this.resume, have: this.have() };
     else if (this.ticket) start.ticket = this.ticket;
-    this.heardAt = this.connectedAt = Date.now();
+    this.receivedAt = this.connectedAt = Date.now();
     this.progress = "open";
     this.socket = new this.Socket(this.url, start, {
       opened: () => this.#opened(),
@@ -146,19 +146,19 @@ export class Link {
   }
 
   #opened() {
-    this.heardAt = Date.now();
+    this.receivedAt = Date.now();
     this.progress = "first";
   }
 
   /** @param {AgentFrame} frame */
   #frame(frame) {
-    this.heardAt = Date.now();
+    this.receivedAt = Date.now();
     this.listener.frame(frame);
   }
 
   /** @param {SiteEvent} event */
   #event(event) {
-    this.heardAt = Date.now();
+    this.receivedAt = Date.now();
     this.progress = "next";
     if (event.type === "waiting") this.ticket = event.ticket;
     if (event.type === "state") this.busy = event.state !== "live";
@@ -202,7 +202,7 @@ export class Link {
   #return(code) {
     const now = Date.now();
     if (this.phase === "live") {
-      this.deadline = this.heardAt + this.keptMs;
+      this.deadline = this.receivedAt + this.keptMs;
       this.attempts = 0;
       this.phase = "returning";
       this.listener.lost(this.deadline);
@@ -236,7 +236,7 @@ export class Link {
     this.listener.over(problem);
   }
 
-  // A socket that says nothing is given up; it need not ever close by itself.
+  // A silent socket is given up: it may never close by itself.
   #watch() {
     const now = Date.now();
     const slept = now - this.lastWatch > ASLEEP_MS;
@@ -250,7 +250,7 @@ export class Link {
 
   /** @param {number} now */
   #silentMs(now) {
-    return now - Math.max(this.heardAt, this.sendingSince ?? 0);
+    return now - Math.max(this.receivedAt, this.sendingSince ?? 0);
   }
 
   #patience() {

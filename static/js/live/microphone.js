@@ -1,4 +1,4 @@
-// One opened microphone as a node of the audio graph. Knows no sockets.
+// One opened microphone as a node of the audio graph.
 
 const WANTED = {
   echoCancellation: true,
@@ -55,7 +55,7 @@ export class Microphone {
     return this.track.getSettings().deviceId ?? "";
   }
 
-  /** What the device says it adds before a sample reaches us. */
+  /** What the device adds before a sample reaches us, as it reports it. */
   get delayMs() {
     /** @type {MediaTrackSettings & { latency?: number }} */
     const { latency = 0 } = this.track.getSettings();

@@ -1,14 +1,14 @@
 // Which microphone a conversation has: opens one, replaces it by another, and judges what it
-// gives. Without any the user is silent. Knows no sockets and no page.
+// gives. Without any the user is silent. What happens is reported to a listener.
 
 /**
- * @import { HearingProblem } from "./hearing.js"
+ * @import { SignalProblem } from "./microphone_signal.js"
  * @import { MicrophoneReason } from "./notes.js"
  * @import { Problem } from "./protocol.js"
  * @import { UserInput } from "./user_input.js"
  */
 
-import { Hearing } from "./hearing.js";
+import { MicrophoneSignal } from "./microphone_signal.js";
 import { Microphone, openMicrophone, stopTracks } from "./microphone.js";
 import { microphoneProblem } from "./problems.js";
 
@@ -17,7 +17,7 @@ import { microphoneProblem } from "./problems.js";
  * @property {(microphone: Microphone | null, problem: Problem | null, reason: MicrophoneReason) => void} microphone
  *   one was opened, or could not be because of a problem
  * @property {(silenced: boolean) => void} silenced the system muted the microphone, or no more
- * @property {(problem: HearingProblem | null) => void} hearing
+ * @property {(problem: SignalProblem | null) => void} signal
  */
 
 export class Microphones {
@@ -34,7 +34,7 @@ export class Microphones {
     this.context = context;
     this.input = input;
     this.listener = listener;
-    this.hearing = new Hearing((problem) => listener.hearing(problem));
+    this.signal = new MicrophoneSignal((problem) => listener.signal(problem));
   }
 
   /**
@@ -52,7 +52,7 @@ export class Microphones {
         silenced: (silenced) => this.#silenced(silenced),
       });
       this.input.set(microphone);
-      this.hearing.reset();
+      this.signal.reset();
       this.#silenced(false);
       this.asked = true;
       this.listener.microphone(microphone, null, reason);
@@ -76,7 +76,7 @@ export class Microphones {
    */
   find(reason) {
     this.input.set(null);
-    this.hearing.reset();
+    this.signal.reset();
     return this.take(openMicrophone(""), reason);
   }
 
@@ -85,7 +85,7 @@ export class Microphones {
    * @param {Float32Array} samples
    */
   judge(samples) {
-    if (this.input.microphone) this.hearing.add(samples);
+    if (this.input.microphone) this.signal.add(samples);
   }
 
   /** @param {boolean} silenced */

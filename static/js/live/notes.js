@@ -1,7 +1,7 @@
-// The texts of notices during a conversation. Knows no page.
+// The texts of notices during a conversation; notices.js shows them.
 
 /**
- * @import { HearingProblem } from "./hearing.js"
+ * @import { SignalProblem } from "./microphone_signal.js"
  * @import { Notice } from "./notices.js"
  * @import { NoticeEvent, Problem } from "./protocol.js"
  */
@@ -21,7 +21,7 @@ export function textsFor(name) {
       "Your device has taken the sound away, as it does for a phone call. The conversation " +
       `continues by itself when the sound is back; until then ${name} hears silence.`,
     paused: "The browser plays no sound. Is a loudspeaker or a headset connected?",
-    hearing: {
+    signal: {
       silent: (/** @type {string} */ label) =>
         `Nothing at all comes from ${label}. Is it muted in the system, or by a switch on ` +
         "the headset or the cable? Or is another microphone the right one?",
@@ -64,15 +64,15 @@ export function microphoneNotice(texts, { microphone, problem, reason }, again) 
 /**
  * What is wrong with the microphone's signal; null when nothing is.
  * @param {Texts} texts
- * @param {HearingProblem | null} problem
+ * @param {SignalProblem | null} problem
  * @param {Labelled | null | undefined} microphone
  * @param {() => void} choose lets another one be chosen
  * @returns {Notice | null}
  */
-export function hearingNotice(texts, problem, microphone, choose) {
+export function signalNotice(texts, problem, microphone, choose) {
   if (!problem || !microphone) return null;
   const action = { label: "Choose a microphone", run: choose };
-  return { code: "hearing", action, text: texts.hearing[problem](`“${microphone.label}”`) };
+  return { code: "signal", action, text: texts.signal[problem](`“${microphone.label}”`) };
 }
 
 /**

@@ -1,5 +1,5 @@
 // Joins Opus packets of one frame each into a longer one (RFC 6716, section 3.2): for
-// browsers whose encoder makes 20 ms packets only. Knows bytes only.
+// browsers whose encoder makes 20 ms packets only.
 
 const LONG = 252; // lengths from here on take two bytes
 

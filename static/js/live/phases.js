@@ -1,4 +1,5 @@
-// The phases of the live page, which are its looks, and the texts for each. Knows no page.
+// The phases of the live page, which are its looks, and the texts for each; view.js shows
+// them.
 //
 // A phase is a state of states.js, with three exceptions. `permission` stands in place of
 // priming, live and recovering while the browser still asks for the microphone. `live` is
@@ -6,7 +7,7 @@
 // rewinding looks like recovering.
 
 /**
- * @import { HearingProblem } from "./hearing.js"
+ * @import { SignalProblem } from "./microphone_signal.js"
  * @import { QueuePosition, ReadyEvent } from "./protocol.js"
  * @import { State } from "./states.js"
  */
@@ -20,7 +21,7 @@
  * @property {boolean} [silent] there is no microphone
  * @property {boolean} [muted]
  * @property {boolean} [rewinding]
- * @property {HearingProblem | null} [hearing]
+ * @property {SignalProblem | null} [signal]
  */
 
 import { count, wait } from "../shared/format.js";
@@ -41,8 +42,8 @@ export const BUSY = new Set([
 /** @type {ReadonlySet<Phase>} */
 export const SPEAKING = new Set(["live", "muted", "paused", "resuming", "recovering", "ending"]);
 
-/** @type {Record<HearingProblem, { status: string, hint: string }>} */
-const HEARING = {
+/** @type {Record<SignalProblem, { status: string, hint: string }>} */
+const SIGNAL = {
   silent: { status: "Live, but nothing is heard", hint: "Your microphone sends silence." },
   quiet: { status: "Live, but you are hardly heard", hint: "Speak up, or check the microphone." },
   overdriven: { status: "Live, but you are too loud", hint: "Your microphone is overdriven." },
@@ -86,9 +87,9 @@ export function describe(phase, name, detail = {}) {
  * @param {string} name
  * @param {PhaseDetail} detail
  */
-function live(name, { silent, hearing }) {
+function live(name, { silent, signal }) {
   if (silent) return { status: "Live, without a microphone", hint: `${name} hears the sample questions only.` };
-  if (hearing) return HEARING[hearing];
+  if (signal) return SIGNAL[signal];
   return { status: "Live", hint: "Just speak. You can interrupt at any time." };
 }
 

@@ -1,4 +1,4 @@
-// What can go wrong, in words that say what to do. Knows no page.
+// What can go wrong, in texts that tell the user what to do.
 
 /** @import { Problem } from "./protocol.js" */
 

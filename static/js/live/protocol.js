@@ -1,4 +1,4 @@
-// The wire format of docs/protocol.md: frames of 80 ms. Knows no sockets, no audio.
+// The wire format of docs/protocol.md: types of its events, and frames as bytes.
 
 import { FRAME_MS } from "../shared/frames.js";
 

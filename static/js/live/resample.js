@@ -1,4 +1,4 @@
-// 48 kHz ↔ 24 kHz, streaming, by one half-band low-pass. Knows samples only.
+// 48 kHz ↔ 24 kHz, streaming, by one half-band low-pass.
 
 /** Taps of a half-band filter (Kaiser window); length 4n + 3, every second one is 0. */
 export function halfBand(taps = 63, beta = 8) {

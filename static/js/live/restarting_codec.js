@@ -1,4 +1,5 @@
-// A codec that is replaced by a new one when it fails. Knows no audio.
+// Keeps a codec running: one that fails is replaced by a new one, a few times. What it
+// encodes or decodes does not matter here.
 
 const MAX_FAILURES = 3;
 const WITHIN_MS = 60_000;

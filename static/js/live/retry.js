@@ -1,4 +1,4 @@
-// Counts down to the next attempt. Knows no page.
+// Counts down to the next attempt.
 
 export class Retry {
   /** @type {number | null} */

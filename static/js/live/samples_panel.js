@@ -1,5 +1,5 @@
-// Recorded questions for people without a microphone. Knows no sockets: it fetches the
-// sound and passes it on to be played.
+// The panel of recorded questions, for people without a microphone. It fetches the sound and
+// passes it on to be played.
 
 import { byId, make, setText } from "../shared/dom.js";
 

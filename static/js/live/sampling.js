@@ -1,4 +1,5 @@
-// How the model chooses: the person's wishes within the server's ranges. Knows no page.
+// How the model samples: the user's wishes within the server's ranges; sampling_panel.js
+// has the fields.
 
 /** @import { Sampling } from "./protocol.js" */
 

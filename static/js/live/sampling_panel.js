@@ -1,4 +1,4 @@
-// The panel of temperatures, top-k and seed. Knows no sockets.
+// The panel of temperatures, top-k and seed, as this browser remembers them.
 
 /** @import { Choices, Choice } from "./sampling.js" */
 

@@ -1,4 +1,4 @@
-// Joins pieces of text into whole sentences. Knows no page.
+// Joins pieces of text into whole sentences.
 
 const END = /[.!?…。！？]["'”’»)\]]*(?=\s)|[。！？]["'”’»)\]]*/u;
 const LONGEST = 240; // characters; then it is cut at a space

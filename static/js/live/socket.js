@@ -1,4 +1,4 @@
-// The conversation's WebSocket: events and frames of docs/protocol.md. Knows no audio.
+// The conversation's WebSocket: events and frames of docs/protocol.md.
 
 /** @import { AgentFrame, PageEvent, SiteEvent, Start } from "./protocol.js" */
 

@@ -1,5 +1,5 @@
 // The sound of a conversation in the browser, both ways: the microphone or a sample as frames,
-// and decoded frames at the loudspeaker. Knows no sockets and no page.
+// and decoded frames at the loudspeaker. The frames go and come over the listener.
 
 /**
  * @import { AUDIO_KINDS, Decoder } from "./audio_kinds.js"

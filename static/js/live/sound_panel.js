@@ -1,5 +1,5 @@
-// The choice of microphone and loudspeaker. Knows no sockets: it asks the browser which
-// devices there are, and reports which one was chosen.
+// The panel with the choice of microphone and loudspeaker. It asks the browser which devices
+// there are, and reports which one was chosen.
 
 import { byId, make } from "../shared/dom.js";
 import { recall, remember } from "./preferences.js";

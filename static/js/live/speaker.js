@@ -1,4 +1,4 @@
-// The agent's frames to the loudspeaker. Knows no sockets.
+// The agent's decoded frames to the loudspeaker, through the playback worklet.
 
 /** Whether this browser lets a page choose the loudspeaker of an audio context. */
 export function canChooseLoudspeaker() {

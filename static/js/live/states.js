@@ -1,11 +1,9 @@
-// The states of the live page, and which event leads from which state to which. Knows no
-// page, no sockets and no sound.
+// The states of the live page, and which event leads from which state to which: a table and
+// a small machine, independent of page, sockets and sound.
 //
-//                ┌── waiting ──┐                 rewinding
-//                │      │      │                     │
-//   idle ── connecting ─┴── priming ──────────────  live ── ending ── ended
-//                                                 │      │
-//                                           recovering ─ resuming
+//   idle → connecting → priming → live → ending → ended
+//   connecting ⇄ waiting ⇄ priming
+//   live ⇄ rewinding, live ⇄ recovering, live ⇄ resuming ⇄ recovering, rewinding → resuming
 //
 // From each state of a conversation, `ended` and `failed` lead to `ended` and `problem`; from
 // there, as from `idle`, `start` leads to `connecting`. While connecting, waiting and priming

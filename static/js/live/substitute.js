@@ -1,10 +1,10 @@
 // Keeps a conversation's clock going while the browser has stopped the sound, as it does
-// during a phone call: a frame of silence is due every 80 ms. Knows no sockets and no
-// audio.
+// during a phone call: a frame of silence is due every 80 ms. It only counts the frames;
+// uplink.js sends them.
 //
-// The ticks come from a worker: in a hidden page the timers of the page itself come once
-// a second or once a minute. What is late is caught up a little, the rest is
-// left out, so that the site never gets a burst.
+// The ticks come from a worker: in a hidden page the timers of the page itself come once a
+// second or once a minute. What is late is caught up a little, the rest is left out, so that
+// the site never gets a burst.
 
 import { FRAME_MS } from "../shared/frames.js";
 

@@ -1,6 +1,6 @@
 // Makes a stretch of sound a little shorter or longer without a cut: one period of the
 // voice is left out or repeated where the waveform matches itself best, by a cross-fade
-// (WSOLA; accelerate and preemptive expand in NetEQ). Knows samples only.
+// (WSOLA; accelerate and preemptive expand in NetEQ). Works on samples alone.
 
 const MIN_MS = 2.5; // periods of 400 … 80 Hz
 const MAX_MS = 12.5;

@@ -1,5 +1,5 @@
-// Joins the pieces of text that the agent speaks, and knows which of them it remembers.
-// Knows no page.
+// Joins the pieces of text that the agent speaks, and knows which of them it remembers;
+// view.js shows them.
 //
 // A leading space starts a new word. Pieces that come after a long silence, or after
 // going back, start a new line, so that the text can be read as turns. So does what follows

@@ -1,5 +1,5 @@
 // The user's frames on their way to the site: numbered, silenced where muted, encoded and
-// sent or counted as dropped. Knows no audio graph and no page.
+// sent or counted as dropped.
 
 const FORGET_AFTER = 50; // frames; an encoder gives a frame back long before, or never
 

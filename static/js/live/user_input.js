@@ -1,6 +1,6 @@
 // What the model gets from the user, in frames of 80 ms at 48 kHz: the microphone, a
 // sample in its place, or silence. The model needs a frame every 80 ms, so silence is a
-// source of its own and frames come whatever is plugged in. Knows no sockets.
+// source of its own and frames come whatever is plugged in.
 
 /** @import { Microphone } from "./microphone.js" */
 

@@ -1,5 +1,5 @@
-// What the live page shows of a conversation: phase, text, problems. Knows no sockets and
-// no sound.
+// What the live page shows of a conversation: phase, text, problems. It decides nothing: the
+// controller does.
 
 /**
  * @import { Phase, PhaseDetail } from "./phases.js"

@@ -1,4 +1,4 @@
-// Numbers as people read them. Knows no page.
+// Numbers and names as people read them.
 
 /**
  * 75 → "1:15", 3675 → "1:01:15"; never negative.

@@ -1,4 +1,4 @@
-// Order statistics, and a window over the newest values. Knows no page.
+// Order statistics, and a window over the newest values.
 
 /**
  * The nearest-rank percentile of numbers; null of none.

@@ -1,5 +1,5 @@
-// Whether the microphone gives what a voice needs. Judges its frames of 80 ms by their
-// levels; knows no audio graph and no page.
+// Whether the microphone gives what a voice needs, judged by the levels of its frames of
+// 80 ms. Works on samples alone.
 //
 // A quiet signal may be a person who listens, so that is reported only until the user has
 // spoken. Digital silence is another matter: no room is so still. But some devices and noise
@@ -39,9 +39,9 @@ export function measure(samples) {
   return { silent: peak < SILENT_PEAK, loud: db > LOUD_DB, clipped: pairs >= CLIPPED_PAIRS };
 }
 
-/** @typedef {"silent" | "quiet" | "overdriven"} HearingProblem */
+/** @typedef {"silent" | "quiet" | "overdriven"} SignalProblem */
 
-export class Hearing {
+export class MicrophoneSignal {
   soundingFrames = 0; // that were no digital silence
   silentFrames = 0; // in a row, until now
   loudFrames = 0;
@@ -49,10 +49,10 @@ export class Hearing {
   /** @type {boolean[]} */
   clipped = []; // whether each of the newest frames was
 
-  /** @param {(problem: HearingProblem | null) => void} onChange null: all is well */
+  /** @param {(problem: SignalProblem | null) => void} onChange null: all is well */
   constructor(onChange) {
     this.onChange = onChange;
-    /** @type {HearingProblem | null} */
+    /** @type {SignalProblem | null} */
     this.problem = null;
     this.reset();
   }
@@ -83,7 +83,7 @@ export class Hearing {
     return this.loudFrames >= SPOKEN_FRAMES;
   }
 
-  /** @returns {HearingProblem | null} */
+  /** @returns {SignalProblem | null} */
   #judge() {
     const clipped = this.clipped.filter(Boolean).length;
     const enough = this.problem === "overdriven" ? RECOVERED : OVERDRIVEN;
@@ -95,7 +95,7 @@ export class Hearing {
     return this.spoken ? null : this.problem;
   }
 
-  /** @param {HearingProblem | null} problem */
+  /** @param {SignalProblem | null} problem */
   #report(problem) {
     if (problem === this.problem) return;
     this.problem = problem;
