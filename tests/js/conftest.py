@@ -1,18 +1,12 @@
-"""Chromium with a file as its microphone, and our static files on a local port."""
+"""Chromium with a file as its microphone, and a stand-in for the site."""
 
-import functools
-import http.server
-import threading
 import time
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.chromium import AUTOPLAY, launch
 from tests.js.stand_in import StandIn
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Listens at the loudspeaker: everything that is connected to it.
 SPY = """
@@ -34,20 +28,6 @@ window.heard = () => {
   return Math.max(...samples.map(Math.abs));
 };
 """
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture(scope="session")
-def repository_url():
-    handler = functools.partial(Quiet, directory=REPOSITORY)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import { Drafts } from "../../static/js/shared/drafts.js";
-import { equal, ok, test } from "./harness.js";
 
 const DAY = 24 * 3600 * 1000;
 
@@ -42,7 +44,7 @@ test("a draft comes back, the newest first", () => {
   equal(drafts.list().map(({ id }) => id), ["a"]);
 });
 
-test("nobody sees the drafts of another form or person", () => {
+test("no one sees the drafts of another form or person", () => {
   const { drafts, storage } = make();
   drafts.put("a", { name: "Ada" });
   for (const scope of ["8.ada", "7.eve", "7.ad"]) equal(make({ scope, storage }).drafts.list(), []);

@@ -1,8 +1,11 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import { EchoMeter } from "../../static/js/live/echo.js";
 import { Envelope } from "../../static/js/live/envelope.js";
-import { equal, near, ok, test } from "./harness.js";
+import { near } from "./near.js";
 
-/** Levels of somebody who talks: syllables and pauses, a fixed seed. */
+/** Levels of a person who talks: syllables and pauses, a fixed seed. */
 function talker(seed, from = 0, to = Infinity) {
   let state = seed;
   const random = () => (state = (state * 1103515245 + 12345) % 2147483648) / 2147483648;
@@ -20,44 +23,44 @@ function talker(seed, from = 0, to = Infinity) {
 /** Seconds in which the meter spoke of an echo. */
 function run(played, heard) {
   const meter = new EchoMeter();
-  const told = [];
+  const reported = [];
   for (let n = 0; n < 2000; n += 1) {
     meter.addPlayed(n, played[n]);
-    meter.addHeard(n, heard[n]);
-    if (n % 100 === 99 && meter.measure()) told.push((n + 1) / 100);
+    meter.addCaptured(n, heard[n]);
+    if (n % 100 === 99 && meter.measure()) reported.push((n + 1) / 100);
   }
-  return { told, meter };
+  return { reported, meter };
 }
 
 test("an echo is found with its noise, whatever its delay", () => {
   const agent = talker(1);
   for (const delay of [3, 14, 32]) {
     const heard = agent.map((_, n) => 0.05 * (agent[n - delay] ?? 0) + 3e-7);
-    const { told, meter } = run(agent, heard);
-    ok(told.length > 10 && told[0] <= 8, `told at ${told}`);
+    const { reported, meter } = run(agent, heard);
+    ok(reported.length > 10 && reported[0] <= 8, `reported at ${reported}`);
     ok(meter.correlation > 0.7, `${meter.correlation}`);
   }
 });
 
 test("two people who talk at once are no echo", () => {
-  for (const seed of [2, 3, 4, 5]) equal(run(talker(1), talker(seed)).told, []);
+  for (const seed of [2, 3, 4, 5]) equal(run(talker(1), talker(seed)).reported, []);
 });
 
 test("people who take turns are no echo", () => {
   const agent = talker(1).map((power, n) => (n % 600 < 300 ? power : 1e-7));
   const user = talker(2).map((power, n) => (n % 600 < 300 ? 1e-7 : power));
-  equal(run(agent, user).told, []);
+  equal(run(agent, user).reported, []);
 });
 
 test("an agent that repeats what it hears is no echo", () => {
   const user = talker(1);
   const agent = user.map((_, n) => user[n - 15] ?? 1e-7);
-  equal(run(agent, user).told, []);
+  equal(run(agent, user).reported, []);
 });
 
-test("an echo too soft for the model is not told", () => {
+test("an echo too soft for the model is not reported", () => {
   const agent = talker(1);
-  equal(run(agent, agent.map((_, n) => 1e-4 * (agent[n - 10] ?? 0) + 1e-7)).told, []);
+  equal(run(agent, agent.map((_, n) => 1e-4 * (agent[n - 10] ?? 0) + 1e-7)).reported, []);
 });
 
 test("an envelope is the power of each 10 ms of the clock, however it comes in", () => {

@@ -1,5 +1,8 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import { JitterBuffer } from "../../static/js/live/jitter_buffer.js";
-import { equal, near, ok, test } from "./harness.js";
+import { near } from "./near.js";
 
 const RATE = 48000;
 const FRAME = 3840;

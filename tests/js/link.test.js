@@ -1,5 +1,15 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import { Link } from "../../static/js/live/link.js";
-import { equal, near, ok, test } from "./harness.js";
+import { near } from "./near.js";
+
+// What the link listens to in a browser's page.
+const page = new EventTarget();
+for (const name of ["addEventListener", "removeEventListener", "dispatchEvent"]) {
+  globalThis[name] = page[name].bind(page);
+}
+globalThis.document = Object.assign(new EventTarget(), { visibilityState: "visible" });
 
 /** Runs `body(clock)` with timers and a wall clock of its own; `clock.go(ms)` turns it. */
 async function inFakeTime(body) {

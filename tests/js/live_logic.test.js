@@ -1,7 +1,9 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import { LatencyMeter } from "../../static/js/live/latency.js";
 import { loudness } from "../../static/js/live/level.js";
-import { Mended } from "../../static/js/live/mended.js";
-import { microphoneNotice, siteNotice, words } from "../../static/js/live/notes.js";
+import { microphoneNotice, siteNotice, textsFor } from "../../static/js/live/notes.js";
 import { joinPackets } from "../../static/js/live/opus_packets.js";
 import { pageStats } from "../../static/js/live/page_stats.js";
 import { BUSY, describe, memoryLeft, phaseOf } from "../../static/js/live/phases.js";
@@ -18,9 +20,11 @@ import {
   socketUrl,
   unpackFrame,
 } from "../../static/js/live/protocol.js";
+import { RestartingCodec } from "../../static/js/live/restarting_codec.js";
 import { askedFor, describeSampling } from "../../static/js/live/sampling.js";
+import { TRANSITIONS } from "../../static/js/live/states.js";
 import { Timeline, Transcript } from "../../static/js/live/transcript.js";
-import { equal, near, ok, test } from "./harness.js";
+import { near } from "./near.js";
 
 test("a user frame is eight bytes of header and the payload", () => {
   const message = packFrame(OPUS, 0x01020304, Uint8Array.of(9, 8), true);
@@ -55,7 +59,7 @@ test("latency is from the captured sample to the played one, and its parts add u
   equal(meter.summary(40), { totalMs: 140, tripMs: 35, pathMs: 22.5, bufferMs: 65, deviceMs: 40 });
 });
 
-test("latency ignores answers that nobody waits for, and forgets lost frames", () => {
+test("latency ignores answers to frames that were not sent, and forgets lost frames", () => {
   const meter = new LatencyMeter(48000);
   meter.received(3, 1, 1);
   meter.played(3, 1);
@@ -104,21 +108,19 @@ test("what is forgotten counts the model's time, not what was forgotten before",
   // 30 frames since, and 20 of those before the first going back.
   equal(timeline.back(130, 50), [[100, 130], [40, 60]]);
   equal(timeline.back(135, 500), [[130, 135], [0, 40]]);
-  equal(timeline.ranges, [[135, null]]);
+  equal(timeline.ranges, [[135, Infinity]]);
 });
 
-test("phases follow the site, the microphone and the buttons", () => {
-  const base = { site: "live", microphoneAsked: true };
-  equal(phaseOf(base), "live");
-  equal(phaseOf({ ...base, muted: true }), "muted");
-  equal(phaseOf({ ...base, ending: true }), "ending");
-  equal(phaseOf({ ...base, microphoneAsked: false }), "permission");
-  equal(phaseOf({ ...base, site: "priming" }), "priming");
-  equal(phaseOf({ ...base, site: "connecting", microphoneAsked: false }), "connecting");
-  equal(phaseOf({ ...base, site: "waiting", microphoneAsked: false }), "waiting");
-  equal(phaseOf({ ...base, site: "recovering", muted: true }), "recovering");
-  equal(phaseOf({ ...base, lost: true }), "resuming");
-  equal(phaseOf({ ...base, lost: true, site: "recovering" }), "recovering");
+test("a phase is the state, but for the microphone, a pause and being muted", () => {
+  const phase = (state, sound = {}) => phaseOf(state, { asking: false, paused: false, muted: false, ...sound });
+  for (const state of Object.keys(TRANSITIONS).filter((state) => state !== "rewinding")) equal(phase(state), state);
+  equal(phase("rewinding"), "recovering");
+  equal(phase("live", { muted: true }), "muted");
+  equal(phase("live", { muted: true, paused: true }), "paused");
+  for (const state of ["live", "priming", "recovering"]) equal(phase(state, { asking: true, muted: true }), "permission");
+  for (const state of ["connecting", "waiting", "resuming", "ending"]) {
+    equal(phase(state, { asking: true, muted: true, paused: true }), state);
+  }
 });
 
 test("every phase has words for every detail", () => {
@@ -156,14 +158,14 @@ test("only what differs from the defaults is asked for, within its range", () =>
   equal(askedFor(CHOICES, { temperature_text: NaN, seed: "7", greedy: true }), {});
 });
 
-test("what was applied is told in a line", () => {
+test("what was applied is described in a line", () => {
   const sampling = { temperature_text: 0.7, top_k_text: 25, temperature_audio: 0.8, top_k_audio: 250 };
   equal(describeSampling(sampling, 7), "words 0.7, top 25 · voice 0.8, top 250 · seed 7");
   equal(describeSampling({ ...sampling, greedy: true }, 7), "always the likeliest");
   equal(describeSampling(undefined, 7), "–");
 });
 
-test("a codec that fails is made anew, and given up after 3 times in a minute", () => {
+test("a codec that fails is replaced, and given up after 3 times in a minute", () => {
   let now = 0;
   let made = 0;
   let up = 0;
@@ -171,14 +173,15 @@ test("a codec that fails is made anew, and given up after 3 times in a minute", 
   const make = (failed) => {
     made += 1;
     failures.push(failed);
-    return { encode: (ok) => ok || undefined.broken, close() {} };
+    return { encode: (works) => works || undefined.broken, close() {} };
   };
-  const mended = new Mended(make, () => (up += 1), () => now);
-  equal(mended.run("encode", true), true);
+  const codec = new RestartingCodec(make, () => (up += 1), () => now);
+  const encode = (works) => codec.run((made) => made.encode(works));
+  equal(encode(true), true);
   failures[0]();
   failures[0](); // the old one again: it is gone already
   equal([made, up], [2, 0]);
-  equal(mended.run("encode", false), false); // threw
+  equal(encode(false), false); // threw
   equal([made, up], [3, 0]);
   now = 61_000;
   failures.at(-1)();
@@ -186,15 +189,15 @@ test("a codec that fails is made anew, and given up after 3 times in a minute", 
   failures.at(-1)();
   failures.at(-1)();
   equal([made, up], [5, 1]);
-  equal(mended.run("encode", true), false);
+  equal(encode(true), false);
 });
 
-test("each change of the microphone is told in its own words", () => {
-  const say = words("Ada");
+test("each change of the microphone has a text of its own", () => {
+  const texts = textsFor("Ada");
   const microphone = { label: "Headset" };
   const problem = { code: "microphone_NotFoundError", text: "None found." };
-  const text = (event) => microphoneNotice(say, event, () => {}).text;
-  equal(microphoneNotice(say, { microphone, problem: null, reason: "first" }, null), null);
+  const text = (event) => microphoneNotice(texts, event, () => {}).text;
+  equal(microphoneNotice(texts, { microphone, problem: null, reason: "first" }, null), null);
   ok(text({ microphone, problem: null, reason: "lost" }).startsWith("The microphone was disconnected. Now using “Headset”"), "lost");
   equal(text({ microphone, problem: null, reason: "chosen" }), "Now using “Headset”.");
   ok(text({ microphone, problem, reason: "chosen" }).endsWith("“Headset” stays in use."), "kept");
@@ -234,7 +237,7 @@ test("each problem says what to do", () => {
   ok(microphoneProblem({ name: "X", message: "boom" }).text.includes("(boom)"), "other");
 });
 
-test("a closed socket is told apart by its code", () => {
+test("each code of a closed socket has its text", () => {
   ok(closeProblem(1006, true).text.includes("is kept"), "lost while live");
   ok(closeProblem(1006, false).text.includes("can't be reached"), "never reached");
   equal(closeProblem(4401, false).retryable, false);

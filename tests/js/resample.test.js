@@ -1,3 +1,6 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import {
   DELAY,
   Doubler,
@@ -6,7 +9,7 @@ import {
   fromInt16,
   toInt16,
 } from "../../static/js/live/resample.js";
-import { equal, near, ok, test } from "./harness.js";
+import { near } from "./near.js";
 
 const FRAME = 3840;
 const tone = (hz, rate, n) => Float32Array.from({ length: n }, (_, i) => Math.sin((2 * Math.PI * hz * i) / rate));

@@ -1,6 +1,8 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import { peaks, timeStep, wordAt } from "../../static/js/review/figures.js";
 import { chartData } from "../../static/js/review/latency_chart.js";
-import { equal, ok, test } from "./harness.js";
 
 test("peaks are levels from 0 to 1, and a side of hours has not many more", () => {
   const levels = Array.from({ length: 3000 }, (_, i) => (i === 1777 ? 100 : 0));

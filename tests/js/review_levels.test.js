@@ -1,5 +1,7 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import { fetchLevels, pollLevels } from "../../static/js/review/levels.js";
-import { equal, ok, test } from "./harness.js";
 
 const LEVELS = { ready: true, rate: 25, user: [1], agent: [2] };
 
@@ -15,22 +17,22 @@ function answering(...answers) {
 
 async function waited(ask) {
   const waits = [];
-  let told = 0;
+  let reported = 0;
   const levels = await pollLevels(ask, {
     sleep: async (ms) => waits.push(ms),
-    waiting: () => (told += 1),
+    waiting: () => (reported += 1),
   });
-  return { levels, waits, told };
+  return { levels, waits, reported };
 }
 
 test("levels that are there are asked for once", async () => {
-  const { levels, waits, told } = await waited(answering(LEVELS));
-  equal([levels, waits, told], [LEVELS, [], 0]);
+  const { levels, waits, reported } = await waited(answering(LEVELS));
+  equal([levels, waits, reported], [LEVELS, [], 0]);
 });
 
 test("levels that are being made are asked for ever less often", async () => {
-  const { levels, waits, told } = await waited(answering(null, null, null, LEVELS));
-  equal([levels, waits, told], [LEVELS, [1000, 1500, 2250], 1]);
+  const { levels, waits, reported } = await waited(answering(null, null, null, LEVELS));
+  equal([levels, waits, reported], [LEVELS, [1000, 1500, 2250], 1]);
 });
 
 test("the asking ends, after minutes", async () => {
@@ -48,7 +50,7 @@ test("a network that is away for a while is borne, a conversation that is gone i
   equal(error.message, "404");
 });
 
-test("an answer without levels yet is told from one that never has any", async () => {
+test("an answer without levels yet differs from one that never has any", async () => {
   const reply = (status, body) => async () => new Response(JSON.stringify(body), { status });
   equal(await fetchLevels("/", reply(202, { ready: false })), null);
   equal(await fetchLevels("/", reply(200, LEVELS)), LEVELS);

@@ -1,6 +1,8 @@
+import { deepEqual as equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
 import { Sentences } from "../../static/js/live/sentences.js";
 import { Substitute } from "../../static/js/live/substitute.js";
-import { equal, ok, test } from "./harness.js";
 
 function said(...pieces) {
   const sentences = new Sentences();

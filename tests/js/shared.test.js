@@ -1,6 +1,8 @@
+import { deepEqual as equal } from "node:assert/strict";
+import { test } from "node:test";
+
 import { clock, clockTenths, count, initial, milliseconds, tenthsAbove, tenthsBelow, wait } from "../../static/js/shared/format.js";
 import { RollingWindow, percentile } from "../../static/js/shared/stats.js";
-import { equal, test } from "./harness.js";
 
 test("clocks", () => {
   equal([0, 9, 75.9, 3675, -3].map(clock), ["0:00", "0:09", "1:15", "1:01:15", "0:00"]);

@@ -563,7 +563,7 @@ def test_an_interrupted_sound_device_pauses_and_resumes_by_itself(visit, stand_i
     page.evaluate("window.interrupted = true; contexts.at(-1).suspend()")
     page.locator("#talk[data-phase=paused]").wait_for()
     assert page.get_by_text("as it does for a phone call").is_visible()
-    assert page.get_by_role("button", name="Go on").is_visible()
+    assert page.get_by_role("button", name="Continue").is_visible()
     before = len(stand_in.frames)
     talk_on(page, stand_in, 25)
     meanwhile = stand_in.frames[before + 15 : before + 25]

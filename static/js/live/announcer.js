@@ -1,5 +1,5 @@
-// Tells screen readers what the agent says: whole sentences, as the pieces in which they
-// come would be read one by one. A choice, as it is also heard.
+// Announces the agent's words to screen readers: whole sentences, as the pieces in which
+// they come would be read one by one. It is optional, as the voice says the same.
 
 import { byId, make } from "../shared/dom.js";
 import { recall, remember } from "./preferences.js";
@@ -9,10 +9,13 @@ const PAUSE_MS = 2000; // without text: the sentence is over
 const KEPT = 10; // sentences in the region; all of them are in the transcript
 
 export class Announcer {
+  /** @type {number | undefined} */
+  timer;
+
   constructor() {
     this.place = byId("announced");
     this.sentences = new Sentences();
-    this.box = byId("announce");
+    this.box = byId("announce", HTMLInputElement);
     this.box.checked = recall("announce", true);
     this.box.addEventListener("change", () => {
       remember("announce", this.box.checked);
@@ -20,10 +23,11 @@ export class Announcer {
     });
   }
 
+  /** @param {string} piece */
   add(piece) {
     clearTimeout(this.timer);
     if (!this.box.checked) return;
-    for (const sentence of this.sentences.add(piece)) this.#tell(sentence);
+    for (const sentence of this.sentences.add(piece)) this.#announce(sentence);
     this.timer = setTimeout(() => this.finish(), PAUSE_MS);
   }
 
@@ -31,7 +35,7 @@ export class Announcer {
   finish() {
     clearTimeout(this.timer);
     const rest = this.sentences.flush();
-    if (rest) this.#tell(rest);
+    if (rest) this.#announce(rest);
   }
 
   clear() {
@@ -40,8 +44,9 @@ export class Announcer {
     this.place.replaceChildren();
   }
 
-  #tell(sentence) {
+  /** @param {string} sentence */
+  #announce(sentence) {
     this.place.append(make("p", { textContent: sentence }));
-    while (this.place.children.length > KEPT) this.place.firstChild.remove();
+    while (this.place.children.length > KEPT) this.place.children[0].remove();
   }
 }

@@ -1,39 +1,63 @@
 // Between samples at 48 kHz and payloads on the wire: Opus by WebCodecs (in packets of
 // 80 ms, or of 20 ms that we join), or PCM.
-// Each has an encoder { encode(samples, seq), close() } and a decoder
-// { decode(payload, seq), close() } that hand their results to callbacks in order.
+// Each has an Encoder and a Decoder that hand their results to callbacks in order.
 
+import { FRAME_MS } from "../shared/frames.js";
 import { joinPackets } from "./opus_packets.js";
-import { CONTEXT_RATE, CONTEXT_SAMPLES, FRAME_MS, OPUS, PCM } from "./protocol.js";
+import { CONTEXT_RATE, CONTEXT_SAMPLES, OPUS, PCM } from "./protocol.js";
 import { DELAY, Doubler, Halver, fromInt16, toInt16 } from "./resample.js";
+
+/** @typedef {"opus" | "opusPieces" | "pcm"} AudioKind */
+/** @typedef {(payload: Uint8Array<ArrayBuffer>, seq: number) => void} OnPayload */
+/** @typedef {(samples: Float32Array<ArrayBuffer>, seq: number) => void} OnSamples */
+
+/**
+ * @typedef {object} Encoder
+ * @property {number} kind of its payloads on the wire
+ * @property {(samples: Float32Array<ArrayBuffer>, seq: number) => boolean} encode false when
+ *   the frame had to be dropped
+ * @property {() => void} close
+ */
+
+/**
+ * @typedef {object} Decoder
+ * @property {(payload: Uint8Array<ArrayBuffer>, seq: number) => boolean} decode
+ * @property {() => void} close
+ */
 
 const FRAME_US = FRAME_MS * 1000;
 const MAX_QUEUED = 6; // frames inside a codec; above it the newest are dropped
+const OPUS_OPTIONS = {
+  frameDuration: FRAME_US,
+  application: "voip",
+  signal: "voice",
+  // From 7 on libopus narrows the bandwidth of silence and widens it for speech, and
+  // Chromium can't put both into one 80 ms packet: the encoder breaks for good.
+  complexity: 6,
+  useinbandfec: true,
+  packetlossperc: 0,
+};
+/** @type {AudioEncoderConfig} */
 const ENCODER = {
   codec: "opus",
   sampleRate: CONTEXT_RATE,
   numberOfChannels: 1,
   bitrate: 32000,
-  opus: {
-    frameDuration: FRAME_US,
-    application: "voip",
-    signal: "voice",
-    // From 7 on libopus narrows the bandwidth of silence and widens it for speech, and
-    // Chromium can't put both into one 80 ms packet: the encoder breaks for good.
-    complexity: 6,
-    useinbandfec: true,
-    packetlossperc: 0,
-  },
+  opus: OPUS_OPTIONS,
 };
 const PIECES = 4; // of 20 ms
+/** @type {AudioEncoderConfig} */
 const PIECES_ENCODER = {
   ...ENCODER,
-  opus: { ...ENCODER.opus, frameDuration: FRAME_US / PIECES },
+  opus: { ...OPUS_OPTIONS, frameDuration: FRAME_US / PIECES },
 };
 const PROBE_MS = 1000;
 const DECODER = { codec: "opus", sampleRate: CONTEXT_RATE, numberOfChannels: 1 };
 
-/** The first of "opus", "opusPieces" and "pcm" that this browser can do both ways. */
+/**
+ * The first of "opus", "opusPieces" and "pcm" that this browser can do both ways.
+ * @returns {Promise<AudioKind>}
+ */
 export async function supportedAudio(scope = globalThis) {
   if (!scope.AudioEncoder || !scope.AudioDecoder || !scope.AudioData) return "pcm";
   try {
@@ -49,10 +73,11 @@ export async function supportedAudio(scope = globalThis) {
   }
 }
 
-// Only a try tells whether what it encodes can be joined, and whether it decodes that.
+// Only a try shows whether what it encodes can be joined, and whether it decodes that.
+/** @returns {Promise<boolean>} */
 function piecesWork() {
   return new Promise((resolve) => {
-    const done = (works) => {
+    const done = (/** @type {boolean} */ works) => {
       clearTimeout(limit);
       encoder?.close();
       decoder?.close();
@@ -60,8 +85,9 @@ function piecesWork() {
     };
     const limit = setTimeout(() => done(false), PROBE_MS);
     const fail = () => done(false);
-    const heard = (samples, seq) => seq === 1 && done(samples.length === CONTEXT_SAMPLES);
-    const decoder = new OpusDecoder(heard, fail);
+    /** @type {OnSamples} */
+    const check = (samples, seq) => seq === 1 && done(samples.length === CONTEXT_SAMPLES);
+    const decoder = new OpusDecoder(check, fail);
     const encoder = new OpusPiecesEncoder((payload, seq) => decoder.decode(payload, seq), fail);
     const tone = Float32Array.from({ length: CONTEXT_SAMPLES }, (_, i) => 0.1 * Math.sin(i / 20));
     for (const seq of [0, 1, 2]) encoder.encode(tone, seq);
@@ -71,32 +97,44 @@ function piecesWork() {
 // WebCodecs counts time by itself from the first timestamp on: after a gap what comes out
 // has another timestamp than what went in. So codecs see a clock without gaps, and the
 // frame that each tick of it stands for is remembered here.
-class Tickets {
-  constructor() {
-    this.next = 0;
-    this.seqs = new Map();
-  }
+class TimestampMap {
+  next = 0;
+  /** @type {Map<number, number>} */
+  seqs = new Map();
 
-  issue(seq) {
-    const ticket = this.next;
+  /**
+   * The timestamp to give to the codec for a frame.
+   * @param {number} seq
+   */
+  add(seq) {
+    const tick = this.next;
     this.next += 1;
-    this.seqs.set(ticket, seq);
-    return ticket * FRAME_US;
+    this.seqs.set(tick, seq);
+    return tick * FRAME_US;
   }
 
-  redeem(timestamp) {
-    const ticket = Math.round(timestamp / FRAME_US);
-    const seq = this.seqs.get(ticket);
-    this.seqs.delete(ticket);
+  /**
+   * The frame that a timestamp from the codec stands for.
+   * @param {number} timestamp
+   */
+  take(timestamp) {
+    const tick = Math.round(timestamp / FRAME_US);
+    const seq = this.seqs.get(tick);
+    this.seqs.delete(tick);
     return seq;
   }
 }
 
+/** @implements {Encoder} */
 class OpusEncoder {
   kind = OPUS;
 
+  /**
+   * @param {OnPayload} onPayload
+   * @param {() => void} onFailure
+   */
   constructor(onPayload, onFailure, config = ENCODER) {
-    this.tickets = new Tickets();
+    this.timestamps = new TimestampMap();
     this.onPayload = onPayload;
     this.encoder = new AudioEncoder({
       output: (chunk) => {
@@ -109,12 +147,19 @@ class OpusEncoder {
     this.encoder.configure(config);
   }
 
+  /**
+   * @param {Uint8Array<ArrayBuffer>} packet
+   * @param {number} timestamp
+   */
   take(packet, timestamp) {
-    const seq = this.tickets.redeem(timestamp);
+    const seq = this.timestamps.take(timestamp);
     if (seq !== undefined) this.onPayload(packet, seq);
   }
 
-  /** False when the frame had to be dropped. */
+  /**
+   * @param {Float32Array<ArrayBuffer>} samples
+   * @param {number} seq
+   */
   encode(samples, seq) {
     if (this.encoder.state !== "configured") return false;
     if (this.encoder.encodeQueueSize > MAX_QUEUED) return false;
@@ -123,7 +168,7 @@ class OpusEncoder {
       sampleRate: CONTEXT_RATE,
       numberOfFrames: samples.length,
       numberOfChannels: 1,
-      timestamp: this.tickets.issue(seq),
+      timestamp: this.timestamps.add(seq),
       data: samples,
     });
     this.encoder.encode(data);
@@ -137,12 +182,24 @@ class OpusEncoder {
 }
 
 class OpusPiecesEncoder extends OpusEncoder {
+  /** @type {Uint8Array<ArrayBuffer>[]} */
+  pieces = [];
+  begins = 0; // timestamp of the first piece
+
+  /**
+   * @param {OnPayload} onPayload
+   * @param {() => void} onFailure
+   */
   constructor(onPayload, onFailure) {
     super(onPayload, onFailure, PIECES_ENCODER);
-    this.pieces = [];
   }
 
-  // One frame in, four packets out, in order: the clock of the tickets has no gaps.
+  /**
+   * One frame in, four packets out, in order: the codec's clock has no gaps.
+   * @override
+   * @param {Uint8Array<ArrayBuffer>} packet
+   * @param {number} timestamp
+   */
   take(packet, timestamp) {
     if (!this.pieces.length) this.begins = timestamp;
     this.pieces.push(packet);
@@ -154,14 +211,19 @@ class OpusPiecesEncoder extends OpusEncoder {
   }
 }
 
+/** @implements {Decoder} */
 class OpusDecoder {
+  /**
+   * @param {OnSamples} onSamples
+   * @param {() => void} onFailure
+   */
   constructor(onSamples, onFailure) {
-    this.tickets = new Tickets();
+    this.timestamps = new TimestampMap();
     this.decoder = new AudioDecoder({
       output: (data) => {
         const samples = new Float32Array(data.numberOfFrames);
         data.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
-        const seq = this.tickets.redeem(data.timestamp);
+        const seq = this.timestamps.take(data.timestamp);
         data.close();
         if (seq !== undefined) onSamples(samples, seq);
       },
@@ -170,12 +232,16 @@ class OpusDecoder {
     this.decoder.configure(DECODER);
   }
 
+  /**
+   * @param {Uint8Array<ArrayBuffer>} payload
+   * @param {number} seq
+   */
   decode(payload, seq) {
     if (this.decoder.state !== "configured") return false;
     if (this.decoder.decodeQueueSize > MAX_QUEUED) return false;
-    const timestamp = this.tickets.issue(seq);
-    const fields = { type: "key", timestamp, duration: FRAME_US, data: payload };
-    this.decoder.decode(new EncodedAudioChunk(fields));
+    const timestamp = this.timestamps.add(seq);
+    const chunk = new EncodedAudioChunk({ type: "key", timestamp, duration: FRAME_US, data: payload });
+    this.decoder.decode(chunk);
     return true;
   }
 
@@ -184,14 +250,20 @@ class OpusDecoder {
   }
 }
 
+/** @implements {Encoder} */
 class PcmEncoder {
   kind = PCM;
 
+  /** @param {OnPayload} onPayload */
   constructor(onPayload) {
     this.halver = new Halver();
     this.onPayload = onPayload;
   }
 
+  /**
+   * @param {Float32Array<ArrayBuffer>} samples
+   * @param {number} seq
+   */
   encode(samples, seq) {
     const pcm = toInt16(this.halver.process(samples));
     this.onPayload(new Uint8Array(pcm.buffer), seq);
@@ -201,12 +273,18 @@ class PcmEncoder {
   close() {}
 }
 
+/** @implements {Decoder} */
 class PcmDecoder {
+  /** @param {OnSamples} onSamples */
   constructor(onSamples) {
     this.doubler = new Doubler();
     this.onSamples = onSamples;
   }
 
+  /**
+   * @param {Uint8Array<ArrayBuffer>} payload
+   * @param {number} seq
+   */
   decode(payload, seq) {
     this.onSamples(this.doubler.process(fromInt16(payload)), seq);
     return true;
@@ -215,8 +293,16 @@ class PcmDecoder {
   close() {}
 }
 
-/** `delayMs`: what coding and decoding add on both ways (look-ahead, filters). The site's
- * Opus is the low-delay kind. */
+/**
+ * `delayMs`: what coding and decoding add on both ways (look-ahead, filters). The site's
+ * Opus is the low-delay kind.
+ * @type {Record<AudioKind, {
+ *   wire: "opus" | "pcm",
+ *   Encoder: new (onPayload: OnPayload, onFailure: () => void) => Encoder,
+ *   Decoder: new (onSamples: OnSamples, onFailure: () => void) => Decoder,
+ *   delayMs: number,
+ * }>}
+ */
 export const AUDIO_KINDS = {
   opus: { wire: "opus", Encoder: OpusEncoder, Decoder: OpusDecoder, delayMs: 6.5 + 2.5 },
   opusPieces: { wire: "opus", Encoder: OpusPiecesEncoder, Decoder: OpusDecoder, delayMs: 6.5 + 2.5 },

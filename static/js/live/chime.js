@@ -1,8 +1,11 @@
-// Calls somebody back who waits in the queue: a soft sound, and the title of the tab.
+// Calls the user back who waits in the queue: a soft sound, and the title of the tab.
 
 const NOTES_HZ = [659.3, 880];
 
-/** Two notes; the context must have been started by a click. */
+/**
+ * Two notes.
+ * @param {AudioContext} context must have been started by a click
+ */
 export function ring(context) {
   NOTES_HZ.forEach((frequency, i) => {
     const at = context.currentTime + 0.18 * i;
@@ -18,6 +21,8 @@ export function ring(context) {
 }
 
 export class Title {
+  calling = false; // until the user looks
+
   constructor() {
     this.usual = document.title;
     document.addEventListener("visibilitychange", () => {
@@ -25,14 +30,16 @@ export class Title {
     });
   }
 
+  /** @param {number} position in the queue */
   waiting(position) {
     this.calling = false;
     document.title = `(${position}) ${this.usual}`;
   }
 
-  /** Until somebody looks. */
+  /** @param {string} text */
   call(text) {
-    if (document.visibilityState === "visible") return this.clear();
+    this.clear();
+    if (document.visibilityState === "visible") return;
     this.calling = true;
     document.title = `● ${text}`;
   }

@@ -1,22 +1,29 @@
-// What is heard when the next frame is late: the last period of the voice goes on and
-// fades, so that a short wait is no gap and no click. Knows samples only.
+// What is played when the next frame is late: the last period of the voice is repeated and
+// fades, so that a short wait is no gap and no click. Works on samples alone.
 
 import { fadeIn } from "./time_scale.js";
+
+/** @import { TimeScale } from "./time_scale.js" */
 
 const STEADY_MS = 20; // at full level
 const FADE_MS = 40; // then down to nothing
 const JOIN_MS = 2;
 
 export class Concealment {
-  /** `scale`: the TimeScale that finds the period. */
+  /**
+   * @param {number} rate
+   * @param {TimeScale} scale finds the period
+   */
   constructor(rate, scale) {
-    const samples = (ms) => Math.round((ms * rate) / 1000);
+    const samples = (/** @type {number} */ ms) => Math.round((ms * rate) / 1000);
     this.scale = scale;
     this.steady = samples(STEADY_MS);
     this.length = samples(STEADY_MS + FADE_MS);
     this.join = samples(JOIN_MS);
     this.reach = scale.reach; // samples of history that `begin` wants
     this.period = new Float32Array(scale.most);
+    this.lag = 0;
+    this.step = 0;
     this.position = this.length;
   }
 
@@ -24,7 +31,7 @@ export class Concealment {
     return this.position < this.length;
   }
 
-  /** `history`: the newest `reach` samples, the newest one first. */
+  /** @param {Float32Array} history the newest `reach` samples, the newest one first */
   begin(history) {
     const { lag } = this.scale.period(history);
     this.lag = lag;
@@ -34,7 +41,7 @@ export class Concealment {
       const earlier = history[Math.min(history.length - 1, 2 * lag - 1 - i)];
       this.period[i] = history[lag - 1 - i] * (1 - w) + earlier * w;
     }
-    // The first sample goes on where the last one would have gone.
+    // The first sample continues where the last one would have gone.
     this.step = 2 * history[0] - history[1] - this.period[0];
     this.position = 0;
   }

@@ -1,194 +1,231 @@
-// One live conversation: microphone → link → loudspeaker. Knows no page: it tells a
-// listener what happens.
+// One live conversation: microphone → link → loudspeaker. It never touches the page, but
+// reports to a listener what happens.
+
+/**
+ * @import { AudioKind } from "./audio_kinds.js"
+ * @import { MicrophonesListener } from "./microphones.js"
+ * @import { AgentFrame, EndedEvent, NoticeEvent, Problem } from "./protocol.js"
+ * @import { ReadyEvent, RewoundEvent, Sampling } from "./protocol.js"
+ * @import { SiteEvent, Start, StateEvent, WaitingEvent } from "./protocol.js"
+ * @import { ChosenDevices } from "./sound_panel.js"
+ * @import { Playback, PlaybackReport } from "./speaker.js"
+ */
 
 import { AUDIO_KINDS } from "./audio_kinds.js";
 import { EchoMeter } from "./echo.js";
 import { Envelope } from "./envelope.js";
-import { Hearing } from "./hearing.js";
 import { LatencyMeter } from "./latency.js";
-import { Level } from "./level.js";
 import { Link } from "./link.js";
-import { Mended } from "./mended.js";
-import { Microphone, openMicrophone, stopTracks } from "./microphone.js";
+import { openMicrophone, stopTracks } from "./microphone.js";
 import { pageStats } from "./page_stats.js";
-import { AUDIO_FAILED, microphoneProblem } from "./problems.js";
+import { AUDIO_FAILED } from "./problems.js";
 import { CONTEXT_RATE, CONTEXT_SAMPLES } from "./protocol.js";
-import { Speaker } from "./speaker.js";
+import { Sound } from "./sound.js";
+import { NO_PLAYBACK } from "./speaker.js";
 import { Substitute } from "./substitute.js";
 import { Uplink } from "./uplink.js";
-import { UserInput } from "./user_input.js";
 
 const END_ANSWER_MS = 4000; // how long we wait for `ended` after asking for it
 const SECOND_MS = 1000;
 const STARTED_MS = 3000; // by then the browser should have begun to play
 
+/**
+ * Exactly one of `ended` and `problem` is called, once, at the end.
+ * @typedef {MicrophonesListener & ConversationEvents} ConversationListener
+ * @typedef {object} ConversationEvents
+ * @property {(event: StateEvent) => void} state
+ * @property {(event: WaitingEvent) => void} waiting
+ * @property {(event: ReadyEvent) => void} ready
+ * @property {(frame: number, piece: string) => void} text
+ * @property {(event: RewoundEvent) => void} rewound
+ * @property {(event: NoticeEvent) => void} notice
+ * @property {(untilMs: number) => void} lost
+ * @property {() => void} echo
+ * @property {(paused: boolean, played: boolean) => void} paused played: whether it ever did
+ * @property {(event: Pick<EndedEvent, "text" | "url">) => void} ended
+ * @property {(problem: Problem) => void} problem
+ */
+
+/**
+ * @typedef {object} ConversationOptions
+ * @property {string} url of the socket
+ * @property {() => Promise<boolean>} siteAnswers whether plain HTTP gets through
+ * @property {string[]} worklets addresses of the capture and playback worklets
+ * @property {string} clock address of worklets/clock.js
+ * @property {AudioKind} audio
+ * @property {Sampling} sampling what `start` asks for
+ * @property {ChosenDevices} devices
+ * @property {boolean} withoutMicrophone continue when none can be had
+ * @property {ConversationListener} listener
+ */
+
 export class LiveConversation {
-  /**
-   * `sampling`: what `start` asks for. `devices`: { microphone, loudspeaker } ids, "" for
-   * the default. `withoutMicrophone`: go on when none can be had. `listener`: { state(event),
-   * waiting(event), microphone(label or null, problem or null, reason), silenced(bool),
-   * hearing(problem of hearing.js or null), ready(event), text(frame, piece),
-   * rewound(event), notice(event), lost(untilMs), echo(), paused(bool, whether it has
-   * played before), ended(event), problem(problem) }; exactly one of the last two is
-   * called, once, at the end.
-   */
+  muted = false;
+  closed = false;
+  played = false; // the browser has played sound
+  lastPlayed = -1; // seq
+  flow = { sent: 0, received: 0, late: 0, dropped: 0 };
+  /** @type {Playback} */
+  playback = NO_PLAYBACK;
+  /** @type {ReadyEvent | null} */
+  ready = null; // the newest one
+  /** @type {AudioContext | null} */
+  context = null;
+  /** @type {Uplink | null} */
+  uplink = null;
+  /** @type {Sound | null} */
+  sound = null; // once the worklets are there
+  /** @type {number | undefined} */
+  second; // timer
+  /** @type {number | undefined} */
+  endAsked; // timer
+
+  /** @param {ConversationOptions} options */
   constructor({ url, siteAnswers, worklets, clock, audio, sampling, devices, withoutMicrophone, listener }) {
     this.audio = AUDIO_KINDS[audio];
-    this.start = { audio: this.audio.wire };
-    if (Object.keys(sampling).length) this.start.sampling = sampling;
-    Object.assign(this, { url, siteAnswers, worklets, devices, withoutMicrophone, listener });
-    this.muted = false;
-    this.lastPlayed = -1;
-    this.flow = { sent: 0, received: 0, late: 0, dropped: 0 };
-    this.playback = { depthMs: 0, jitterMs: 0, underruns: 0, stretchedMs: 0, skippedMs: 0 };
-    this.latency = new LatencyMeter(CONTEXT_RATE);
-    this.echo = new EchoMeter();
-    this.hearing = new Hearing((problem) => this.listener.hearing(problem));
-    this.substitute = new Substitute(clock, (sent, leftOut) => this.#substitute(sent, leftOut));
-    this.heardLevels = new Envelope(CONTEXT_RATE, (bin, power) => this.echo.addHeard(bin, power));
-  }
-
-  /** Call it from a click: the browser lets sound begin only then. */
-  async begin() {
-    this.context = new AudioContext({ sampleRate: CONTEXT_RATE, latencyHint: "interactive" });
-    this.context.onstatechange = () => this.#contextChanged();
-    this.wake();
-    // The persona is primed while the browser asks for the microphone.
+    this.worklets = worklets;
+    this.devices = devices;
+    this.withoutMicrophone = withoutMicrophone;
+    this.listener = listener;
+    /** @type {Start} */
+    const start = { audio: this.audio.wire };
+    if (Object.keys(sampling).length) start.sampling = sampling;
     this.link = new Link({
-      siteAnswers: this.siteAnswers,
-      url: this.url,
-      start: this.start,
+      url,
+      start,
+      siteAnswers,
       have: () => this.lastPlayed,
       listener: {
         event: (event) => this.#event(event),
         frame: (frame) => this.#frame(frame),
         lost: (until) => this.listener.lost(until),
-        over: (problem) => this.#finish("problem", problem),
+        over: (problem) => this.#finish({ problem }),
       },
     });
-    const giveUp = () => this.#finish("problem", AUDIO_FAILED);
-    const makeEncoder = (send) => new Mended((failed) => new this.audio.Encoder(send, failed), giveUp);
-    this.uplink = new Uplink({ link: this.link, flow: this.flow, makeEncoder });
+    this.latency = new LatencyMeter(CONTEXT_RATE);
+    this.echo = new EchoMeter();
+    this.substitute = new Substitute(clock, (sent, leftOut) => this.#substitute(sent, leftOut));
+    this.capturedLevels = new Envelope(CONTEXT_RATE, (bin, power) => this.echo.addCaptured(bin, power));
+  }
+
+  /** Call it from a click: the browser lets sound begin only then. */
+  async begin() {
+    const context = new AudioContext({ sampleRate: CONTEXT_RATE, latencyHint: "interactive" });
+    this.context = context;
+    context.onstatechange = () => this.#contextChanged();
+    this.wake();
+    this.uplink = new Uplink({
+      link: this.link,
+      flow: this.flow,
+      makeEncoder: (onPayload, onFailure) => new this.audio.Encoder(onPayload, onFailure),
+      onGivenUp: () => this.#finish({ problem: AUDIO_FAILED }),
+    });
+    // The persona is primed while the browser asks for the microphone.
     this.link.open();
     setTimeout(() => this.#contextChanged(), STARTED_MS);
     const stream = openMicrophone(this.devices.microphone);
     stream.catch(() => {}); // handled below; it may fail before the worklets are there
     try {
-      await Promise.all(this.worklets.map((path) => this.context.audioWorklet.addModule(path)));
+      await Promise.all(this.worklets.map((path) => context.audioWorklet.addModule(path)));
     } catch {
       stream.then(stopTracks, () => {});
-      this.#finish("problem", AUDIO_FAILED);
+      this.#finish({ problem: AUDIO_FAILED });
       return;
     }
-    if (this.closed) return stream.then(stopTracks, () => {});
-    this.#openSpeaker();
-    this.#openInput();
-    await this.#takeMicrophone(stream, "first");
-  }
-
-  #openSpeaker() {
-    this.speaker = new Speaker(this.context, (report) => this.#played(report));
-    this.agentLevel = new Level(this.speaker.meter);
-    const play = (samples, seq) => this.speaker.play(samples, seq);
-    const giveUp = () => this.#finish("problem", AUDIO_FAILED);
-    this.decoder = new Mended((failed) => new this.audio.Decoder(play, failed), giveUp);
-    if (this.devices.loudspeaker) this.setLoudspeaker(this.devices.loudspeaker).catch(() => {});
-  }
-
-  #openInput() {
-    this.input = new UserInput(this.context, (samples, end) => this.#captured(samples, end));
-    this.userLevel = new Level(this.input.meter);
-  }
-
-  // `reason`: "first", "chosen", "lost" or "again". Without a microphone the user is silent.
-  async #takeMicrophone(opening, reason) {
-    let stream = null;
-    try {
-      stream = await opening;
-      if (this.closed) return stopTracks(stream);
-      const listener = {
-        lost: () => this.findMicrophone("lost"),
-        silenced: (silenced) => this.#silenced(silenced),
-      };
-      this.input.set(new Microphone(this.context, stream, listener));
-      this.hearing.reset();
-      this.#silenced(false);
-      this.microphoneAsked = true;
-      this.listener.microphone(this.input.microphone, null, reason);
-    } catch (error) {
-      if (stream) stopTracks(stream);
-      if (this.closed) return;
-      const problem = microphoneProblem(error);
-      if (reason === "first" && !this.withoutMicrophone) {
-        this.#finish("problem", problem);
-        return;
-      }
-      this.microphoneAsked = true;
-      this.listener.microphone(this.input.microphone ?? null, problem, reason);
+    if (this.closed) {
+      stream.then(stopTracks, () => {});
+      return;
     }
+    const sound = new Sound(context, this.audio, {
+      captured: (samples, end) => this.#captured(samples, end),
+      played: (report) => this.#played(report),
+      decoderGivenUp: () => this.#finish({ problem: AUDIO_FAILED }),
+      microphone: (...taken) => this.#microphoneTaken(...taken),
+      silenced: (silenced) => this.listener.silenced(silenced),
+      signal: (problem) => this.listener.signal(problem),
+    });
+    this.sound = sound;
+    if (this.devices.loudspeaker) sound.setLoudspeaker(this.devices.loudspeaker).catch(() => {});
+    await sound.microphones.take(stream, "first");
   }
 
-  /** Another microphone in mid-conversation; the old one stays where it can't be had. */
-  setMicrophone(deviceId) {
+  /**
+   * Another microphone in mid-conversation; the old one stays where it can't be had.
+   * @param {string} deviceId
+   */
+  async setMicrophone(deviceId) {
     this.devices.microphone = deviceId;
-    return this.#takeMicrophone(openMicrophone(deviceId), "chosen");
+    await this.sound?.microphones.choose(deviceId);
   }
 
   /** The default microphone in place of one that went away, or of none. */
-  findMicrophone(reason) {
-    this.input.set(null);
-    this.hearing.reset();
-    return this.#takeMicrophone(openMicrophone(""), reason);
+  async findMicrophone() {
+    await this.sound?.microphones.find("again");
   }
 
-  /** Rejects where the device can't be had. */
+  /** @type {MicrophonesListener["microphone"]} */
+  #microphoneTaken(microphone, problem, reason) {
+    if (problem && reason === "first" && !this.withoutMicrophone) this.#finish({ problem });
+    else this.listener.microphone(microphone, problem, reason);
+  }
+
+  /**
+   * Rejects where the device can't be had.
+   * @param {string} deviceId
+   */
   async setLoudspeaker(deviceId) {
-    await this.context.setSinkId?.(deviceId);
+    await this.sound?.setLoudspeaker(deviceId);
     this.devices.loudspeaker = deviceId;
   }
 
+  /**
+   * @param {Float32Array<ArrayBuffer>} samples
+   * @param {number} end time after the last of them
+   */
   #captured(samples, end) {
-    // What was said before `ready` is dropped, never burst; nor does the clock begin
+    // Sound from before `ready` is dropped, never sent in a burst; nor does the clock begin
     // while the browser still asks for the microphone.
-    if (!this.ready || !this.microphoneAsked) return;
-    const playing = this.input.samplePlaying;
-    const muted = (this.muted || this.silenced) && !playing;
-    this.heardLevels.add(samples, end - samples.length);
-    if (!muted && !playing && this.input.microphone) this.hearing.add(samples);
+    if (!this.ready || !this.sound?.microphones.asked || !this.uplink) return;
+    const { microphones, input } = this.sound;
+    const muted = (this.muted || microphones.silenced) && !input.samplePlaying;
+    this.capturedLevels.add(samples, end - samples.length);
+    if (!muted && !input.samplePlaying) microphones.judge(samples);
     const seq = this.uplink.push(samples, muted);
     if (this.link.live) this.latency.sent(seq, end, performance.now());
   }
 
-  // Silence in place of the frames that a stopped audio context does not give.
+  /**
+   * Silence in place of the frames that a stopped audio context does not give.
+   * @param {number} sent
+   * @param {number} leftOut
+   */
   #substitute(sent, leftOut) {
-    if (!this.ready || !this.microphoneAsked) return;
+    if (!this.ready || !this.sound?.microphones.asked || !this.uplink) return;
     this.uplink.leaveOut(leftOut);
     for (let n = 0; n < sent; n += 1) this.uplink.push(new Float32Array(CONTEXT_SAMPLES), true);
   }
 
-  #silenced(silenced) {
-    this.silenced = silenced;
-    this.listener.silenced(silenced);
-  }
-
+  /** @param {AgentFrame} frame */
   #frame(frame) {
     this.flow.received += 1;
     if (frame.late) this.flow.late += 1;
     if (frame.droppedBefore) this.flow.dropped += 1;
     this.latency.received(frame.seq, frame.pathMs, performance.now());
     // What a stopped loudspeaker can't play is not kept for later.
-    if (!this.substitute.running) this.decoder?.run("decode", frame.payload, frame.seq);
+    if (!this.substitute.running) this.sound?.play(frame);
   }
 
-  #played(report) {
-    for (const { seq, at } of report.played) {
+  /** @param {PlaybackReport} report */
+  #played({ playback, played, loudness }) {
+    for (const { seq, at } of played) {
       this.latency.played(seq, at);
       this.lastPlayed = Math.max(this.lastPlayed, seq);
     }
-    for (const { bin, power } of report.loudness) this.echo.addPlayed(bin, power);
-    this.playback = report;
+    for (const { bin, power } of loudness) this.echo.addPlayed(bin, power);
+    this.playback = playback;
   }
 
+  /** @param {SiteEvent} event */
   #event(event) {
     switch (event.type) {
       case "ready":
@@ -198,27 +235,32 @@ export class LiveConversation {
         this.listener.text(event.frame, event.piece);
         break;
       case "rewound":
-        this.speaker?.reset();
+        this.sound?.reset();
         this.listener.rewound(event);
         break;
       case "state":
+        this.listener.state(event);
+        break;
       case "waiting":
+        this.listener.waiting(event);
+        break;
       case "notice":
-        this.listener[event.type](event);
+        this.listener.notice(event);
         break;
       case "error":
-        this.#finish("problem", event);
+        this.#finish({ problem: event });
         break;
       case "ended":
-        this.#finish("ended", event);
+        this.#finish({ ended: event });
         break;
       default: // an event of a later version: nothing that we must know
     }
   }
 
+  /** @param {ReadyEvent} event */
   #ready(event) {
-    this.uplink.from(event.next_seq ?? 0);
-    if (this.ready) this.speaker?.reset();
+    this.uplink?.from(event.next_seq ?? 0);
+    if (this.ready) this.sound?.reset();
     this.second ??= setInterval(() => this.#everySecond(), SECOND_MS);
     this.ready = event;
     this.listener.ready(event);
@@ -227,32 +269,34 @@ export class LiveConversation {
   #everySecond() {
     if (this.substitute.running) this.wake();
     if (!this.link.live) return;
-    if (this.echo.measure() && this.input?.microphone && !this.muted) this.listener.echo();
+    if (this.echo.measure() && this.microphone && !this.muted) this.listener.echo();
     this.link.send({ type: "stats", ...pageStats(this, document.hidden) });
   }
 
   #contextChanged() {
-    if (this.closed) return;
+    if (this.closed || !this.context) return;
     const paused = this.context.state !== "running";
     if (paused) this.substitute.start();
     else if (this.substitute.running) {
       this.substitute.stop();
-      this.speaker?.reset();
+      this.sound?.reset();
     }
-    this.listener.paused(paused, Boolean(this.played));
+    this.listener.paused(paused, this.played);
     this.played ||= !paused;
   }
 
-  /** Lets the sound go on where the browser paused it; best from a click. */
+  /** Asks the browser to continue the sound that it paused; best from a click. */
   wake() {
     if (this.closed || this.context?.state === "running") return;
     this.context?.resume().catch(() => {}); // not yet: the device is still taken
   }
 
+  /** @param {boolean} muted */
   setMuted(muted) {
     this.muted = muted;
   }
 
+  /** @param {number} seconds */
   rewind(seconds) {
     this.link.send({ type: "rewind", seconds });
   }
@@ -261,11 +305,32 @@ export class LiveConversation {
     this.link.send({ type: "say_again" });
   }
 
-  /** Plays a recorded question into the conversation, in place of the microphone. */
+  /**
+   * Plays a recorded question into the conversation, in place of the microphone.
+   * @param {ArrayBuffer} bytes
+   * @param {() => void} onEnd
+   */
   async playSample(bytes, onEnd) {
-    const buffer = await this.context.decodeAudioData(bytes);
-    if (this.closed || !this.input) return onEnd();
-    this.input.play(buffer, onEnd);
+    const buffer = await this.context?.decodeAudioData(bytes);
+    if (this.closed || !this.sound || !buffer) onEnd();
+    else this.sound.input.play(buffer, onEnd);
+  }
+
+  stopSample() {
+    this.sound?.input.stopSample();
+  }
+
+  /** The one in use. */
+  get microphone() {
+    return this.sound?.input.microphone ?? null;
+  }
+
+  /** How loud both sides are now, 0 … 1; the user's own voice not while they are muted. */
+  levels() {
+    if (!this.sound) return { user: 0, agent: 0 };
+    const { input, userLevel, agentLevel } = this.sound;
+    const audible = !this.muted || input.samplePlaying;
+    return { user: audible ? userLevel.read() : 0, agent: agentLevel.read() };
   }
 
   /** Gives up the place in the queue. */
@@ -277,38 +342,37 @@ export class LiveConversation {
   /** Asks the site to end it; `ended` follows. */
   end() {
     if (this.closed || this.endAsked) return;
-    const ended = { reason: "user_ended", text: "You ended the conversation" };
+    const ended = { text: "You ended the conversation" };
     if (!this.link.live) {
-      this.#finish("ended", ended); // nobody to ask: the site ends it by itself soon
+      this.#finish({ ended }); // the site can't be asked, and soon ends it by itself
       return;
     }
-    this.endAsked = setTimeout(() => this.#finish("ended", ended), END_ANSWER_MS);
+    this.endAsked = setTimeout(() => this.#finish({ ended }), END_ANSWER_MS);
     this.link.send({ type: "end" });
   }
 
   /** Latency now and what it is made of, or null. */
   latencyNow() {
-    const devices = (this.input?.delayMs ?? 0) + (this.speaker?.delayMs ?? 0);
-    return this.latency.summary(devices + this.audio.delayMs);
+    return this.latency.summary((this.sound?.delayMs ?? 0) + this.audio.delayMs);
   }
 
-  #finish(how, what) {
+  /** @param {{ ended: Pick<EndedEvent, "text" | "url"> } | { problem: Problem }} outcome */
+  #finish(outcome) {
     if (this.closed) return;
     this.close();
-    this.listener[how](what);
+    if ("ended" in outcome) this.listener.ended(outcome.ended);
+    else this.listener.problem(outcome.problem);
   }
 
-  /** Lets go of everything, tells nobody. */
+  /** Closes everything, without calling the listener. */
   close() {
     this.closed = true;
     clearTimeout(this.endAsked);
     clearInterval(this.second);
     this.substitute.stop();
-    this.link?.close();
-    this.input?.close();
-    this.speaker?.close();
+    this.link.close();
     this.uplink?.close();
-    this.decoder?.close();
+    this.sound?.close();
     this.context?.close();
   }
 }

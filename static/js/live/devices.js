@@ -1,12 +1,29 @@
 // Which microphone and loudspeaker a conversation uses, as they are chosen, come and go.
 
+/**
+ * @import { LiveConversation } from "./conversation.js"
+ * @import { Microphone } from "./microphone.js"
+ * @import { Texts } from "./notes.js"
+ * @import { Notices } from "./notices.js"
+ * @import { Problem } from "./protocol.js"
+ * @import { DeviceKind, FoundDevices } from "./sound_panel.js"
+ */
+
 import { SoundPanel } from "./sound_panel.js";
 
 export class Devices {
-  /** `current()`: the conversation that runs, or null. `say`: the words of notes.js. */
-  constructor({ current, notices, say }) {
-    Object.assign(this, { current, notices, say });
-    this.missing = false; // there was no microphone to be had
+  missing = false; // there was no microphone to be had
+
+  /**
+   * @param {object} options
+   * @param {() => LiveConversation | null} options.current the conversation that runs
+   * @param {Notices} options.notices
+   * @param {Texts} options.texts
+   */
+  constructor({ current, notices, texts }) {
+    this.current = current;
+    this.notices = notices;
+    this.texts = texts;
     this.panel = new SoundPanel({
       onChoice: (kind, id) => this.#choose(kind, id),
       onChange: (devices) => this.#changed(devices),
@@ -17,14 +34,18 @@ export class Devices {
     return this.panel.devices;
   }
 
-  /** The conversation got a microphone, or none because of `problem`. */
+  /**
+   * The conversation got a microphone, or none because of `problem`.
+   * @param {Microphone | null} microphone
+   * @param {Problem | null} problem
+   */
   microphone(microphone, problem) {
     this.missing = !microphone && problem?.code !== "microphone_NotAllowedError";
     this.panel.refresh();
   }
 
   findMicrophone() {
-    this.current()?.findMicrophone("again");
+    this.current()?.findMicrophone();
   }
 
   /** When a device may be there again: a phone call is over. */
@@ -37,6 +58,10 @@ export class Devices {
     this.panel.open();
   }
 
+  /**
+   * @param {DeviceKind} kind
+   * @param {string} id
+   */
   async #choose(kind, id) {
     const conversation = this.current();
     if (!conversation) return;
@@ -48,11 +73,14 @@ export class Devices {
       await conversation.setLoudspeaker(id);
     } catch {
       this.panel.choose("loudspeaker", conversation.devices.loudspeaker);
-      this.#tell(this.say.loudspeakerFailed);
+      this.#notify(this.texts.loudspeakerFailed);
     }
   }
 
-  // A lost microphone tells by itself; a lost loudspeaker does not.
+  /**
+   * A lost microphone is an event of its own; a lost loudspeaker is not.
+   * @param {FoundDevices} devices
+   */
   #changed({ microphone, loudspeaker, named }) {
     const conversation = this.current();
     if (!conversation) return;
@@ -60,10 +88,11 @@ export class Devices {
     const used = conversation.devices.loudspeaker;
     if (!named || !used || loudspeaker.includes(used)) return;
     conversation.setLoudspeaker("").catch(() => {});
-    this.#tell(this.say.loudspeakerLost);
+    this.#notify(this.texts.loudspeakerLost);
   }
 
-  #tell(text) {
+  /** @param {string} text */
+  #notify(text) {
     this.notices.show({ code: "loudspeaker", text, brief: true });
   }
 }

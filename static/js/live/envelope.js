@@ -4,15 +4,22 @@
 const BIN_MS = 10;
 
 export class Envelope {
-  /** `onBin(n, power)`: mean square over the samples from n to n + 1 times 10 ms. */
+  /**
+   * @param {number} rate
+   * @param {(n: number, power: number) => void} onBin gets the mean square over the
+   *   samples from n to n + 1 times 10 ms
+   */
   constructor(rate, onBin) {
     this.size = (rate * BIN_MS) / 1000;
     this.onBin = onBin;
     this.sum = 0;
-    this.next = null; // the sample that must come, or this is another stretch of sound
+    this.next = NaN; // the sample that must come, or this is another stretch of sound
   }
 
-  /** `start`: time of the first sample, in samples. */
+  /**
+   * @param {Float32Array} samples
+   * @param {number} start time of the first sample, in samples
+   */
   add(samples, start) {
     if (start !== this.next) this.sum = 0;
     for (let i = 0; i < samples.length; i += 1) {

@@ -1,13 +1,27 @@
-// The figures of a live conversation on its page. Knows nothing of sockets and sound.
+// Shows the figures of a live conversation on its page.
+
+/**
+ * @import { LiveConversation } from "./conversation.js"
+ * @import { ReadyEvent } from "./protocol.js"
+ */
 
 import { byId, setText } from "../shared/dom.js";
 import { clock, milliseconds } from "../shared/format.js";
 import { memoryLeft } from "./phases.js";
 import { describeSampling } from "./sampling.js";
 
-/** `elapsed`: s of the conversation; `sinceReady`: s since the context was told. */
-export function showFacts({ elapsed, sinceReady, context, conversation }) {
-  const { ready, flow, playback, echo, link } = conversation;
+/**
+ * @typedef {object} Facts
+ * @property {number} elapsed seconds of the conversation
+ * @property {number} context seconds of the model's memory that were left ...
+ * @property {number} sinceReady ... so many seconds ago
+ * @property {ReadyEvent} ready
+ * @property {LiveConversation} conversation
+ */
+
+/** @param {Facts} facts */
+export function showFacts({ elapsed, sinceReady, context, ready, conversation }) {
+  const { flow, playback, echo, link } = conversation;
   setText(byId("elapsed"), clock(elapsed));
   setText(byId("memory"), memoryLeft(context, sinceReady, ready.when_full));
   setText(byId("memory-label"), ready.when_full === "end" ? "Time left" : "Full memory left");

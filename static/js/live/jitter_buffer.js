@@ -1,5 +1,5 @@
-// The samples between arrival and loudspeaker. Runs in the playback worklet; knows no
-// Web Audio, so that it can be tested as it is. Times are in samples of one clock.
+// The samples between arrival and loudspeaker. Runs in the playback worklet, but does not
+// use Web Audio, so that it can be tested as it is. Times are in samples of one clock.
 //
 // Frames arrive in lumps of 80 ms. `margin` is what is still unplayed when the next lump
 // arrives. For a frame that comes in time it should be `target`: 40 … 120 ms, following
@@ -9,38 +9,58 @@
 //
 // - too wide or too narrow: periods of the voice are left out or repeated (time_scale.js);
 // - wider than that can repay in 2 s: the oldest samples are cut out with a cross-fade;
-// - nothing left to play: the last period goes on and fades (concealment.js); when that
+// - nothing left to play: the last period is repeated and fades (concealment.js); when that
 //   is over too it is an underrun: silence until the margin is there again, then a fade-in.
 
 import { Concealment } from "./concealment.js";
-import { LateFrames } from "./late_frames.js";
+import { JitterEstimator } from "./jitter_estimator.js";
 import { TimeScale, fadeIn, lengthen, shorten } from "./time_scale.js";
 
-const ms = (n, rate) => Math.round((n * rate) / 1000);
+const ms = (/** @type {number} */ n, /** @type {number} */ rate) => Math.round((n * rate) / 1000);
 const LIKENESS = 0.6; // below it a small correction waits for a better place
 
+/** @typedef {{ seq: number, at: number }} Mark where a frame starts, or when it was played */
+
 export class JitterBuffer {
+  read = 0; // positions in the ring
+  written = 0;
+  /** @type {Mark[]} */
+  marks = []; // in the ring
+  splicedRead = 0; // positions in `spliced`
+  splicedEnd = 0;
+  /** @type {Mark[]} */
+  splicedMarks = [];
+  wanted = 0; // samples to repeat (> 0) or to leave out (< 0)
+  untilSplice = 0;
+  gain = 0;
+  concealedGain = 0; // when the concealment began
+  started = false;
+  filling = true;
+  /** @type {number | null} */
+  waitingSince = null; // first arrival of a fill, while filling
+  underruns = 0;
+  stretchedSamples = 0; // repeated or concealed
+  compressedSamples = 0; // left out by time scale
+  cutSamples = 0;
+
+  /**
+   * @param {number} rate
+   * @param {number} frame samples of one frame
+   */
   constructor(rate, frame) {
-    this.frame = frame; // samples of one lump
+    this.frame = frame;
     this.slack = ms(20, rate);
     this.fade = ms(5, rate);
     this.repayable = ms(480, rate); // beyond the target: by time scale, the rest is cut
     this.urgent = ms(60, rate);
     this.pause = { urgent: ms(20, rate), gentle: ms(60, rate), search: ms(5, rate) };
     this.ring = new Float32Array(rate); // 1 s: above every bound
-    this.lateFrames = new LateFrames(rate, frame);
+    this.estimator = new JitterEstimator(rate, frame);
     this.scale = new TimeScale(rate);
     this.concealment = new Concealment(rate, this.scale);
     this.scratch = new Float32Array(this.scale.reach);
     this.head = new Float32Array(this.scale.window);
     this.spliced = new Float32Array(3 * this.scale.most); // comes before the ring
-    this.read = 0;
-    this.written = 0;
-    this.underruns = 0;
-    this.stretchedSamples = 0; // repeated or concealed
-    this.compressedSamples = 0; // left out by time scale
-    this.cutSamples = 0;
-    this.reset();
   }
 
   /** Forgets what is unplayed and how it arrived; what is heard now fades. */
@@ -48,16 +68,16 @@ export class JitterBuffer {
     if (this.started && !this.filling && this.depth) this.#conceal();
     this.started = false;
     this.read = this.written;
-    this.marks = []; // where each frame starts, as { seq, at }
+    this.marks = [];
     this.splicedMarks = [];
     this.splicedRead = 0;
     this.splicedEnd = 0;
-    this.wanted = 0; // samples to repeat (> 0) or to leave out (< 0)
+    this.wanted = 0;
     this.untilSplice = 0;
     this.gain = 0;
-    this.waitingSince = null; // first arrival of a fill, while filling
+    this.waitingSince = null;
     this.filling = true;
-    this.lateFrames.reset();
+    this.estimator.reset();
   }
 
   get depth() {
@@ -65,15 +85,20 @@ export class JitterBuffer {
   }
 
   get target() {
-    return this.lateFrames.target;
+    return this.estimator.target;
   }
 
   get jitter() {
-    return this.lateFrames.jitter;
+    return this.estimator.jitter;
   }
 
+  /**
+   * @param {Float32Array} samples
+   * @param {number} seq
+   * @param {number} now
+   */
   push(samples, seq, now) {
-    const lateness = this.lateFrames.arrived(seq, now);
+    const lateness = this.estimator.arrived(seq, now);
     const margin = this.depth;
     if (this.filling && this.waitingSince === null) this.waitingSince = now;
     if (!this.filling && !margin) this.#resume(samples);
@@ -87,8 +112,13 @@ export class JitterBuffer {
     if (!this.filling) this.#steer(margin, lateness);
   }
 
-  /** Fills `out`; returns the frames whose first sample went into it. */
+  /**
+   * Fills `out`; returns the frames whose first sample went into it.
+   * @param {Float32Array} out
+   * @param {number} now
+   */
   pull(out, now) {
+    /** @type {Mark[]} */
     const passed = [];
     if (this.filling) this.#maybeStart(now);
     for (let i = 0; i < out.length; ) {
@@ -102,10 +132,16 @@ export class JitterBuffer {
     return passed;
   }
 
+  /**
+   * @param {Float32Array} out
+   * @param {number} i
+   * @param {number} now
+   * @param {Mark[]} passed
+   */
   #playSpliced(out, i, now, passed) {
     const n = Math.min(out.length - i, this.splicedEnd - this.splicedRead);
     while (this.splicedMarks.length && this.splicedMarks[0].at < this.splicedRead + n) {
-      const { seq, at } = this.splicedMarks.shift();
+      const { seq, at } = /** @type {Mark} */ (this.splicedMarks.shift());
       passed.push({ seq, at: now + i + at - this.splicedRead });
     }
     for (let k = 0; k < n; k += 1) out[i + k] = this.#gained(this.spliced[this.splicedRead + k]);
@@ -113,10 +149,16 @@ export class JitterBuffer {
     return n;
   }
 
+  /**
+   * @param {Float32Array} out
+   * @param {number} i
+   * @param {number} now
+   * @param {Mark[]} passed
+   */
   #playRing(out, i, now, passed) {
     const n = Math.min(out.length - i, this.written - this.read);
     while (this.marks.length && this.marks[0].at < this.read + n) {
-      const { seq, at } = this.marks.shift();
+      const { seq, at } = /** @type {Mark} */ (this.marks.shift());
       passed.push({ seq, at: now + i + at - this.read });
     }
     for (let k = 0; k < n; k += 1) {
@@ -127,6 +169,10 @@ export class JitterBuffer {
     return n;
   }
 
+  /**
+   * @param {Float32Array} out
+   * @param {number} i
+   */
   #playNothing(out, i) {
     if (!this.filling && !this.concealment.active) this.#conceal();
     for (let k = i; k < out.length; k += 1) {
@@ -138,11 +184,13 @@ export class JitterBuffer {
     return out.length - i;
   }
 
+  /** @param {number} sample */
   #gained(sample) {
     if (this.gain < 1) this.gain = Math.min(1, this.gain + 1 / this.fade);
     return sample * this.gain;
   }
 
+  /** @param {number} now */
   #maybeStart(now) {
     if (this.waitingSince === null) return;
     const waited = now - this.waitingSince;
@@ -167,7 +215,10 @@ export class JitterBuffer {
     this.concealedGain = this.gain;
   }
 
-  /** The late frame takes over from the concealment. */
+  /**
+   * The late frame takes over from the concealment.
+   * @param {Float32Array} samples
+   */
   #resume(samples) {
     for (let i = 0; i < this.fade && this.concealment.active; i += 1) {
       const w = fadeIn(i, this.fade);
@@ -176,7 +227,11 @@ export class JitterBuffer {
     this.concealment.stop();
   }
 
-  // Begins with a slack, so that small errors are left alone, and goes on to the target.
+  /**
+   * Begins with a slack, so that small errors are left alone, and continues to the target.
+   * @param {number} margin
+   * @param {number} lateness
+   */
   #steer(margin, lateness) {
     const { target, slack, wanted } = this;
     // The margin that a frame in time would have found; unknown after a stall.
@@ -203,12 +258,13 @@ export class JitterBuffer {
     this.untilSplice = quiet ? 0 : urgent ? this.pause.urgent : this.pause.gentle;
   }
 
+  /** @param {number} n */
   #splice(n) {
     const longer = this.wanted > 0;
     this.splicedRead = 0;
     this.splicedEnd = (longer ? lengthen : shorten)(this.scratch, n, this.spliced);
     while (this.marks.length && this.marks[0].at < this.read + 2 * n) {
-      const { seq, at } = this.marks.shift();
+      const { seq, at } = /** @type {Mark} */ (this.marks.shift());
       const from = at - this.read;
       const to = longer ? from + (from < n ? 0 : n) : from / 2;
       this.splicedMarks.push({ seq, at: to });
@@ -219,6 +275,7 @@ export class JitterBuffer {
     else this.compressedSamples += n;
   }
 
+  /** @param {number} samples */
   #cut(samples) {
     const unplayed = this.written - this.read;
     const room = this.scale.most + this.scale.window;
@@ -237,6 +294,7 @@ export class JitterBuffer {
     while (this.marks.length && this.marks[0].at < this.read) this.marks.shift();
   }
 
+  /** @param {number} position */
   #at(position) {
     const size = this.ring.length;
     return this.ring[((position % size) + size) % size];

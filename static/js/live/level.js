@@ -3,7 +3,10 @@
 const FLOOR_DB = -60;
 const FALL_MS = 130; // to a third
 
-/** Root mean square of samples on a scale where −60 dBFS is 0 and −6 dBFS is 1. */
+/**
+ * Root mean square of samples on a scale where −60 dBFS is 0 and −6 dBFS is 1.
+ * @param {Float32Array} samples
+ */
 export function loudness(samples) {
   let sum = 0;
   for (const sample of samples) sum += sample * sample;
@@ -15,6 +18,7 @@ export function loudness(samples) {
 
 /** A level that rises at once and falls slowly, read from an AnalyserNode. */
 export class Level {
+  /** @param {AnalyserNode} meter */
   constructor(meter) {
     this.meter = meter;
     this.samples = new Float32Array(meter.fftSize);

@@ -1,9 +1,12 @@
 // The connection of one conversation over as many sockets as it takes. Resumes by token
-// when the site falls silent or the socket closes, as docs/protocol.md says; keeps the
-// place in the queue by ticket. Knows no audio and no page.
+// when the site falls silent or the socket closes, as docs/protocol.md describes; keeps the
+// place in the queue by ticket. Carries frames without looking into them.
 //
-// opening ─> live ──lost──> returning ─> live … ; `over` from everywhere. Times are those
-// of the wall clock: a sleeping computer's other clocks may stand still.
+// opening ─> live ──lost──> returning ─> live … ; from everywhere `announced` (the site has
+// sent `error` or `ended` and will close) and `over`. Times are those of the wall clock: a
+// sleeping computer's other clocks may stand still.
+
+/** @import { AgentFrame, PageEvent, Problem, ReadyEvent, SiteEvent, Start } from "./protocol.js" */
 
 import { NOT_READY, RESUME_TOO_LATE, closeProblem, socketBlocked } from "./problems.js";
 import { ConversationSocket } from "./socket.js";
@@ -13,7 +16,7 @@ const BUSY_MS = 30_000; // a live one that said "one moment"
 const GLANCE_MS = 1000; // the same, when we have reason to doubt
 const WATCH_MS = 500;
 const ASLEEP_MS = 3000; // timers that stood still for so long
-// How long a socket may take to open, the site to say its first word, and to say the
+// How long a socket may take to open, the site to send its first event, and the
 // next one while it makes ready. A token is single use, so an opened socket gets time.
 const PATIENCE_MS = {
   opening: { open: 15_000, first: 15_000, next: 60_000 },
@@ -21,29 +24,69 @@ const PATIENCE_MS = {
 };
 const DELAYS_MS = [0, 500, 1000, 2000, 4000];
 const QUEUE_MS = 60_000; // how long we try to come back to our place in the queue
-const DONE = 1000; // ends the conversation, however late the site hears of it
+const DONE = 1000; // ends the conversation, however late it reaches the site
 const GIVEN_UP = 4001; // we come back over another socket
-const COME_BACK = new Set([1012, 4412]); // the process that held us lets go
+const COME_BACK = new Set([1012, 4412]); // the web process that served us has stopped
+
+/**
+ * @typedef {object} LinkListener
+ * @property {(event: SiteEvent) => void} event
+ * @property {(frame: AgentFrame) => void} frame
+ * @property {(untilMs: number) => void} lost
+ * @property {(problem: Problem) => void} over not called for what an `error` or `ended`
+ *   event announced
+ */
 
 export class Link {
+  /** @type {"opening" | "live" | "returning" | "announced" | "over"} */
+  phase = "opening";
+  /** @type {"open" | "first" | "next"} */
+  progress = "open"; // what is waited for
+  /** @type {ConversationSocket | null} */
+  socket = null;
+  /** @type {{ conversation: string, token: string } | null} */
+  resume = null;
+  /** @type {string | null} */
+  ticket = null;
+  attempts = 0;
+  resumes = 0;
+  deadline = Infinity;
+  keptMs = 0; // for how long the site keeps the conversation after a loss
+  busy = false; // the site makes something ready and need not send a frame each 80 ms
+  probing = false;
+  receivedAt = 0;
+  connectedAt = 0;
+  /** @type {number | null} */
+  sendingSince = null;
+  lastWatch = 0;
+  /** @type {number | undefined} */
+  watch;
+  /** @type {number | undefined} */
+  timer;
+
   /**
-   * `listener`: { event(message), frame(frame), lost(untilMs), over(problem) }; `over` is
-   * not called for what an `error` or `ended` event announced. `have()`: the last agent
-   * seq played, or -1. `siteAnswers()`: a promise of whether plain HTTP gets through.
+   * @param {object} options
+   * @param {string} options.url
+   * @param {Start} options.start
+   * @param {() => number} options.have the last agent seq played, or -1
+   * @param {LinkListener} options.listener
+   * @param {() => Promise<boolean>} options.siteAnswers whether plain HTTP gets through
+   * @param {typeof ConversationSocket} [options.Socket]
    */
   constructor({ url, start, have, listener, siteAnswers, Socket = ConversationSocket }) {
-    Object.assign(this, { url, start, have, listener, siteAnswers, Socket });
-    this.phase = "opening";
-    this.attempts = 0;
-    this.deadline = Infinity;
-    this.resumes = 0;
+    this.url = url;
+    this.start = start;
+    this.have = have;
+    this.listener = listener;
+    this.siteAnswers = siteAnswers;
+    this.Socket = Socket;
+    this.doubt = () => this.#glance();
+    this.seen = () => document.visibilityState === "visible" && this.#glance();
   }
 
   open() {
     this.lastWatch = Date.now();
     this.watch = setInterval(() => this.#watch(), WATCH_MS);
-    this.doubt = () => this.#glance();
-    this.seen = () => document.visibilityState === "visible" && this.#glance();
     addEventListener("online", this.doubt);
     addEventListener("pageshow", this.doubt);
     document.addEventListener("visibilitychange", this.seen);
@@ -54,13 +97,20 @@ export class Link {
     return this.phase === "live";
   }
 
+  /** @param {PageEvent} event */
   send(event) {
     this.socket?.send(event);
   }
 
-  /** False when the frame had to be dropped. */
+  /**
+   * False when the frame had to be dropped.
+   * @param {number} kind
+   * @param {number} seq
+   * @param {Uint8Array} payload
+   * @param {boolean} muted
+   */
   sendFrame(kind, seq, payload, muted) {
-    if (!this.live) return false;
+    if (!this.live || !this.socket) return false;
     this.sendingSince ??= Date.now();
     return this.socket.sendFrame(kind, seq, payload, muted);
   }
@@ -80,8 +130,8 @@ export class Link {
     const start = { ...this.start };
     if (this.resume) start.resume = { ...this.resume, have: this.have() };
     else if (this.ticket) start.ticket = this.ticket;
-    this.heardAt = this.connectedAt = Date.now();
-    this.progress = "open"; // what is waited for
+    this.receivedAt = this.connectedAt = Date.now();
+    this.progress = "open";
     this.socket = new this.Socket(this.url, start, {
       opened: () => this.#opened(),
       event: (event) => this.#event(event),
@@ -96,26 +146,28 @@ export class Link {
   }
 
   #opened() {
-    this.heardAt = Date.now();
+    this.receivedAt = Date.now();
     this.progress = "first";
   }
 
+  /** @param {AgentFrame} frame */
   #frame(frame) {
-    this.heardAt = Date.now();
+    this.receivedAt = Date.now();
     this.listener.frame(frame);
   }
 
+  /** @param {SiteEvent} event */
   #event(event) {
-    this.heardAt = Date.now();
+    this.receivedAt = Date.now();
     this.progress = "next";
     if (event.type === "waiting") this.ticket = event.ticket;
-    // While the site makes something ready it need not send a frame each 80 ms.
     if (event.type === "state") this.busy = event.state !== "live";
     if (event.type === "ready") this.#ready(event);
-    if (event.type === "error" || event.type === "ended") this.phase = "told";
+    if (event.type === "error" || event.type === "ended") this.phase = "announced";
     this.listener.event(event);
   }
 
+  /** @param {ReadyEvent} event */
   #ready(event) {
     if (this.phase === "returning") this.resumes += 1;
     this.phase = "live";
@@ -124,18 +176,21 @@ export class Link {
     this.deadline = Infinity;
     this.ticket = null;
     // Single use: this one is for the next loss.
-    this.resume = event.resume && { conversation: event.conversation, token: event.resume };
+    const { conversation, resume: token } = event;
+    this.resume = token ? { conversation, token } : null;
     this.keptMs = 1000 * (event.resume_seconds ?? 0);
   }
 
+  /** @param {number} code */
   #closed(code) {
     this.socket = null;
-    if (this.phase === "over" || this.phase === "told") return;
+    if (this.phase === "over" || this.phase === "announced") return;
     if (this.#mayReturn(code)) this.#return(code);
     else if (this.#neverOpened && code === 1006) this.#endUnopened();
     else this.#end(closeProblem(code, this.phase !== "opening"));
   }
 
+  /** @param {number} code */
   #mayReturn(code) {
     const asked = COME_BACK.has(code);
     if (!asked && (code === 1000 || code >= 4000)) return false; // the site meant it
@@ -143,10 +198,11 @@ export class Link {
     return Boolean(this.resume) && this.keptMs > 0;
   }
 
+  /** @param {number} code */
   #return(code) {
     const now = Date.now();
     if (this.phase === "live") {
-      this.deadline = this.heardAt + this.keptMs;
+      this.deadline = this.receivedAt + this.keptMs;
       this.attempts = 0;
       this.phase = "returning";
       this.listener.lost(this.deadline);
@@ -174,12 +230,13 @@ export class Link {
     this.listener.over(there ? socketBlocked(new URL(this.url).host) : closeProblem(1006, false));
   }
 
+  /** @param {Problem} problem */
   #end(problem) {
     this.close();
     this.listener.over(problem);
   }
 
-  // A socket that says nothing is given up; it need not ever close by itself.
+  // A silent socket is given up: it may never close by itself.
   #watch() {
     const now = Date.now();
     const slept = now - this.lastWatch > ASLEEP_MS;
@@ -191,12 +248,15 @@ export class Link {
     } else if (this.socket && this.#silentMs(now) > this.#patience()) this.#lose();
   }
 
+  /** @param {number} now */
   #silentMs(now) {
-    return now - Math.max(this.heardAt, this.sendingSince ?? 0);
+    return now - Math.max(this.receivedAt, this.sendingSince ?? 0);
   }
 
   #patience() {
-    if (this.phase !== "live") return PATIENCE_MS[this.phase]?.[this.progress] ?? Infinity;
+    const { phase, progress } = this;
+    if (phase === "opening" || phase === "returning") return PATIENCE_MS[phase][progress];
+    if (phase !== "live") return Infinity;
     if (!this.#mayReturn(1006) || !this.sendingSince) return Infinity;
     return this.busy ? BUSY_MS : SILENT_MS;
   }

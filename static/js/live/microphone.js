@@ -1,4 +1,4 @@
-// One opened microphone as a node of the audio graph. Knows no sockets.
+// One opened microphone as a node of the audio graph.
 
 const WANTED = {
   echoCancellation: true,
@@ -8,29 +8,36 @@ const WANTED = {
 };
 
 /**
- * Asks for the microphone; `deviceId` is a wish, and the default device is taken where it
- * can't be had. Rejects as getUserMedia does.
+ * Asks for the microphone; rejects as getUserMedia does.
+ * @param {string} deviceId a wish: the default device is taken where it can't be had
  */
 export async function openMicrophone(deviceId) {
   if (!deviceId) return ask({});
   try {
     return await ask({ deviceId: { exact: deviceId } });
-  } catch (error) {
+  } catch (thrown) {
+    const error = /** @type {DOMException} */ (thrown);
     if (error.name !== "OverconstrainedError" && error.name !== "NotFoundError") throw error;
     return ask({}); // it was unplugged since it was chosen
   }
 }
 
+/** @param {MediaTrackConstraints} more */
 function ask(more) {
   return navigator.mediaDevices.getUserMedia({ audio: { ...WANTED, ...more } });
 }
 
+/** @param {MediaStream} stream */
 export function stopTracks(stream) {
   for (const track of stream.getTracks()) track.stop();
 }
 
 export class Microphone {
-  /** `listener`: { lost(), silenced(whether the system muted it) } */
+  /**
+   * @param {AudioContext} context
+   * @param {MediaStream} stream
+   * @param {{ lost(): void, silenced(bySystem: boolean): void }} listener
+   */
   constructor(context, stream, listener) {
     this.stream = stream;
     this.track = stream.getAudioTracks()[0];
@@ -48,9 +55,11 @@ export class Microphone {
     return this.track.getSettings().deviceId ?? "";
   }
 
-  /** What the device says it adds before a sample reaches us. */
+  /** What the device adds before a sample reaches us, as it reports it. */
   get delayMs() {
-    return 1000 * (this.track.getSettings().latency ?? 0);
+    /** @type {MediaTrackSettings & { latency?: number }} */
+    const { latency = 0 } = this.track.getSettings();
+    return 1000 * latency;
   }
 
   close() {

@@ -1,9 +1,12 @@
 // Joins Opus packets of one frame each into a longer one (RFC 6716, section 3.2): for
-// browsers whose encoder makes 20 ms packets only. Knows bytes only.
+// browsers whose encoder makes 20 ms packets only.
 
 const LONG = 252; // lengths from here on take two bytes
 
-/** One packet of all frames in order; null where they can't share one. */
+/**
+ * One packet of all frames in order; null where they can't share one.
+ * @param {Uint8Array[]} packets
+ */
 export function joinPackets(packets) {
   const first = packets[0][0];
   // The lowest bits count the frames; the others must be the same for all of them.
@@ -21,6 +24,7 @@ export function joinPackets(packets) {
   return joined;
 }
 
+/** @param {number} length */
 function lengthBytes(length) {
   if (length < LONG) return [length];
   const low = LONG + (length & 3);

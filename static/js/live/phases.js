@@ -1,27 +1,59 @@
-// The phases of the live page and the words for each. Knows no page.
+// The phases of the live page, which are its looks, and the texts for each; view.js shows
+// them.
 //
-// idle ──click──> connecting ──> waiting ──> priming ──> live ──> ending ──> ended
-//                     └────────────┴───────────┴──────────┴──────> problem ──> connecting
-// `permission` stands instead of priming and live while the browser still asks for the
-// microphone. From live: `resuming` while the connection is lost, `recovering` while the
-// site replaces the voice engine or goes back, `paused` while the browser has stopped the
-// sound, then live again.
+// A phase is a state of states.js, with three exceptions. `permission` stands in place of
+// priming, live and recovering while the browser still asks for the microphone. `live` is
+// `paused` while the browser has stopped the sound, else `muted` while the user is. And
+// rewinding looks like recovering.
+
+/**
+ * @import { SignalProblem } from "./microphone_signal.js"
+ * @import { QueuePosition, ReadyEvent } from "./protocol.js"
+ * @import { State } from "./states.js"
+ */
+
+/** @typedef {Exclude<State, "rewinding"> | "permission" | "paused" | "muted"} Phase */
+
+/**
+ * @typedef {object} PhaseDetail
+ * @property {QueuePosition | null} [place]
+ * @property {number} [seconds] left, or expected
+ * @property {boolean} [silent] there is no microphone
+ * @property {boolean} [muted]
+ * @property {boolean} [rewinding]
+ * @property {SignalProblem | null} [signal]
+ */
 
 import { count, wait } from "../shared/format.js";
 
+/** @type {ReadonlySet<Phase>} */
 export const BUSY = new Set([
-  ...["connecting", "waiting", "permission", "priming"],
-  ...["live", "muted", "paused", "resuming", "recovering", "ending"],
+  "connecting",
+  "waiting",
+  "permission",
+  "priming",
+  "live",
+  "muted",
+  "paused",
+  "resuming",
+  "recovering",
+  "ending",
 ]);
+/** @type {ReadonlySet<Phase>} */
 export const SPEAKING = new Set(["live", "muted", "paused", "resuming", "recovering", "ending"]);
 
-const HEARING = {
+/** @type {Record<SignalProblem, { status: string, hint: string }>} */
+const SIGNAL = {
   silent: { status: "Live, but nothing is heard", hint: "Your microphone sends silence." },
   quiet: { status: "Live, but you are hardly heard", hint: "Speak up, or check the microphone." },
   overdriven: { status: "Live, but you are too loud", hint: "Your microphone is overdriven." },
 };
 
-/** `detail`: { place: the `waiting` event, seconds: left or expected, silent, hearing, rewinding }. */
+/**
+ * @param {Phase} phase
+ * @param {string} name of the persona
+ * @param {PhaseDetail} detail
+ */
 export function describe(phase, name, detail = {}) {
   return {
     idle: { status: "Ready when you are", hint: "Headphones give the best sound." },
@@ -32,9 +64,7 @@ export function describe(phase, name, detail = {}) {
       hint: "Please allow it in the question that your browser asks.",
     },
     priming: { status: "Getting ready…", hint: `${name} takes on the role and the voice.` },
-    live: detail.silent
-      ? { status: "Live, without a microphone", hint: `${name} hears the sample questions only.` }
-      : HEARING[detail.hearing] ?? { status: "Live", hint: "Just speak. You can interrupt at any time." },
+    live: live(name, detail),
     paused: { status: "Paused", hint: `It continues by itself when the sound is back. ${name} hears silence.` },
     muted: { status: "Live, you are muted", hint: `${name} hears silence.` },
     resuming: {
@@ -53,32 +83,52 @@ export function describe(phase, name, detail = {}) {
   }[phase];
 }
 
+/**
+ * @param {string} name
+ * @param {PhaseDetail} detail
+ */
+function live(name, { silent, signal }) {
+  if (silent) return { status: "Live, without a microphone", hint: `${name} hears the sample questions only.` };
+  if (signal) return SIGNAL[signal];
+  return { status: "Live", hint: "Just speak. You can interrupt at any time." };
+}
+
+/** @param {QueuePosition | null | undefined} place */
 function waiting(place) {
   if (!place) return { status: "In the queue…", hint: "" };
   const { position, of, eta_s: eta } = place;
   const status = position <= 1 ? "You are next" : `Number ${position} in the queue`;
   const total = of > 1 ? ` ${count(of, "person waits", "people wait")}.` : "";
-  const time = Number.isFinite(eta) ? `Your turn comes in ${wait(eta)}.` : "";
+  const time = eta !== null && Number.isFinite(eta) ? `Your turn comes in ${wait(eta)}.` : "";
   return { status, hint: `${time}${total} Keep this page open, also in the background: it rings when it is your turn.`.trim() };
 }
 
+/** @param {number | undefined} seconds */
 function left(seconds) {
-  return seconds > 0 ? ` for another ${count(Math.ceil(seconds), "second")}` : "";
+  return seconds !== undefined && seconds > 0 ? ` for another ${count(Math.ceil(seconds), "second")}` : "";
 }
 
-/** The phase while a conversation is under way. `site`: the last state it told. */
-export function phaseOf({ site, microphoneAsked, muted, paused, ending, lost }) {
-  if (ending) return "ending";
-  if (site === "recovering" && lost) return site;
-  if (lost || site === "resuming") return "resuming";
-  if (site === "connecting" || site === "waiting") return site;
-  if (!microphoneAsked) return "permission";
-  if (site === "priming" || site === "recovering") return site;
+/**
+ * How a state looks.
+ * @param {State} state
+ * @param {{ asking: boolean, paused: boolean, muted: boolean }} sound asking: the browser
+ *   still asks for the microphone; paused: it has stopped the sound
+ * @returns {Phase}
+ */
+export function phaseOf(state, { asking, paused, muted }) {
+  const phase = state === "rewinding" ? "recovering" : state;
+  if (asking && ["priming", "live", "recovering"].includes(phase)) return "permission";
+  if (phase !== "live") return phase;
   if (paused) return "paused";
   return muted ? "muted" : "live";
 }
 
-/** What remains of the model's full context, in words. `whenFull`: what comes then. */
+/**
+ * What remains of the model's full context, in words.
+ * @param {number} contextSeconds
+ * @param {number} sinceSeconds
+ * @param {ReadyEvent["when_full"]} [whenFull] what comes then
+ */
 export function memoryLeft(contextSeconds, sinceSeconds, whenFull) {
   if (!contextSeconds) return "–";
   const left = contextSeconds - sinceSeconds;

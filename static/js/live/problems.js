@@ -1,6 +1,12 @@
-// What can go wrong, in words that say what to do. Knows no page.
+// What can go wrong, in texts that tell the user what to do.
 
-/** Why the microphone can't be had at all in this page; null when it can. */
+/** @import { Problem } from "./protocol.js" */
+
+/**
+ * Why the microphone can't be had at all in this page; null when it can.
+ * @param {{ isSecureContext: boolean, navigator?: Partial<Navigator>, AudioWorkletNode?: unknown }} scope
+ * @returns {Problem | null}
+ */
 export function browserProblem(scope) {
   if (!scope.isSecureContext) {
     return {
@@ -23,8 +29,13 @@ export function browserProblem(scope) {
   return null;
 }
 
-/** A rejected getUserMedia. */
+/**
+ * A rejected getUserMedia.
+ * @param {{ name: string, message?: string }} error
+ * @returns {Problem}
+ */
 export function microphoneProblem(error) {
+  /** @type {Record<string, string>} */
   const texts = {
     NotAllowedError:
       "The microphone is blocked for this page. Allow it by the icon beside the " +
@@ -61,6 +72,7 @@ export const NOT_READY = {
   retryable: true,
 };
 
+/** @type {Record<number, string>} */
 const CLOSED = {
   4400: "The server did not understand this page. Reload it, then try again.",
   4401: "You are no longer signed in. Sign in again, then start again.",
@@ -74,7 +86,11 @@ const CLOSED = {
 };
 const FINAL = new Set([4401, 4404]);
 
-/** The site answers, but its socket does not open. */
+/**
+ * The site answers, but its socket does not open.
+ * @param {string} host
+ * @returns {Problem}
+ */
 export function socketBlocked(host) {
   return {
     code: "socket_blocked",
@@ -87,7 +103,12 @@ export function socketBlocked(host) {
   };
 }
 
-/** A socket that closed before the server said why. */
+/**
+ * A socket that closed before the server said why.
+ * @param {number} code
+ * @param {boolean} wasLive
+ * @returns {Problem}
+ */
 export function closeProblem(code, wasLive) {
   const lost = wasLive
     ? "The connection was lost. What was said until now is kept."

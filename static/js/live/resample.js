@@ -1,4 +1,4 @@
-// 48 kHz ↔ 24 kHz, streaming, by one half-band low-pass. Knows samples only.
+// 48 kHz ↔ 24 kHz, streaming, by one half-band low-pass.
 
 /** Taps of a half-band filter (Kaiser window); length 4n + 3, every second one is 0. */
 export function halfBand(taps = 63, beta = 8) {
@@ -15,6 +15,7 @@ export function halfBand(taps = 63, beta = 8) {
   return filter.map((value) => value / sum);
 }
 
+/** @param {number} x */
 function bessel(x) {
   let term = 1;
   let sum = 1;
@@ -35,6 +36,7 @@ export class Halver {
     this.history = new Float32Array(FILTER.length - 1);
   }
 
+  /** @param {Float32Array} samples */
   process(samples) {
     const history = this.history.length;
     const line = new Float32Array(history + samples.length);
@@ -53,6 +55,7 @@ export class Doubler {
     this.history = new Float32Array(FILTER.length - 1); // at 48 kHz, zero-stuffed
   }
 
+  /** @param {Float32Array} samples */
   process(samples) {
     const history = this.history.length;
     const line = new Float32Array(history + 2 * samples.length);
@@ -66,12 +69,17 @@ export class Doubler {
   }
 }
 
+/**
+ * @param {Float32Array} line
+ * @param {number} start
+ */
 function dot(line, start) {
   let sum = 0;
   for (let k = 0; k < FILTER.length; k += 1) sum += FILTER[k] * line[start + k];
   return sum;
 }
 
+/** @param {Float32Array} samples */
 export function toInt16(samples) {
   const out = new Int16Array(samples.length);
   for (let i = 0; i < samples.length; i += 1) {
@@ -80,7 +88,10 @@ export function toInt16(samples) {
   return out;
 }
 
-/** Little-endian int16 bytes at any offset → floats. */
+/**
+ * Little-endian int16 bytes at any offset → floats.
+ * @param {Uint8Array} bytes
+ */
 export function fromInt16(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const out = new Float32Array(bytes.byteLength / 2);

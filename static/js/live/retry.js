@@ -1,13 +1,19 @@
-// Counts down to the next attempt. Knows no page.
+// Counts down to the next attempt.
 
 export class Retry {
-  /** `tick(secondsLeft)` each second, null when stopped; `go()` at the end. */
+  /** @type {number | null} */
+  timer = null;
+
+  /**
+   * @param {(secondsLeft: number | null) => void} tick each second; null when stopped
+   * @param {() => void} go at the end
+   */
   constructor(tick, go) {
     this.tick = tick;
     this.go = go;
-    this.timer = null;
   }
 
+  /** @param {number} seconds */
   start(seconds) {
     this.stop();
     let left = Math.max(1, Math.ceil(seconds));

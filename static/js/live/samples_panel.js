@@ -1,14 +1,30 @@
-// Recorded questions for people without a microphone. Knows no sockets; it fetches the
-// sound and hands it to whoever plays it.
+// The panel of recorded questions, for people without a microphone. It fetches the sound and
+// passes it on to be played.
 
 import { byId, make, setText } from "../shared/dom.js";
 
+/** @typedef {{ text: string, file: string }} Question */
+
 export class SamplesPanel {
-  /** `folder`: of samples.json and its files. `play(bytes, onEnd)` rejects on bad sound. */
+  /** @type {HTMLButtonElement[]} */
+  buttons = [];
+  /** @type {HTMLButtonElement | null} */
+  playing = null;
+
+  /**
+   * @param {string} folder of samples.json and its files
+   * @param {object} actions
+   * @param {(bytes: ArrayBuffer, onEnd: () => void) => Promise<void>} actions.play rejects on
+   *   bad sound
+   * @param {() => void} actions.stop
+   * @param {() => void} actions.failed
+   */
   constructor(folder, { play, stop, failed }) {
-    Object.assign(this, { folder, play, stop, failed });
-    this.panel = byId("samples-panel");
-    this.buttons = [];
+    this.folder = folder;
+    this.play = play;
+    this.stop = stop;
+    this.failed = failed;
+    this.panel = byId("samples-panel", HTMLDetailsElement);
     this.ready = this.#load();
   }
 
@@ -19,6 +35,7 @@ export class SamplesPanel {
   async #load() {
     try {
       const response = await fetch(`${this.folder}samples.json`);
+      /** @type {{ questions?: Question[] }} */
       const { questions = [] } = response.ok ? await response.json() : {};
       this.buttons = questions.map((question) => this.#button(question));
     } catch {
@@ -28,6 +45,7 @@ export class SamplesPanel {
     this.panel.hidden = !this.available;
   }
 
+  /** @param {Question} question */
   #button({ text, file }) {
     const button = make("button", { type: "button", className: "button sample", textContent: text });
     button.disabled = true;
@@ -36,6 +54,10 @@ export class SamplesPanel {
     return button;
   }
 
+  /**
+   * @param {HTMLButtonElement} button
+   * @param {string} file
+   */
   async #press(button, file) {
     if (button === this.playing) {
       this.stop();
@@ -59,7 +81,10 @@ export class SamplesPanel {
     }
   }
 
-  /** Questions can be played only while somebody listens. */
+  /**
+   * Questions can be played only during a conversation.
+   * @param {boolean} live
+   */
   enable(live) {
     for (const button of this.buttons) button.disabled = !live;
     setText(

@@ -1,5 +1,12 @@
-// How the model chooses: the person's wishes within the server's ranges. Knows no page.
+// How the model samples: the user's wishes within the server's ranges; sampling_panel.js
+// has the fields.
 
+/** @import { Sampling } from "./protocol.js" */
+
+/** @typedef {{ least: number, most: number, default: number | null }} Choice */
+/** @typedef {Record<string, Choice>} Choices by name; a seed has no default */
+
+/** @type {Record<string, string>} */
 export const NAMES = {
   temperature_text: "Temperature of the words",
   top_k_text: "Choice of words (top-k)",
@@ -10,9 +17,12 @@ export const NAMES = {
 
 /**
  * Of `wishes` what `choices` allows and what differs from its default, moved into range.
- * `choices`: { name: { least, most, default } }; a seed has no default.
+ * @param {Choices} choices
+ * @param {Record<string, unknown>} wishes
+ * @returns {Sampling}
  */
 export function askedFor(choices, wishes) {
+  /** @type {Record<string, number>} */
   const asked = {};
   for (const [name, { least, most, default: usual }] of Object.entries(choices)) {
     const wish = wishes[name];
@@ -24,7 +34,11 @@ export function askedFor(choices, wishes) {
   return asked;
 }
 
-/** What the server applied, in a line. */
+/**
+ * What the server applied, in a line.
+ * @param {Sampling | undefined} sampling
+ * @param {number} seed
+ */
 export function describeSampling(sampling, seed) {
   if (!sampling) return "–";
   if (sampling.greedy) return "always the likeliest";

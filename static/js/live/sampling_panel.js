@@ -1,18 +1,25 @@
-// The panel of temperatures, top-k and seed. Knows no sockets.
+// The panel of temperatures, top-k and seed, as this browser remembers them.
+
+/** @import { Choices, Choice } from "./sampling.js" */
 
 import { byId, make } from "../shared/dom.js";
 import { recall, remember } from "./preferences.js";
 import { NAMES, askedFor } from "./sampling.js";
 
 export class SamplingPanel {
-  /** `choices`: as the server allows; `persona`: whose settings are remembered. */
+  /** @type {Map<string, { choice: Choice, input: HTMLInputElement, shown: HTMLOutputElement }>} */
+  fields = new Map(); // by name
+
+  /**
+   * @param {unknown} choices as the server allows them; null where it names none
+   * @param {string} persona whose settings are remembered
+   */
   constructor(choices, persona) {
-    this.choices = choices && typeof choices === "object" ? choices : {};
+    this.choices = choices && typeof choices === "object" ? /** @type {Choices} */ (choices) : {};
     this.key = `sampling.${persona}`;
-    this.inputs = new Map();
     const form = byId("sampling");
     byId("sampling-panel").hidden = !Object.keys(this.choices).length;
-    form.replaceChildren(...Object.keys(this.choices).map((name) => this.#field(name)));
+    form.replaceChildren(...Object.entries(this.choices).map((entry) => this.#field(...entry)));
     const reset = make("button", { type: "button", className: "button quiet", textContent: "Back to the defaults" });
     reset.addEventListener("click", () => this.#fill({}));
     form.append(reset);
@@ -23,47 +30,62 @@ export class SamplingPanel {
 
   /** The `sampling` of `start`: only what differs from the defaults. */
   asked() {
+    /** @type {Record<string, number>} */
     const wishes = {};
-    for (const [name, { input }] of this.inputs) {
+    for (const [name, { input }] of this.fields) {
       if (input.value !== "") wishes[name] = Number(input.value);
     }
     return askedFor(this.choices, wishes);
   }
 
-  #field(name) {
-    const { least, most } = this.choices[name];
+  /**
+   * @param {string} name
+   * @param {Choice} choice
+   */
+  #field(name, choice) {
     const slides = name.startsWith("temperature");
-    const input = make("input", { id: `sampling-${name}`, min: least, max: most });
+    const input = make("input", { id: `sampling-${name}`, min: String(choice.least), max: String(choice.most) });
     input.type = slides ? "range" : "number";
-    input.step = slides ? 0.05 : 1;
+    input.step = slides ? "0.05" : "1";
     if (!slides) input.inputMode = "numeric";
     if (name === "seed") input.placeholder = "a new one each time";
-    const shown = make("output", { className: "numbers", htmlFor: input.id });
+    const shown = make("output", { className: "numbers" });
+    shown.htmlFor.add(input.id);
     input.addEventListener("input", () => this.#show(name));
     input.addEventListener("change", () => this.#settle(name));
     const label = make("label", { htmlFor: input.id, textContent: NAMES[name] ?? name });
-    this.inputs.set(name, { input, shown });
+    this.fields.set(name, { choice, input, shown });
     return make("div", { className: "field" }, slides ? make("div", { className: "label-row" }, label, shown) : label, input);
   }
 
+  /** @param {Record<string, unknown>} values */
   #fill(values) {
-    for (const [name, { input }] of this.inputs) {
-      input.value = values[name] ?? this.choices[name].default ?? "";
+    for (const [name, { choice, input }] of this.fields) {
+      input.value = String(values[name] ?? choice.default ?? "");
       this.#show(name);
     }
     remember(this.key, this.asked());
   }
 
-  // What was typed is moved into range when the field is left.
+  /**
+   * What was typed is moved into range when the field is left.
+   * @param {string} name
+   */
   #settle(name) {
-    const { input } = this.inputs.get(name);
-    if (input.value === "") input.value = this.choices[name].default ?? "";
-    else input.value = this.asked()[name] ?? this.choices[name].default ?? "";
+    const field = this.fields.get(name);
+    if (!field) return;
+    const { choice, input } = field;
+    /** @type {Record<string, unknown>} */
+    const asked = input.value === "" ? {} : { ...this.asked() };
+    input.value = String(asked[name] ?? choice.default ?? "");
     this.#show(name);
   }
 
+  /** @param {string} name */
   #show(name) {
-    const { input, shown } = this.inputs.get(name);
+    const field = this.fields.get(name);
+    if (!field) return;
+    const { input, shown } = field;
     shown.textContent = Number(input.value).toFixed(2);
   }
 }

@@ -1,4 +1,4 @@
-// Joins pieces of text into whole sentences. Knows no page.
+// Joins pieces of text into whole sentences.
 
 const END = /[.!?…。！？]["'”’»)\]]*(?=\s)|[。！？]["'”’»)\]]*/u;
 const LONGEST = 240; // characters; then it is cut at a space
@@ -8,7 +8,10 @@ export class Sentences {
     this.open = "";
   }
 
-  /** Takes a piece; returns the sentences that are complete by it. */
+  /**
+   * Takes a piece; returns the sentences that are complete by it.
+   * @param {string} piece
+   */
   add(piece) {
     this.open += piece;
     const whole = [];

@@ -1,4 +1,6 @@
-// The conversation's WebSocket: events and frames of docs/protocol.md. Knows no audio.
+// The conversation's WebSocket: events and frames of docs/protocol.md.
+
+/** @import { AgentFrame, PageEvent, SiteEvent, Start } from "./protocol.js" */
 
 import { packFrame, unpackFrame } from "./protocol.js";
 
@@ -6,8 +8,20 @@ import { packFrame, unpackFrame } from "./protocol.js";
 // below the burst of 2 s that the site accepts when it recovers.
 const MAX_UNSENT_FRAMES = 12;
 
+/**
+ * @typedef {object} SocketListener
+ * @property {() => void} opened
+ * @property {(event: SiteEvent) => void} event
+ * @property {(frame: AgentFrame) => void} frame
+ * @property {(code: number) => void} closed
+ */
+
 export class ConversationSocket {
-  /** `listener`: { opened(), event(message), frame(frame), closed(code) } */
+  /**
+   * @param {string} url
+   * @param {Start} start
+   * @param {SocketListener} listener
+   */
   constructor(url, start, listener) {
     this.socket = new WebSocket(url);
     this.socket.binaryType = "arraybuffer";
@@ -20,11 +34,18 @@ export class ConversationSocket {
     this.socket.onclose = ({ code }) => listener.closed(code);
   }
 
+  /** @param {PageEvent} event */
   send(event) {
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(event));
   }
 
-  /** False when the frame had to be dropped: it counts, and its seq is skipped. */
+  /**
+   * False when the frame had to be dropped: it counts, and its seq is skipped.
+   * @param {number} kind
+   * @param {number} seq
+   * @param {Uint8Array} payload
+   * @param {boolean} muted
+   */
   sendFrame(kind, seq, payload, muted) {
     if (this.socket.readyState !== WebSocket.OPEN) return false;
     const message = packFrame(kind, seq, payload, muted);
@@ -36,7 +57,7 @@ export class ConversationSocket {
     return true;
   }
 
-  /** 1000: the page is done with the conversation; anything else leaves it to wait. */
+  /** @param {number} code 1000: the page is done with the conversation; any other leaves it to wait */
   close(code) {
     this.socket.onopen = null;
     this.socket.onmessage = null;
@@ -45,6 +66,10 @@ export class ConversationSocket {
   }
 }
 
+/**
+ * @param {string | ArrayBuffer} data
+ * @param {SocketListener} listener
+ */
 function receive(data, listener) {
   if (typeof data === "string") {
     const event = parse(data);
@@ -55,6 +80,10 @@ function receive(data, listener) {
   if (frame) listener.frame(frame);
 }
 
+/**
+ * @param {string} text
+ * @returns {SiteEvent | null}
+ */
 function parse(text) {
   try {
     const event = JSON.parse(text);

@@ -1,12 +1,45 @@
-// The agent's frames to the loudspeaker. Knows no sockets.
+// The agent's decoded frames to the loudspeaker, through the playback worklet.
 
 /** Whether this browser lets a page choose the loudspeaker of an audio context. */
-export function canChooseLoudspeaker(scope = globalThis) {
-  return typeof scope.AudioContext?.prototype.setSinkId === "function";
+export function canChooseLoudspeaker() {
+  return "AudioContext" in globalThis && "setSinkId" in AudioContext.prototype;
 }
 
+/**
+ * What the playback worklet reports. Counts run from the start.
+ * @typedef {object} Playback
+ * @property {number} depthMs
+ * @property {number} targetMs
+ * @property {number} jitterMs
+ * @property {number} underruns
+ * @property {number} stretchedMs
+ * @property {number} skippedMs left out by time scale, or cut
+ * @property {number} cutMs
+ */
+
+/** @type {Playback} */
+export const NO_PLAYBACK = {
+  depthMs: 0,
+  targetMs: 0,
+  jitterMs: 0,
+  underruns: 0,
+  stretchedMs: 0,
+  skippedMs: 0,
+  cutMs: 0,
+};
+
+/**
+ * @typedef {object} PlaybackReport
+ * @property {Playback} playback
+ * @property {{ seq: number, at: number }[]} played frames, and when they began to play
+ * @property {{ bin: number, power: number }[]} loudness of each 10 ms
+ */
+
 export class Speaker {
-  /** The context must have the playback worklet. */
+  /**
+   * @param {AudioContext} context must have the playback worklet
+   * @param {(report: PlaybackReport) => void} onReport
+   */
   constructor(context, onReport) {
     this.context = context;
     this.node = new AudioWorkletNode(context, "playback", {
@@ -20,6 +53,10 @@ export class Speaker {
     this.meter.connect(context.destination);
   }
 
+  /**
+   * @param {Float32Array<ArrayBuffer>} samples
+   * @param {number} seq
+   */
   play(samples, seq) {
     this.node.port.postMessage({ samples, seq }, [samples.buffer]);
   }

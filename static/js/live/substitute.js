@@ -1,20 +1,28 @@
 // Keeps a conversation's clock going while the browser has stopped the sound, as it does
-// during a phone call: a frame of silence is due every 80 ms. Knows no sockets and no
-// audio.
+// during a phone call: a frame of silence is due every 80 ms. It only counts the frames;
+// uplink.js sends them.
 //
-// The ticks come from a worker: in a page that nobody sees, timers of the page itself
-// come once a second or once a minute. What is late is caught up a little, the rest is
-// left out, so that the site never gets a burst.
+// The ticks come from a worker: in a hidden page the timers of the page itself come once a
+// second or once a minute. What is late is caught up a little, the rest is left out, so that
+// the site never gets a burst.
 
-import { FRAME_MS } from "./protocol.js";
+import { FRAME_MS } from "../shared/frames.js";
 
 const MAX_AT_ONCE = 12; // frames; the site takes bursts of 2 s, which are 25
 
 export class Substitute {
-  /** `clock`: address of worklets/clock.js. `due(sent, leftOut)`: numbers of frames. */
+  /** @type {Worker | null} */
+  worker = null;
+  next = 0; // when the next frame is due
+
+  /**
+   * @param {string} clock address of worklets/clock.js
+   * @param {(sent: number, leftOut: number) => void} due gets numbers of frames
+   */
   constructor(clock, due, now = () => performance.now()) {
-    Object.assign(this, { clock, due, now });
-    this.worker = null;
+    this.clock = clock;
+    this.due = due;
+    this.now = now;
   }
 
   get running() {

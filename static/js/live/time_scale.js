@@ -1,6 +1,6 @@
 // Makes a stretch of sound a little shorter or longer without a cut: one period of the
 // voice is left out or repeated where the waveform matches itself best, by a cross-fade
-// (WSOLA; accelerate and preemptive expand in NetEQ). Knows samples only.
+// (WSOLA; accelerate and preemptive expand in NetEQ). Works on samples alone.
 
 const MIN_MS = 2.5; // periods of 400 … 80 Hz
 const MAX_MS = 12.5;
@@ -8,9 +8,12 @@ const WINDOW_MS = 7.5; // what is compared
 const STRIDE = 4; // the search is coarse first: lags and samples at a quarter of the rate
 const QUIET = 0.002; // RMS, −54 dBFS: whatever is done to it is not heard
 
+/** @typedef {{ lag: number, likeness: number, quiet: boolean }} Match likeness: −1 … 1 */
+
 export class TimeScale {
+  /** @param {number} rate */
   constructor(rate) {
-    const samples = (ms) => Math.round((ms * rate) / 1000);
+    const samples = (/** @type {number} */ ms) => Math.round((ms * rate) / 1000);
     this.least = samples(MIN_MS);
     this.most = samples(MAX_MS);
     this.window = samples(WINDOW_MS);
@@ -18,12 +21,22 @@ export class TimeScale {
     this.reach = Math.max(2 * this.most, this.most + this.window);
   }
 
-  /** The lag by which `x` matches itself best: { lag, likeness −1 … 1, quiet }. */
+  /**
+   * The lag by which `x` matches itself best.
+   * @param {Float32Array} x
+   */
   period(x) {
     return this.match(x, x, this.least, this.most);
   }
 
-  /** Where in `b`, from `first` to `last`, the beginning of `a` is found best. */
+  /**
+   * Where in `b`, from `first` to `last`, the beginning of `a` is found best.
+   * @param {Float32Array} a
+   * @param {Float32Array} b
+   * @param {number} first
+   * @param {number} last
+   * @returns {Match}
+   */
   match(a, b, first, last) {
     const energy = dot(a, 0, a, 0, this.window, STRIDE);
     const quiet = energy * STRIDE < QUIET * QUIET * this.window;
@@ -42,6 +55,14 @@ export class TimeScale {
     return found;
   }
 
+  /**
+   * @param {Match} found
+   * @param {Float32Array} a
+   * @param {Float32Array} b
+   * @param {number} lag
+   * @param {number} energy
+   * @param {number} stride
+   */
   #weigh(found, a, b, lag, energy, stride) {
     const other = dot(b, lag, b, lag, this.window, stride);
     const product = dot(a, 0, b, lag, this.window, stride);
@@ -50,18 +71,35 @@ export class TimeScale {
   }
 }
 
+/**
+ * @param {Float32Array} a
+ * @param {number} i
+ * @param {Float32Array} b
+ * @param {number} k
+ * @param {number} length
+ * @param {number} stride
+ */
 function dot(a, i, b, k, length, stride) {
   let sum = 0;
   for (let n = 0; n < length; n += stride) sum += a[i + n] * b[k + n];
   return sum;
 }
 
-/** 0 … 1 over `n` samples, smooth at both ends. */
+/**
+ * 0 … 1 over `n` samples, smooth at both ends.
+ * @param {number} i
+ * @param {number} n
+ */
 export function fadeIn(i, n) {
   return 0.5 - 0.5 * Math.cos((Math.PI * (i + 0.5)) / n);
 }
 
-/** Two periods of `n` samples of `x` become one in `out`. */
+/**
+ * Two periods of `n` samples of `x` become one in `out`.
+ * @param {Float32Array} x
+ * @param {number} n
+ * @param {Float32Array} out
+ */
 export function shorten(x, n, out) {
   for (let i = 0; i < n; i += 1) {
     const w = fadeIn(i, n);
@@ -70,7 +108,12 @@ export function shorten(x, n, out) {
   return n;
 }
 
-/** Two periods of `n` samples of `x` become three in `out`. */
+/**
+ * Two periods of `n` samples of `x` become three in `out`.
+ * @param {Float32Array} x
+ * @param {number} n
+ * @param {Float32Array} out
+ */
 export function lengthen(x, n, out) {
   for (let i = 0; i < n; i += 1) {
     const w = fadeIn(i, n);

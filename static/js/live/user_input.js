@@ -1,11 +1,21 @@
-// What the model hears of the user, in frames of 80 ms at 48 kHz: the microphone, a
+// What the model gets from the user, in frames of 80 ms at 48 kHz: the microphone, a
 // sample in its place, or silence. The model needs a frame every 80 ms, so silence is a
-// source of its own and frames come whatever is plugged in. Knows no sockets.
+// source of its own and frames come whatever is plugged in.
+
+/** @import { Microphone } from "./microphone.js" */
 
 const MONITOR_GAIN = 0.35; // a sample is heard in the room too, quietly
 
 export class UserInput {
-  /** The context must have the capture worklet. `onFrame(samples, end)`. */
+  /** @type {Microphone | null} */
+  microphone = null;
+  /** @type {{ source: AudioBufferSourceNode, monitor: GainNode, onEnd: () => void } | null} */
+  sample = null; // that plays
+
+  /**
+   * @param {AudioContext} context must have the capture worklet
+   * @param {(samples: Float32Array<ArrayBuffer>, end: number) => void} onFrame
+   */
   constructor(context, onFrame) {
     this.context = context;
     this.capture = new AudioWorkletNode(context, "capture", {
@@ -29,14 +39,21 @@ export class UserInput {
     return Boolean(this.sample);
   }
 
-  /** The microphone, or null for none. The old one is closed. */
+  /**
+   * Takes a microphone, or null for none, in place of the old one, which is closed.
+   * @param {Microphone | null} microphone
+   */
   set(microphone) {
     this.microphone?.close();
     this.microphone = microphone;
     microphone?.node.connect(this.door);
   }
 
-  /** Plays an AudioBuffer in place of the microphone; another one that plays is stopped. */
+  /**
+   * Plays a sample in place of the microphone; another one that plays is stopped.
+   * @param {AudioBuffer} buffer
+   * @param {() => void} onEnd
+   */
   play(buffer, onEnd) {
     this.stopSample();
     const monitor = new GainNode(this.context, { gain: MONITOR_GAIN });
@@ -44,7 +61,7 @@ export class UserInput {
     source.connect(this.capture);
     source.connect(this.meter);
     source.connect(monitor).connect(this.context.destination);
-    source.onended = () => this.#sampleOver(onEnd);
+    source.onended = () => this.#sampleOver();
     this.sample = { source, monitor, onEnd };
     this.door.gain.value = 0;
     source.start();
@@ -52,15 +69,17 @@ export class UserInput {
 
   stopSample() {
     if (!this.sample) return;
-    const { source, onEnd } = this.sample;
+    const { source } = this.sample;
     source.onended = null;
     source.stop();
-    this.#sampleOver(onEnd);
+    this.#sampleOver();
   }
 
-  #sampleOver(onEnd) {
-    this.sample.source.disconnect();
-    this.sample.monitor.disconnect();
+  #sampleOver() {
+    if (!this.sample) return;
+    const { source, monitor, onEnd } = this.sample;
+    source.disconnect();
+    monitor.disconnect();
     this.sample = null;
     this.door.gain.value = 1;
     onEnd();

@@ -1,28 +1,43 @@
-// What the live page shows of a conversation: phase, text, problems. Knows nothing of
-// sockets and sound: it is told.
+// What the live page shows of a conversation: phase, text, problems. It decides nothing: the
+// controller does.
+
+/**
+ * @import { Phase, PhaseDetail } from "./phases.js"
+ * @import { Problem, ReadyEvent } from "./protocol.js"
+ */
 
 import { byId, make, setShown, setText } from "../shared/dom.js";
 import { clock, count, initial, wait } from "../shared/format.js";
+import { FRAME_S } from "../shared/frames.js";
 import { Announcer } from "./announcer.js";
 import { BUSY, SPEAKING, describe } from "./phases.js";
 import { Timeline, Transcript } from "./transcript.js";
 
-const FRAME_S = 0.08;
-
 export class LiveView {
+  transcript = new Transcript();
+  timeline = new Timeline();
+  words = make("span"); // of the newest line
+
+  /** @param {string} name of the persona */
   constructor(name) {
     this.name = name;
     this.talk = byId("talk");
-    this.start = byId("start");
-    this.mute = byId("mute");
-    this.end = byId("end");
+    this.start = byId("start", HTMLButtonElement);
+    this.mute = byId("mute", HTMLButtonElement);
+    this.end = byId("end", HTMLButtonElement);
     this.log = byId("transcript");
-    const meters = (who) => [...this.talk.querySelectorAll(`.ring.${who}, .meter.${who} .meter-bar span`)];
+    const meters = (/** @type {"user" | "agent"} */ who) => {
+      const selector = `.ring.${who}, .meter.${who} .meter-bar span`;
+      return [.../** @type {NodeListOf<HTMLElement>} */ (this.talk.querySelectorAll(selector))];
+    };
     this.meters = { user: meters("user"), agent: meters("agent") };
-    this.transcript = new Transcript();
     this.announcer = new Announcer();
   }
 
+  /**
+   * @param {Phase} phase
+   * @param {PhaseDetail} detail
+   */
   phase(phase, detail = {}) {
     const { status, hint } = describe(phase, this.name, detail);
     if (this.talk.dataset.phase !== phase) this.talk.dataset.phase = phase;
@@ -42,16 +57,25 @@ export class LiveView {
     this.#muted(detail.muted ?? phase === "muted");
   }
 
+  /**
+   * @param {Phase} phase
+   * @param {PhaseDetail} detail
+   */
   #face(phase, { place }) {
     return phase === "waiting" && place ? String(place.position) : initial(this.name);
   }
 
+  /** @param {boolean} muted */
   #muted(muted) {
     this.mute.setAttribute("aria-pressed", String(muted));
     setText(byId("mute-label"), muted ? "Unmute" : "Mute");
   }
 
-  /** Going back is offered while live, where the site can do it. */
+  /**
+   * Going back is offered while live, where the site can do it.
+   * @param {boolean} shown
+   * @param {boolean} busy
+   */
   again(shown, busy) {
     setShown(byId("again"), shown);
     for (const button of byId("again").querySelectorAll("button")) button.disabled = busy;
@@ -68,12 +92,22 @@ export class LiveView {
     }
   }
 
+  /** For keyboards and screen readers. */
+  focusStatus() {
+    byId("status").focus();
+  }
+
+  /** @param {ReadyEvent} event */
   ready(event) {
     setShown(byId("facts"), true);
     setShown(byId("transcript-card"), true);
     setShown(byId("untrained"), event.trained === false);
   }
 
+  /**
+   * @param {number} frame
+   * @param {string} piece
+   */
   text(frame, piece) {
     this.announcer.add(piece);
     const atBottom = this.#atBottom();
@@ -81,21 +115,27 @@ export class LiveView {
       const at = make("time", { textContent: clock(frame * FRAME_S), className: "numbers" });
       this.words = make("span");
       this.log.append(make("p", { className: "line" }, at, this.words));
-      piece = this.transcript.last.text;
+      piece = piece.trimStart();
     }
-    const said = make("span", { textContent: piece });
-    said.dataset.frame = frame;
-    this.words.append(said);
+    const span = make("span", { textContent: piece });
+    span.dataset.frame = String(frame);
+    this.words.append(span);
     if (atBottom) this.log.scrollTop = this.log.scrollHeight;
   }
 
-  /** What the model no longer remembers is dimmed. `frame`: of the log, now. */
+  /**
+   * What the model no longer remembers is dimmed.
+   * @param {number} frame of the log, now
+   * @param {number} seconds
+   */
   rewound(frame, seconds) {
     const atBottom = this.#atBottom();
     const forgotten = this.timeline.back(frame, Math.round(seconds / FRAME_S));
-    for (const said of this.log.querySelectorAll("[data-frame]")) {
-      const at = Number(said.dataset.frame);
-      if (forgotten.some(([first, end]) => at >= first && at < end)) said.classList.add("undone");
+    /** @type {NodeListOf<HTMLElement>} */
+    const spans = this.log.querySelectorAll("[data-frame]");
+    for (const span of spans) {
+      const at = Number(span.dataset.frame);
+      if (forgotten.some(([first, end]) => at >= first && at < end)) span.classList.add("undone");
     }
     const back = `Back ${count(Math.max(1, Math.round(seconds)), "second")}`;
     this.log.append(make("p", { className: "mark muted small", textContent: back }));
@@ -108,27 +148,40 @@ export class LiveView {
     return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60;
   }
 
-  /** Levels are 0 … 1. */
+  /**
+   * @param {number} user 0 … 1
+   * @param {number} agent 0 … 1
+   */
   levels(user, agent) {
     for (const meter of this.meters.user) meter.style.setProperty("--level", user.toFixed(3));
     for (const meter of this.meters.agent) meter.style.setProperty("--level", agent.toFixed(3));
   }
 
+  /**
+   * @param {string} text
+   * @param {string | null} url of the review
+   * @param {number | undefined} seed
+   */
   ended(text, url, seed) {
     this.phase("ended");
     this.announcer.finish();
     setText(byId("status-hint"), text);
     this.kept(url, seed);
-    byId("status").focus(); // a second press of End must not start another one
+    this.focusStatus(); // a second press of End must not start another one
   }
 
+  /**
+   * @param {string | null} url of the review
+   * @param {number | undefined} seed
+   */
   kept(url, seed) {
     setShown(byId("same-seed"), seed !== undefined);
     if (!url) return;
-    byId("kept-link").href = url;
+    byId("kept-link", HTMLAnchorElement).href = url;
     setShown(byId("kept"), true);
   }
 
+  /** @param {Problem} problem */
   problem({ text, retryable }) {
     this.phase("problem");
     setText(byId("problem-text"), text);
@@ -141,6 +194,7 @@ export class LiveView {
     if (retryable) byId("retry").focus();
   }
 
+  /** @param {number | null} seconds left; null: no more attempts */
   countdown(seconds) {
     setText(byId("countdown"), seconds === null ? "" : `Trying again in ${wait(seconds)}.`);
     setShown(byId("stop-retry"), seconds !== null);

@@ -1,9 +1,11 @@
 // Keeps the screen on while a conversation is live, where the browser can.
 
 export class WakeLock {
+  wanted = false;
+  /** @type {WakeLockSentinel | null} */
+  lock = null;
+
   constructor() {
-    this.wanted = false;
-    this.lock = null;
     document.addEventListener("visibilitychange", () => this.#renew());
   }
 
@@ -22,11 +24,11 @@ export class WakeLock {
   async #renew() {
     if (!this.wanted || document.visibilityState !== "visible") return;
     try {
-      const lock = await navigator.wakeLock?.request("screen");
+      const lock = (await navigator.wakeLock?.request("screen")) ?? null;
       if (this.wanted) this.lock = lock;
       else lock?.release();
     } catch {
-      // Refused, for example on low battery: the conversation goes on without it.
+      // Refused, for example on low battery: the conversation continues without it.
     }
   }
 }

@@ -1,19 +1,19 @@
 // The page that makes a persona: sends the form with its recording, shows progress.
 
-import { byId } from "../shared/dom.js";
+import { byId, find } from "../shared/dom.js";
 import { DraftOffer } from "./draft_offer.js";
 import { enhanceRolePrompt } from "./role_prompt.js";
 import { BROKEN_OFF, sendForm, unexpectedResponse } from "./send.js";
 import { Unsaved } from "./unsaved.js";
 import { VoiceField } from "./voice_field.js";
 
-const form = byId("persona-form");
+const form = byId("persona-form", HTMLFormElement);
 const sending = byId("sending");
 const failed = byId("not-sent");
-const bar = sending.querySelector("progress");
-const submit = form.querySelector("[data-submit]");
-const voice = new VoiceField(form.querySelector("[data-voice-field]"));
-enhanceRolePrompt(form.querySelector("[data-role-prompt]"));
+const bar = find(sending, "progress", HTMLProgressElement);
+const submit = find(form, "[data-submit]", HTMLButtonElement);
+const voice = new VoiceField(find(form, "[data-voice-field]"));
+enhanceRolePrompt(find(form, "[data-role-prompt]"));
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -26,7 +26,7 @@ form.addEventListener("submit", async (event) => {
   sending.hidden = !voice.file;
   try {
     const { status, body } = await sendForm(form, (done) => (bar.value = 100 * done));
-    if (status === 201) {
+    if (status === 201 && body?.url) {
       unsaved.saved();
       location.assign(body.url);
       return;
@@ -46,20 +46,20 @@ function ready() {
   sending.hidden = true;
 }
 
-// Somebody came back to the page as the browser kept it.
+// The user came back to the page as the browser kept it.
 window.addEventListener("pageshow", ({ persisted }) => persisted && ready());
 
-/** What is wrong with none of the fields. */
+/** @param {string} text what is wrong with none of the fields */
 function showProblem(text) {
   failed.textContent = text;
   failed.hidden = !text;
 }
 
-/** `errors`: field name → texts. */
+/** @param {Record<string, string[]>} errors texts by the name of the field */
 function showErrors(errors) {
   for (const line of form.querySelectorAll(".error:not([data-voice-error], .notice)")) line.remove();
   for (const name of ["voice_choice", "role_prompt", "name"]) {
-    const input = form.elements[name];
+    const input = find(form, `[name=${name}]`);
     input.setAttribute("aria-invalid", String(Boolean(errors[name])));
     if (!errors[name]) continue;
     const line = document.createElement("p");

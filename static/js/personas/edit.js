@@ -1,6 +1,8 @@
 // The page of a persona: its voice is sent, followed and shown without leaving it.
 
-import { byId, pageData } from "../shared/dom.js";
+/** @import { Upload } from "./follow.js" */
+
+import { byId, find, pageData } from "../shared/dom.js";
 import { DraftOffer } from "./draft_offer.js";
 import { follow } from "./follow.js";
 import { enhanceRolePrompt } from "./role_prompt.js";
@@ -9,15 +11,15 @@ import { askBeforeTalking } from "./talk_dialog.js";
 import { Unsaved } from "./unsaved.js";
 import { VoiceField } from "./voice_field.js";
 
-const form = byId("voice-form");
-const submit = form.querySelector("[data-submit]");
+const form = byId("voice-form", HTMLFormElement);
+const submit = find(form, "[data-submit]", HTMLButtonElement);
 const progress = byId("upload");
 const failed = byId("upload-failed");
-const voice = new VoiceField(form.querySelector("[data-voice-field]"));
+const voice = new VoiceField(find(form, "[data-voice-field]"));
 let stopFollowing = () => {};
-enhanceRolePrompt(document.querySelector("[data-role-prompt]"));
-const unsaved = new Unsaved(byId("persona-form"), new DraftOffer(byId("draft-offer")));
-askBeforeTalking(byId("talk"), byId("talk-dialog"), unsaved);
+enhanceRolePrompt(find(document, "[data-role-prompt]"));
+const unsaved = new Unsaved(byId("persona-form", HTMLFormElement), new DraftOffer(byId("draft-offer")));
+askBeforeTalking(byId("talk", HTMLAnchorElement), byId("talk-dialog", HTMLDialogElement), unsaved);
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -39,10 +41,10 @@ async function sendFile() {
   show("Sending the recording …", 0);
   try {
     const { status, body } = await sendForm(form, (done) => show("Sending the recording …", 100 * done));
-    if (status === 201) {
+    if (status === 201 && body) {
       voice.clear();
       renewFormId(form);
-      watch(body);
+      watch(/** @type {Upload} */ (body));
     } else {
       progress.hidden = true;
       voice.showProblem(body?.text ?? unexpectedResponse(status));
@@ -53,6 +55,7 @@ async function sendFile() {
   }
 }
 
+/** @param {Upload} upload */
 function watch(upload) {
   stopFollowing = follow(upload, (payload) => {
     if (payload.type === "progress") show(`${payload.text} …`, payload.percent);
@@ -61,10 +64,14 @@ function watch(upload) {
   });
 }
 
+/**
+ * @param {string} text
+ * @param {number} percent
+ */
 function show(text, percent) {
   progress.hidden = false;
-  progress.querySelector("[data-text]").textContent = text;
-  progress.querySelector("progress").value = percent;
+  find(progress, "[data-text]").textContent = text;
+  find(progress, "progress", HTMLProgressElement).value = percent;
 }
 
 /** Shows the voice, unless that would throw away what is being written. */
@@ -77,11 +84,12 @@ function showReady() {
   byId("upload-ready").hidden = false;
 }
 
+/** @param {string} text */
 function showFailure(text) {
   progress.hidden = true;
   failed.hidden = false;
-  failed.querySelector("[data-text]").textContent = text;
+  find(failed, "[data-text]").textContent = text;
 }
 
-const underway = pageData("following");
+const underway = /** @type {Upload | null} */ (pageData("following"));
 if (underway) watch(underway);

@@ -3,13 +3,24 @@
 const POLL_MS = 1500;
 const NOT_OURS = [4401, 4404];
 
-/** `upload`: { upload, status_url, socket_path }; `onPayload` gets each payload, the last
-    one "ready" or "failed". Returns a function that stops following. */
+/** @typedef {{ upload: string, status_url: string, socket_path: string }} Upload */
+/**
+ * @typedef {{ type: "progress", text: string, percent: number }
+ *   | { type: "ready" }
+ *   | { type: "failed", text: string }} Payload
+ */
+
+/**
+ * Returns a function that stops following.
+ * @param {Upload} upload
+ * @param {(payload: Payload) => void} onPayload gets each payload, the last one "ready" or
+ *   "failed"
+ */
 export function follow(upload, onPayload) {
   let stopped = false;
   let timer = 0;
 
-  const receive = (payload) => {
+  const receive = (/** @type {Payload} */ payload) => {
     if (stopped) return;
     if (payload.type !== "progress") stop();
     onPayload(payload);
@@ -37,6 +48,10 @@ export function follow(upload, onPayload) {
   return stop;
 }
 
+/**
+ * @param {string} url
+ * @returns {Promise<Payload | null>}
+ */
 async function ask(url) {
   try {
     const response = await fetch(url, { headers: { Accept: "application/json" } });

@@ -2,20 +2,28 @@
 // question at a time, and only after a pause in writing.
 
 import { csrfToken } from "../shared/csrf.js";
-import { setShown, setText } from "../shared/dom.js";
+import { dataOf, find, setShown, setText } from "../shared/dom.js";
+
+/** @typedef {{ tokens?: number | null, fits?: number | null, hint?: string, plain?: string }} Room */
 
 const PAUSE_MS = 500;
 
 export class PromptRoom {
-  /** `usePlain(text)` puts other text in the place of what was written. */
+  asking = false;
+  /** @type {string | null} */
+  asked = null; // what the figures that are shown were for
+  plain = "";
+  /** @type {number | undefined} */
+  timer;
+
+  /**
+   * @param {HTMLElement} root
+   * @param {(text: string) => void} usePlain puts other text in the place of what was written
+   */
   constructor(root, usePlain) {
-    this.url = root.dataset.room;
-    this.text = root.querySelector("textarea");
-    this.form = this.text.form;
-    this.part = (name) => root.querySelector(`[data-${name}]`);
-    this.asking = false;
-    this.asked = null; // what the figures that are shown were for
-    this.plain = "";
+    this.url = dataOf(root, "room");
+    this.text = find(root, "textarea", HTMLTextAreaElement);
+    this.part = (/** @type {string} */ name) => find(root, `[data-${name}]`);
     this.part("use-plain").addEventListener("click", () => usePlain(this.plain));
   }
 
@@ -38,24 +46,27 @@ export class PromptRoom {
   }
 
   #fields() {
-    const { voice_choice: choice, voice } = this.form.elements;
+    const elements = this.text.form?.elements;
+    const choice = elements?.namedItem("voice_choice");
+    const voice = elements?.namedItem("voice");
     return new URLSearchParams({
       role_prompt: this.text.value,
-      voice_choice: choice?.value ?? "",
-      recording: voice?.files?.length ? "1" : "",
+      voice_choice: choice && "value" in choice ? choice.value : "",
+      recording: voice instanceof HTMLInputElement && voice.files?.length ? "1" : "",
       csrfmiddlewaretoken: csrfToken(),
     });
   }
 
+  /** @param {Room} room */
   #show({ tokens = null, fits = null, hint = "", plain = "" }) {
     const known = tokens !== null && fits !== null;
     const over = known && tokens > fits;
-    const number = (n) => n.toLocaleString("en");
+    const number = (/** @type {number} */ n) => n.toLocaleString("en");
     const line = this.part("tokens");
     setShown(line, known);
     if (known) setText(line, `${number(tokens)} of ${number(fits)} tokens that fit into the model beside this voice`);
     line.classList.toggle("over", over);
-    // Said once when it comes to be so, not at every pause.
+    // Announced once when it comes to be so, not at every pause.
     setText(this.part("room-status"), over ? "The role prompt is too long for the model with this voice." : "");
     this.plain = plain;
     setText(this.part("plain-hint"), hint);
@@ -63,7 +74,12 @@ export class PromptRoom {
   }
 }
 
-/** {} where the site can't be asked: it judges again when the form is sent. */
+/**
+ * {} where the site can't be asked: it judges again when the form is sent.
+ * @param {string} url
+ * @param {URLSearchParams} fields
+ * @returns {Promise<Room>}
+ */
 async function answer(url, fields) {
   try {
     const headers = { Accept: "application/json" };

@@ -17,8 +17,10 @@ const KINDS = [
 ];
 const BITS_PER_SECOND = 128_000;
 
+/** @typedef {{ file: File, seconds: number }} Take */
+
 export function canRecord() {
-  return Boolean(navigator.mediaDevices?.getUserMedia && window.MediaRecorder && kind());
+  return Boolean("mediaDevices" in navigator && "MediaRecorder" in window && kind());
 }
 
 export class Recorder {
@@ -27,6 +29,7 @@ export class Recorder {
     return new Recorder(await navigator.mediaDevices.getUserMedia(WANTED));
   }
 
+  /** @param {MediaStream} stream */
   constructor(stream) {
     this.stream = stream;
     this.startedAt = performance.now();
@@ -35,8 +38,9 @@ export class Recorder {
     meter.fftSize = 1024;
     this.context.createMediaStreamSource(stream).connect(meter);
     this.meter = new Level(meter);
-    const [mimeType, name] = kind();
+    const [mimeType, name] = kind() ?? KINDS[0];
     this.name = name;
+    /** @type {Blob[]} */
     this.parts = [];
     this.recorder = new MediaRecorder(stream, { mimeType, audioBitsPerSecond: BITS_PER_SECOND });
     this.recorder.ondataavailable = ({ data }) => this.parts.push(data);
@@ -51,7 +55,7 @@ export class Recorder {
     return this.meter.read();
   }
 
-  /** Resolves to { file, seconds }. */
+  /** @returns {Promise<Take>} */
   stop() {
     const seconds = this.seconds;
     return new Promise((resolve) => {
@@ -66,7 +70,10 @@ export class Recorder {
   }
 }
 
-/** What to show when the microphone can't be had. */
+/**
+ * What to show when the microphone can't be had.
+ * @param {{ name: string }} error of getUserMedia
+ */
 export function microphoneProblem(error) {
   if (error.name === "NotAllowedError") {
     return "The microphone is blocked for this page. Allow it next to the address, then try again.";

@@ -1,5 +1,14 @@
-// Asks which text counts when somebody wants to talk with changes that are not saved.
+// Asks which text counts when the user wants to talk with changes that are not saved.
 
+/** @import { Unsaved } from "./unsaved.js" */
+
+import { find } from "../shared/dom.js";
+
+/**
+ * @param {HTMLAnchorElement} link
+ * @param {HTMLDialogElement} dialog
+ * @param {Pick<Unsaved, "changed" | "leave">} unsaved
+ */
 export function askBeforeTalking(link, dialog, unsaved) {
   link.addEventListener("click", (event) => {
     const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey;
@@ -7,7 +16,7 @@ export function askBeforeTalking(link, dialog, unsaved) {
     event.preventDefault();
     dialog.showModal();
   });
-  dialog.querySelector("[data-talk-anyway]").addEventListener("click", () => {
+  find(dialog, "[data-talk-anyway]").addEventListener("click", () => {
     unsaved.leave();
     location.assign(link.href);
   });

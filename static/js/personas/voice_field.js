@@ -1,6 +1,9 @@
 // A voice sample from a file or a recording. What is used ends up in the file input,
 // so the form sends it like any file. The site checks all of this again.
 
+/** @import { Take } from "./recorder.js" */
+
+import { dataOf, find } from "../shared/dom.js";
 import { clock, tenthsAbove, tenthsBelow } from "../shared/format.js";
 import { Recorder, canRecord, microphoneProblem } from "./recorder.js";
 
@@ -9,25 +12,43 @@ const GOOD_SECONDS = 8;
 const SPARE_SECONDS = 1; // a recording ends so long before the limit
 
 export class VoiceField {
+  problem = "";
+  /** @type {Take | null} */
+  take = null;
+  /** @type {Recorder | null} */
+  recorder = null;
+  /** @type {number | undefined} */
+  limit; // timer
+  loudest = 0; // level of the recording
+
+  /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
-    this.input = root.querySelector("input[type=file]");
-    this.least = Number(root.dataset.leastSeconds);
-    this.most = Number(root.dataset.mostSeconds);
-    this.mostBytes = Number(root.dataset.mostBytes);
-    this.tolerance = Number(root.dataset.toleranceSeconds);
-    this.problem = "";
-    this.take = null;
+    this.input = find(root, "input[type=file]", HTMLInputElement);
+    this.least = Number(dataOf(root, "leastSeconds"));
+    this.most = Number(dataOf(root, "mostSeconds"));
+    this.mostBytes = Number(dataOf(root, "mostBytes"));
+    this.tolerance = Number(dataOf(root, "toleranceSeconds"));
     this.input.addEventListener("change", () => this.check());
     if (canRecord()) this.showRecorder();
   }
 
   get file() {
-    return this.input.files[0] ?? null;
+    return this.input.files?.[0] ?? null;
   }
 
-  part(name) {
-    return this.root.querySelector(`[data-${name}]`);
+  /**
+   * @template {HTMLElement} [E=HTMLElement]
+   * @param {string} name
+   * @param {new () => E} [kind]
+   */
+  part(name, kind) {
+    return find(this.root, `[data-${name}]`, kind);
+  }
+
+  /** @param {string} name */
+  button(name) {
+    return this.part(name, HTMLButtonElement);
   }
 
   /** Says what is wrong with the file as far as it shows here; "" when nothing is. */
@@ -41,6 +62,7 @@ export class VoiceField {
     return this.problem;
   }
 
+  /** @param {string} problem */
   showProblem(problem) {
     this.problem = problem;
     const line = this.part("voice-error");
@@ -49,6 +71,7 @@ export class VoiceField {
     this.input.setAttribute("aria-invalid", String(Boolean(problem)));
   }
 
+  /** @param {File} file */
   sizeProblem(file) {
     if (file.size === 0) return "This file is empty. Choose a recording of 8 to 12 s.";
     if (file.size <= this.mostBytes) return "";
@@ -59,20 +82,23 @@ export class VoiceField {
     );
   }
 
-  /** `seconds` is null where the browser can't tell. */
+  /** @param {number | null} seconds null where the browser does not know */
   lengthProblem(seconds) {
     if (seconds === null) return "";
-    const says = (shown) => `This file is ${shown} s long; a voice sample`;
+    const begins = (/** @type {string} */ shown) => `This file is ${shown} s long; a voice sample`;
     if (this.isShort(seconds)) {
-      return `${says(tenthsBelow(seconds))} needs at least ${this.least} s. 8 to 12 s are best.`;
+      return `${begins(tenthsBelow(seconds))} needs at least ${this.least} s. 8 to 12 s are best.`;
     }
     if (seconds > this.most + this.tolerance) {
-      return `${says(tenthsAbove(seconds))} may have at most ${this.most} s. Cut out 8 to 12 s.`;
+      return `${begins(tenthsAbove(seconds))} may have at most ${this.most} s. Cut out 8 to 12 s.`;
     }
     return "";
   }
 
-  /** The site takes what is shorter by no more than its tolerance. */
+  /**
+   * The site takes what is shorter by no more than its tolerance.
+   * @param {number} seconds
+   */
   isShort(seconds) {
     return seconds < this.least - this.tolerance;
   }
@@ -94,14 +120,14 @@ export class VoiceField {
 
   async record() {
     this.discard();
-    this.part("record").disabled = true;
+    this.button("record").disabled = true;
     try {
       this.recorder = await Recorder.begin();
     } catch (error) {
-      this.hint(microphoneProblem(error));
+      this.hint(microphoneProblem(/** @type {DOMException} */ (error)));
       return;
     } finally {
-      this.part("record").disabled = false;
+      this.button("record").disabled = false;
     }
     this.showRecording(true);
     // A timer: nothing is drawn, so nothing would be counted, while the page is hidden.
@@ -117,12 +143,13 @@ export class VoiceField {
     const seconds = this.recorder.seconds;
     const level = this.recorder.level();
     this.loudest = Math.max(this.loudest, level);
-    this.part("level").value = level;
+    this.part("level", HTMLMeterElement).value = level;
     this.part("clock").textContent = clock(seconds);
     this.hint(this.advice(seconds));
     requestAnimationFrame(() => this.draw());
   }
 
+  /** @param {number} seconds */
   advice(seconds) {
     if (seconds > 2 && this.loudest < QUIET_BELOW) return "Very quiet. Come closer or check the microphone.";
     if (seconds < GOOD_SECONDS) return "Speak normally: tell what you did today.";
@@ -134,18 +161,24 @@ export class VoiceField {
     if (!recorder) return;
     this.recorder = null;
     clearTimeout(this.limit);
-    this.take = await recorder.stop();
+    const take = await recorder.stop();
+    this.take = take;
     this.showRecording(false);
-    const short = this.isShort(this.take.seconds);
-    this.hint(short ? `${tenthsBelow(this.take.seconds)} s is too short; ${this.least} s are needed.` : "Listen, then use it or record again.");
-    this.part("use").disabled = short;
-    this.part("listen").src = URL.createObjectURL(this.take.file);
+    const short = this.isShort(take.seconds);
+    this.hint(short ? `${tenthsBelow(take.seconds)} s is too short; ${this.least} s are needed.` : "Listen, then use it or record again.");
+    this.button("use").disabled = short;
+    this.player.src = URL.createObjectURL(take.file);
     this.part("take").hidden = false;
     this.part("record").textContent = "Record again";
     (short ? this.part("record") : this.part("use")).focus();
   }
 
+  get player() {
+    return this.part("listen", HTMLAudioElement);
+  }
+
   use() {
+    if (!this.take) return;
     const files = new DataTransfer();
     files.items.add(this.take.file);
     this.input.files = files.files;
@@ -157,31 +190,37 @@ export class VoiceField {
   }
 
   discard() {
-    if (this.take) URL.revokeObjectURL(this.part("listen").src);
+    if (this.take) URL.revokeObjectURL(this.player.src);
     this.take = null;
     this.part("take").hidden = true;
     this.hint("");
   }
 
+  /** @param {boolean} on */
   showRecording(on) {
     this.part("record").hidden = on;
     for (const name of ["stop", "clock", "level"]) this.part(name).hidden = !on;
   }
 
+  /** @param {string} text */
   hint(text) {
     const line = this.part("recorder-hint");
     if (line.textContent !== text) line.textContent = text;
   }
 }
 
-/** Seconds of a sound file as the browser reads it; null if it can't tell. */
+/**
+ * Seconds of a sound file as the browser reads it; null if it does not know.
+ * @param {File} file
+ * @returns {Promise<number | null>}
+ */
 function duration(file) {
   return new Promise((resolve) => {
     const url = URL.createObjectURL(file);
     const audio = new Audio();
-    const done = (seconds) => {
+    const done = (/** @type {number | null} */ seconds) => {
       URL.revokeObjectURL(url);
-      resolve(Number.isFinite(seconds) && seconds > 0 ? seconds : null);
+      resolve(seconds !== null && Number.isFinite(seconds) && seconds > 0 ? seconds : null);
     };
     audio.onloadedmetadata = () => done(audio.duration);
     audio.onerror = () => done(null);
@@ -191,6 +230,7 @@ function duration(file) {
   });
 }
 
+/** @param {number} bytes */
 function megabytes(bytes) {
   return bytes >= 2 ** 20 ? `${Math.round(bytes / 2 ** 20)} MB` : `${Math.round(bytes / 1024)} kB`;
 }

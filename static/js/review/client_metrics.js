@@ -1,9 +1,15 @@
 // What the browser measured, as rows of a list.
 
+/** @import { ClientMetrics } from "./data.js" */
+
 import { milliseconds } from "../shared/format.js";
 
-/** [label, text] of the metrics that were measured. */
+/**
+ * [label, text] of the metrics that were measured.
+ * @param {ClientMetrics} metrics
+ */
 export function clientRows(metrics) {
+  /** @type {[label: string, value: string | number | null][]} */
   const rows = [
     ["Mouth-to-ear latency, median", ms(metrics.latency_p50_ms)],
     ["Mouth-to-ear latency, p95", ms(metrics.latency_p95_ms)],
@@ -16,6 +22,7 @@ export function clientRows(metrics) {
   return rows.filter(([, value]) => value !== null).map(([label, value]) => [label, String(value)]);
 }
 
+/** @param {number | null} value */
 function ms(value) {
   return value === null ? null : milliseconds(value);
 }

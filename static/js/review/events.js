@@ -1,8 +1,15 @@
 // What happened in the conversation, as a list whose times can be clicked.
 
+/** @import { LogEvent } from "./data.js" */
+
 import { make } from "../shared/dom.js";
 import { clock } from "../shared/format.js";
 
+/**
+ * @param {HTMLElement} list
+ * @param {LogEvent[]} events
+ * @param {(seconds: number) => void} seek
+ */
 export function showEvents(list, events, seek) {
   list.replaceChildren(
     ...events.map((event) => {

@@ -5,8 +5,15 @@ const MAX_WAIT_MS = 15_000;
 const GROWTH = 1.5;
 const MAX_REQUESTS = 20; // in less than four minutes
 
-/** Levels, or null while they are being made. Throws where there won't be any: the
- * conversation was deleted, or the user has signed out. */
+/** @typedef {{ rate: number, user: number[], agent: number[] }} Levels 0 … 100 */
+
+/**
+ * Levels, or null while they are being made. Throws where there won't be any: the
+ * conversation was deleted, or the user has signed out.
+ * @param {string} address
+ * @param {typeof fetch} send
+ * @returns {Promise<Levels | null>}
+ */
 export async function fetchLevels(address, send = (...request) => fetch(...request)) {
   const response = await send(address, { headers: { Accept: "application/json" } });
   if (response.status >= 400 && response.status < 500) throw new Error(`${response.status}`);
@@ -15,8 +22,13 @@ export async function fetchLevels(address, send = (...request) => fetch(...reque
   return levels.ready ? levels : null;
 }
 
-/** The first levels that `request` gives, or null after the last try. `waiting` is called
- * once if the first try gives none. */
+/**
+ * The first levels that `request` gives, or null after the last try.
+ * @param {() => Promise<Levels | null>} request
+ * @param {object} options
+ * @param {(ms: number) => Promise<unknown>} [options.sleep]
+ * @param {() => void} [options.waiting] called once if the first try gives none
+ */
 export async function pollLevels(request, { sleep = pause, waiting = () => {} } = {}) {
   let wait = FIRST_WAIT_MS;
   for (let tries = 1; tries <= MAX_REQUESTS; tries += 1) {
@@ -33,6 +45,10 @@ export async function pollLevels(request, { sleep = pause, waiting = () => {} } 
   return null;
 }
 
+/**
+ * @param {number} ms
+ * @returns {Promise<void>}
+ */
 function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,15 +1,19 @@
 // The review page: fetches the data and connects player, waveform, transcript and chart.
 
-import { byId, make, setShown, setText } from "../shared/dom.js";
+/** @import { Latency, Segment } from "./data.js" */
+
+import { byId, dataOf, find, isInside, make, setShown, setText } from "../shared/dom.js";
 import { clockTenths, milliseconds } from "../shared/format.js";
 import { clientRows } from "./client_metrics.js";
+import { Refused, fetchConversation } from "./data.js";
 import { showEvents } from "./events.js";
 import { LatencyChart } from "./latency_chart.js";
 import { fetchLevels, pollLevels } from "./levels.js";
-import { Player } from "./player.js";
+import { Player, SIDES } from "./player.js";
 import { TranscriptView } from "./transcript.js";
 import { Waveform } from "./waveform.js";
 
+/** @type {Record<string, string>} */
 const STAGES = {
   decode_ms: "Opus decode",
   queue_ms: "Worker queue",
@@ -20,24 +24,27 @@ const STAGES = {
 
 const NOT_LOADED = "The conversation could not be loaded. Reload the page to try again.";
 
-const page = byId("review").dataset;
+const review = byId("review");
+/** @type {TranscriptView | null} */
 let transcript = null;
 
-const audio = byId("recording");
+const audio = byId("recording", HTMLAudioElement);
 const player = new Player(audio, { changed: showPlaying, failed: recordingFailed });
 const waveform = new Waveform(byId("waveform"), {
   audio,
-  duration: Number(page.duration),
-  nonce: document.querySelector("link[nonce]").nonce,
+  duration: Number(dataOf(review, "duration")),
+  nonce: find(document, "link[nonce]", HTMLLinkElement).nonce,
   moved: showPosition,
   clicked: () => player.play().catch(recordingFailed),
   zoomed: showZoom,
 });
 
+/** @param {number} seconds */
 function seek(seconds) {
   waveform.seek(seconds);
 }
 
+/** @param {number} seconds */
 function showPosition(seconds) {
   setText(byId("position"), clockTenths(seconds));
   transcript?.setPosition(seconds, player.playing);
@@ -65,20 +72,10 @@ function recordingFailed() {
   setShown(byId("player-problem"), true);
 }
 
-/** An answer of the site that says why. */
-class Refused extends Error {}
-
-async function load() {
-  const response = await fetch(page.data, { headers: { Accept: "application/json" } });
-  const answer = await response.json();
-  if (!response.ok) throw new Refused(answer.text ?? NOT_LOADED);
-  return answer;
-}
-
 async function begin() {
   let data;
   try {
-    data = await load();
+    data = await fetchConversation(dataOf(review, "data"));
   } catch (error) {
     setText(byId("words"), error instanceof Refused ? error.message : NOT_LOADED);
     return;
@@ -91,26 +88,33 @@ async function begin() {
   setShown(byId("client"), Boolean(data.client_metrics));
 }
 
+/** @param {Segment[]} segments */
 function showTranscript(segments) {
   if (!segments.length) {
-    byId("words").replaceChildren(make("p", { className: "muted", textContent: page.silent }));
+    const silent = dataOf(review, "silent");
+    byId("words").replaceChildren(make("p", { className: "muted", textContent: silent }));
     return;
   }
   transcript = new TranscriptView(byId("words"), segments, seek);
   showPosition(waveform.position);
 }
 
-async function showLevels() {
+/** @param {string} address */
+async function showLevels(address) {
   const waiting = () => setShown(byId("analysing"), true);
-  const request = () => fetchLevels(page.levels);
+  const request = () => fetchLevels(address);
   const levels = await pollLevels(request, { waiting }).catch(() => null);
   if (levels) waveform.setLevels(levels);
   else setText(byId("analysing"), "The waveform is not ready yet. Reload the page to try again.");
   setShown(byId("analysing"), !levels);
 }
 
+/**
+ * @param {Latency} latency
+ * @param {number} duration
+ */
 function showLatency(latency, duration) {
-  for (const name of ["p50", "p95", "p99", "max"]) {
+  for (const name of /** @type {const} */ (["p50", "p95", "p99", "max"])) {
     setText(byId(`path-${name}`), milliseconds(latency[`${name}_ms`]));
   }
   const stages = Object.entries(latency.stages ?? {});
@@ -122,6 +126,10 @@ function showLatency(latency, duration) {
   new LatencyChart(byId("latency-chart"), latency.series, duration);
 }
 
+/**
+ * @param {HTMLElement} list
+ * @param {string[][]} rows label and value
+ */
 function showFacts(list, rows) {
   const made = rows.map(([label, value]) =>
     make("div", {}, make("dt", { textContent: label }), make("dd", { textContent: value })),
@@ -132,15 +140,16 @@ function showFacts(list, rows) {
 byId("play").addEventListener("click", toggle);
 byId("zoom-in").addEventListener("click", () => waveform.zoomIn());
 byId("zoom-out").addEventListener("click", () => waveform.zoomOut());
-for (const side of ["user", "agent"]) {
-  const input = byId(`volume-${side}`);
+for (const side of SIDES) {
+  const input = byId(`volume-${side}`, HTMLInputElement);
   input.addEventListener("input", () => player.setVolume(side, Number(input.value) / 100));
 }
 document.addEventListener("keydown", (event) => {
-  const busy = event.target.closest?.("input, textarea, select, button, a, summary");
+  const busy = isInside(event, "input, textarea, select, button, a, summary");
   if (event.key !== " " || busy || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   toggle();
 });
 begin();
-if (page.levels) showLevels(); // of a live conversation none are made
+// Of a live conversation no levels are made.
+if (review.dataset.levels) showLevels(review.dataset.levels);

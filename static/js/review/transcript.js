@@ -1,22 +1,32 @@
 // The transcript: a click on a word moves there, the current word is marked.
 
+/** @import { Segment } from "./data.js" */
+
 import { make } from "../shared/dom.js";
 import { clock } from "../shared/format.js";
 import { wordAt } from "./figures.js";
 
 export class TranscriptView {
+  /** @type {HTMLElement[]} */
+  elements = []; // of the words
+  current = -1; // index of a word
+
+  /**
+   * @param {HTMLElement} container
+   * @param {Segment[]} segments
+   * @param {(seconds: number) => void} seek
+   */
   constructor(container, segments, seek) {
     this.words = segments.flatMap((segment) => segment.words);
-    this.elements = [];
-    this.current = -1;
     this.container = container;
     container.replaceChildren(...segments.map((segment) => this.#segment(segment)));
-    container.addEventListener("click", (event) => {
-      const start = event.target.closest("[data-start]")?.dataset.start;
-      if (start !== undefined) seek(Number(start));
+    container.addEventListener("click", ({ target }) => {
+      const clicked = target instanceof Element && target.closest("[data-start]");
+      if (clicked instanceof HTMLElement) seek(Number(clicked.dataset.start));
     });
   }
 
+  /** @param {Segment} segment */
   #segment(segment) {
     const at = make("button", {
       type: "button",
@@ -24,17 +34,21 @@ export class TranscriptView {
       textContent: clock(segment.start_s),
       ariaLabel: `Go to ${clock(segment.start_s)}`,
     });
-    at.dataset.start = segment.start_s;
+    at.dataset.start = String(segment.start_s);
     const text = make("p");
     for (const word of segment.words) {
       const element = make("span", { className: "word", textContent: word.text });
-      element.dataset.start = word.start_s;
+      element.dataset.start = String(word.start_s);
       this.elements.push(element);
       text.append(element, " ");
     }
     return make("div", { className: "segment" }, at, text);
   }
 
+  /**
+   * @param {number} seconds
+   * @param {boolean} follow scroll to the current word
+   */
   setPosition(seconds, follow) {
     const index = wordAt(this.words, seconds);
     if (index === this.current) return;
@@ -46,7 +60,10 @@ export class TranscriptView {
     if (follow) this.#scrollTo(element);
   }
 
-  // Scrolls the transcript only, not the page.
+  /**
+   * Scrolls the transcript only, not the page.
+   * @param {HTMLElement} element
+   */
   #scrollTo(element) {
     const box = this.container.getBoundingClientRect();
     const word = element.getBoundingClientRect();

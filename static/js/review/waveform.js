@@ -1,11 +1,14 @@
 // Both sides on one time axis, drawn by wavesurfer.js from levels that the server made.
 // wavesurfer.js follows the page's <audio>; it never fetches or decodes the recording.
 
+/** @import { Levels } from "./levels.js" */
+
 import Timeline from "../../vendor/wavesurfer/plugins/timeline.esm.js";
 import Zoom from "../../vendor/wavesurfer/plugins/zoom.esm.js";
 import WaveSurfer from "../../vendor/wavesurfer/wavesurfer.esm.js";
 import { cssColour } from "../shared/dom.js";
 import { clock } from "../shared/format.js";
+import { FRAME_S } from "../shared/frames.js";
 import { peaks, timeStep } from "./figures.js";
 
 const LANE = 68; // px, the height of one side
@@ -14,16 +17,29 @@ const GAP = 1;
 const LABEL = 80; // px from one time label to the next
 const PX_PER_LEVEL = 6; // zoomed in further there is nothing more to see
 const ZOOM_FACTOR = 2;
+/** @type {Record<string, number>} */
 const STEPS = { ArrowLeft: -5, ArrowRight: 5, PageDown: -30, PageUp: 30 }; // seconds
 
 export class Waveform {
-  /** `audio` has its source already. `moved(seconds)` is called whenever the position
-   * changes, `clicked` after a click has moved it, `zoomed` when zooming in or out has
-   * become possible or impossible. */
+  maxPxPerSecond = 0; // no zoom before the levels are there
+  step = 0; // of the time axis, in seconds
+  /** @type {Timeline | null} */
+  times = null;
+
+  /**
+   * @param {HTMLElement} element
+   * @param {object} options
+   * @param {HTMLAudioElement} options.audio has its source already
+   * @param {number} options.duration
+   * @param {string} options.nonce
+   * @param {(seconds: number) => void} options.moved called whenever the position changes
+   * @param {() => void} options.clicked called after a click has moved the position
+   * @param {() => void} options.zoomed called when zooming in or out has become possible or
+   *   impossible
+   */
   constructor(element, { audio, duration, nonce, moved, clicked, zoomed }) {
     this.element = element;
-    this.duration = Math.max(duration, 0.08);
-    this.maxPxPerSecond = 0; // no zoom before the levels are there
+    this.duration = Math.max(duration, FRAME_S);
     this.zoomed = zoomed;
     this.surfer = WaveSurfer.create({
       container: element,
@@ -59,11 +75,12 @@ export class Waveform {
     return this.surfer.getCurrentTime();
   }
 
+  /** @param {number} seconds */
   seek(seconds) {
     this.surfer.setTime(seconds);
   }
 
-  /** { rate, user, agent } of conversations/<id>/levels/ */
+  /** @param {Levels} levels */
   setLevels(levels) {
     const { surfer } = this;
     this.maxPxPerSecond = levels.rate * PX_PER_LEVEL;
@@ -89,6 +106,7 @@ export class Waveform {
     return this.surfer.options.minPxPerSec > 0;
   }
 
+  /** @param {number} factor */
   #zoom(factor) {
     if (factor > 1 ? !this.canZoomIn : !this.canZoomOut) return;
     this.surfer.zoom(Math.min(this.maxPxPerSecond, this.#pxPerSecond() * factor));
@@ -109,10 +127,12 @@ export class Waveform {
     return Math.max(this.surfer.options.minPxPerSec, this.#fitting());
   }
 
+  /** @param {Levels} levels */
   #peaks({ rate, user, agent }) {
     return [user, agent].map((levels) => peaks(levels, rate, this.duration));
   }
 
+  /** @param {(seconds: number) => void} moved */
   #show(moved) {
     const { element, position } = this;
     element.setAttribute("aria-valuenow", position.toFixed(1));
@@ -120,8 +140,10 @@ export class Waveform {
     moved(position);
   }
 
+  /** @param {KeyboardEvent} event */
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    /** @type {Record<string, number>} */
     const targets = { Home: 0, End: this.duration };
     const to = targets[event.key] ?? this.position + (STEPS[event.key] ?? NaN);
     if (event.key === "+") this.zoomIn();
@@ -138,7 +160,7 @@ export class Waveform {
     if (step === this.step) return;
     this.step = step;
     if (this.times) this.surfer.unregisterPlugin(this.times);
-    const fits = (seconds) => (this.duration - seconds) * this.#pxPerSecond() > LABEL / 2;
+    const fits = (/** @type {number} */ seconds) => (this.duration - seconds) * this.#pxPerSecond() > LABEL / 2;
     this.times = this.surfer.registerPlugin(
       Timeline.create({
         height: 18,
@@ -151,7 +173,10 @@ export class Waveform {
   }
 }
 
-/** The wheel scrolls the page; with Ctrl, or by a pinch on a touchpad, it zooms. */
+/**
+ * The wheel scrolls the page; with Ctrl, or by a pinch on a touchpad, it zooms.
+ * @param {WheelEvent} event
+ */
 function scrollPage(event) {
   if (!event.ctrlKey) event.stopPropagation();
 }

@@ -1,4 +1,4 @@
-// The newest CSRF token. It changes when somebody signs in, in another tab too; its
+// The newest CSRF token. It changes when the user signs in, in another tab too; its
 // cookie is of this browser and can be read by pages of this site only, so that sending
 // it proves no less than sending the one that came with the page.
 

@@ -2,7 +2,7 @@
 
 const FORMAT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-for (const element of document.querySelectorAll("time[data-local]")) {
+for (const element of /** @type {NodeListOf<HTMLTimeElement>} */ (document.querySelectorAll("time[data-local]"))) {
   const moment = new Date(element.dateTime);
   if (!Number.isNaN(moment.getTime())) {
     element.title = element.textContent;

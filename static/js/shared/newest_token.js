@@ -3,6 +3,7 @@
 import { csrfToken } from "./csrf.js";
 
 document.addEventListener("submit", ({ target }) => {
+  if (!(target instanceof HTMLFormElement)) return;
   const field = target.querySelector("input[name=csrfmiddlewaretoken]");
-  if (field) field.value = csrfToken() || field.value;
+  if (field instanceof HTMLInputElement) field.value = csrfToken() || field.value;
 });

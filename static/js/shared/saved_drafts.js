@@ -1,7 +1,10 @@
-// The site tells on the page after a save which draft it has saved: that one is done.
+// The page after a save names the draft that was saved: it is no longer needed.
 
+import { dataOf } from "./dom.js";
 import { Drafts } from "./drafts.js";
 
-for (const notice of document.querySelectorAll("[data-saved-draft]")) {
-  Drafts.removeSaved(notice.dataset.savedDraft);
+/** @type {NodeListOf<HTMLElement>} */
+const notices = document.querySelectorAll("[data-saved-draft]");
+for (const notice of notices) {
+  Drafts.removeSaved(dataOf(notice, "savedDraft"));
 }

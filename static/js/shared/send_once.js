@@ -1,11 +1,14 @@
 // A form that is on its way is not sent once more by a second click. Forms that a module
 // of their own sends have prevented the browser's way, and are left to it.
 
+/** @type {Set<HTMLButtonElement>} */
 const waiting = new Set();
 
 document.addEventListener("submit", (event) => {
-  if (event.defaultPrevented || event.target.method !== "post") return;
-  const buttons = event.target.querySelectorAll("button:not([type=button])");
+  const form = event.target;
+  if (event.defaultPrevented || !(form instanceof HTMLFormElement) || form.method !== "post") return;
+  /** @type {NodeListOf<HTMLButtonElement>} */
+  const buttons = form.querySelectorAll("button:not([type=button])");
   // A moment later: a disabled button's name would not be sent.
   setTimeout(() => {
     for (const button of buttons) {
@@ -15,7 +18,7 @@ document.addEventListener("submit", (event) => {
   });
 });
 
-// Somebody came back to the page as the browser kept it.
+// The user came back to the page as the browser kept it.
 window.addEventListener("pageshow", ({ persisted }) => {
   if (!persisted) return;
   for (const button of waiting) button.disabled = false;

@@ -1,6 +1,10 @@
-// Order statistics, and a window over the newest values. Knows no page.
+// Order statistics, and a window over the newest values.
 
-/** The nearest-rank percentile of numbers; null of none. */
+/**
+ * The nearest-rank percentile of numbers; null of none.
+ * @param {ArrayLike<number>} values
+ * @param {number} p
+ */
 export function percentile(values, p) {
   if (!values.length) return null;
   const sorted = Float64Array.from(values).sort();
@@ -10,16 +14,20 @@ export function percentile(values, p) {
 
 /** The newest `size` values. */
 export class RollingWindow {
+  /** @param {number} size */
   constructor(size) {
     this.size = size;
+    /** @type {number[]} */
     this.values = [];
   }
 
+  /** @param {number} value */
   add(value) {
     this.values.push(value);
     if (this.values.length > this.size) this.values.shift();
   }
 
+  /** @param {number} p */
   percentile(p) {
     return percentile(this.values, p);
   }

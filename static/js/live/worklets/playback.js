@@ -2,24 +2,32 @@
 // Takes { samples, seq } and { reset: true }; posts which frames began to play, and every
 // 100 ms its state and how loud it was.
 
+/** @import { Mark } from "../jitter_buffer.js" */
+/** @import { PlaybackReport } from "../speaker.js" */
+
 import { Envelope } from "../envelope.js";
 import { JitterBuffer } from "../jitter_buffer.js";
+import { CONTEXT_SAMPLES } from "../protocol.js";
 
-const FRAME = 3840;
+class PlaybackProcessor extends AudioWorkletProcessor {
+  /** @type {PlaybackReport["loudness"]} */
+  loudness = []; // since the last report
+  nextReport = 0;
 
-class Playback extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.buffer = new JitterBuffer(sampleRate, FRAME);
-    this.loudness = [];
+    this.buffer = new JitterBuffer(sampleRate, CONTEXT_SAMPLES);
     this.envelope = new Envelope(sampleRate, (bin, power) => this.loudness.push({ bin, power }));
-    this.nextReport = 0;
     this.port.onmessage = ({ data }) => {
       if (data.reset) this.buffer.reset();
       else this.buffer.push(data.samples, data.seq, currentFrame);
     };
   }
 
+  /**
+   * @param {Float32Array[][]} _inputs
+   * @param {Float32Array[][]} outputs
+   */
   process(_inputs, [output]) {
     const played = this.buffer.pull(output[0], currentFrame);
     this.envelope.add(output[0], currentFrame);
@@ -28,14 +36,13 @@ class Playback extends AudioWorkletProcessor {
     return true;
   }
 
+  /** @param {Mark[]} played */
   report(played) {
     this.nextReport = currentFrame + sampleRate / 10;
     const { depth, target, jitter, underruns } = this.buffer;
     const { stretchedSamples, compressedSamples, cutSamples } = this.buffer;
-    const ms = (samples) => (1000 * samples) / sampleRate;
-    this.port.postMessage({
-      played,
-      loudness: this.loudness,
+    const ms = (/** @type {number} */ samples) => (1000 * samples) / sampleRate;
+    const playback = {
       depthMs: ms(depth),
       targetMs: ms(target),
       jitterMs: ms(jitter),
@@ -43,9 +50,12 @@ class Playback extends AudioWorkletProcessor {
       stretchedMs: ms(stretchedSamples),
       skippedMs: ms(compressedSamples + cutSamples),
       cutMs: ms(cutSamples),
-    });
+    };
+    /** @type {PlaybackReport} */
+    const report = { playback, played, loudness: this.loudness };
+    this.port.postMessage(report);
     this.loudness = [];
   }
 }
 
-registerProcessor("playback", Playback);
+registerProcessor("playback", PlaybackProcessor);
