@@ -108,6 +108,43 @@ def test_a_recording_is_made_heard_and_becomes_the_voice(page, live_server, pers
     assert persona.current.number == 2
 
 
+def record(page, seconds=4.5):
+    page.click("[data-record]")
+    page.wait_for_selector("[data-stop]:visible")
+    page.wait_for_timeout(seconds * 1000)
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_recording_that_was_not_discarded_is_sent_with_the_form(
+    page, live_server, presets, stopped
+):
+    """Without a press on Use, or even on Stop."""
+    page.goto(live_server.url + "/personas/new/")
+    page.fill("#id_name", "Nora")
+    record(page)
+    if stopped:
+        page.click("[data-stop]")
+        page.wait_for_selector("[data-use]:visible")
+    page.click("[data-submit]")
+    page.wait_for_url("**/personas/*-*/")
+    assert 3 < sample_seconds(page) < 8
+
+
+def test_a_recording_is_not_lost_by_a_save_of_the_rest(page, live_server, persona):
+    page.goto(f"{live_server.url}/personas/{persona.pk}/")
+    record(page, 3.6)
+    page.click("[data-stop]")
+    page.wait_for_selector("[data-use]:visible")
+    page.fill("#id_role_prompt", "You sing.")
+    page.click("#persona-form [data-submit]")
+    expect(page.locator("[data-voice-error]")).to_contain_text("not uploaded yet")
+    page.click("[data-voice-field] [data-discard]")
+    expect(page.locator("[data-voice-error]")).to_be_hidden()
+    page.click("#persona-form [data-submit]")
+    page.wait_for_selector(".notice.success")
+    assert persona.current.role_prompt == "You sing."
+
+
 def test_a_voice_of_the_model_is_chosen_and_kept(page, live_server, presets):
     page.goto(live_server.url + "/personas/new/")
     page.fill("#id_name", "Nora")

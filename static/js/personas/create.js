@@ -19,7 +19,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (submit.disabled) return; // a second click
   submit.disabled = true;
-  if (voice.file && (await voice.check())) {
+  if (await voice.settle()) {
     ready();
     return;
   }

@@ -26,12 +26,25 @@ form.addEventListener("submit", (event) => {
   send();
 });
 form.addEventListener("voiceready", () => send());
+// The page that follows a save has no recording any more.
+byId("persona-form", HTMLFormElement).addEventListener(
+  "submit",
+  (event) => {
+    if (!voice.pending) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    voice.showProblem("Your recording is not uploaded yet. Upload it or discard it, then save.");
+    voice.root.scrollIntoView({ block: "center" });
+  },
+  { capture: true },
+);
 
 async function send() {
   if (submit.disabled) return; // a second click
   submit.disabled = true;
-  if (!voice.file) voice.showProblem("Choose a recording first, or make one.");
-  else if (!(await voice.check())) await sendFile();
+  const problem = await voice.settle();
+  if (!voice.file && !problem) voice.showProblem("Choose a recording first, or make one.");
+  else if (!problem) await sendFile();
   submit.disabled = false;
 }
 

@@ -103,6 +103,27 @@ export class VoiceField {
     return seconds < this.least - this.tolerance;
   }
 
+  /** Whether a recording runs, or was made and neither used nor discarded. */
+  get pending() {
+    return this.recorder !== null || !this.part("take").hidden;
+  }
+
+  /**
+   * Before the form is sent: a recording that was not discarded is meant, whether or not
+   * its button was pressed; one that still runs ends here. As `check` says what is wrong.
+   */
+  async settle() {
+    await this.stop();
+    if (this.take && this.pending) {
+      if (this.isShort(this.take.seconds)) {
+        this.showProblem(`Your recording is too short; ${this.least} s are needed. Record again or discard it.`);
+        return this.problem;
+      }
+      this.use();
+    }
+    return this.check();
+  }
+
   clear() {
     this.input.value = "";
     this.showProblem("");
@@ -165,7 +186,7 @@ export class VoiceField {
     this.take = take;
     this.showRecording(false);
     const short = this.isShort(take.seconds);
-    this.hint(short ? `${tenthsBelow(take.seconds)} s is too short; ${this.least} s are needed.` : "Listen, then use it or record again.");
+    this.hint(short ? `${tenthsBelow(take.seconds)} s is too short; ${this.least} s are needed.` : "Listen. It is used unless you discard it.");
     this.button("use").disabled = short;
     this.player.src = URL.createObjectURL(take.file);
     this.part("take").hidden = false;
@@ -190,7 +211,10 @@ export class VoiceField {
   }
 
   discard() {
-    if (this.take) URL.revokeObjectURL(this.player.src);
+    if (this.take) {
+      URL.revokeObjectURL(this.player.src);
+      this.showProblem("");
+    }
     this.take = null;
     this.part("take").hidden = true;
     this.hint("");
