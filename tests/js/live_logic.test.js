@@ -6,7 +6,7 @@ import { loudness } from "../../static/js/live/level.js";
 import { microphoneNotice, siteNotice, textsFor } from "../../static/js/live/notes.js";
 import { joinPackets } from "../../static/js/live/opus_packets.js";
 import { pageStats } from "../../static/js/live/page_stats.js";
-import { BUSY, describe, memoryLeft, phaseOf } from "../../static/js/live/phases.js";
+import { BUSY, describe, memoryLabel, memoryLeft, phaseOf } from "../../static/js/live/phases.js";
 import {
   browserProblem,
   closeProblem,
@@ -141,6 +141,9 @@ test("memory left counts down, then says what happens", () => {
   equal(memoryLeft(240, 241, "slide"), "older parts fade");
   equal(memoryLeft(240, 241, "end"), "none");
   equal(memoryLeft(0, 5), "–");
+  equal(memoryLabel(240, 61, "slide"), "Full memory left");
+  equal(memoryLabel(240, 241, "slide"), "Memory");
+  equal(memoryLabel(240, 241, "end"), "Time left");
 });
 
 const CHOICES = {
@@ -206,8 +209,9 @@ test("each change of the microphone has a text of its own", () => {
 
 test("notices of the site keep their words; those of the context stay", () => {
   equal(siteNotice({ code: "context_low", text: "A" }), {
-    code: "site-context_low", text: "A", kind: "warning", brief: false,
+    code: "site-context", text: "A", kind: "warning", brief: false,
   });
+  equal(siteNotice({ code: "context_full", text: "C" }).code, "site-context");
   equal(siteNotice({ code: "moved", text: "B" }).brief, true);
 });
 

@@ -178,6 +178,7 @@ export class LiveController {
       lost: (until) => {
         clearTimeout(this.#details.rewindTimer);
         this.#details.keptUntil = until;
+        this.#details.lostAt ??= performance.now();
         this.machine.send("lost");
         this.#show();
       },
@@ -219,6 +220,7 @@ export class LiveController {
   #ready(event) {
     const { view, wakeLock } = this.parts;
     const first = this.#details.liveSince === null;
+    this.#details.found();
     clearTimeout(this.#details.primingTimer);
     if (first && this.#details.place) this.#call();
     this.applied = { ...event.sampling, seed: event.seed };
@@ -359,7 +361,7 @@ export class LiveController {
   #tick() {
     const { liveSince, context } = this.#details;
     if (!this.conversation?.ready || liveSince === null) return;
-    const now = performance.now();
+    const now = this.#details.now();
     this.parts.showFacts({
       elapsed: (now - liveSince) / 1000,
       sinceReady: (now - context.at) / 1000,

@@ -21,6 +21,22 @@ export class Details {
   /** @type {number | null} */
   liveSince = null; // first `ready`, by performance.now()
   context = { seconds: 0, at: 0 }; // what was left of it, and when
+  /** @type {number | null} */
+  lostAt = null; // by performance.now(): the agent stands still since then
+
+  /** The time that counts for the conversation, in ms. */
+  now() {
+    return this.lostAt ?? performance.now();
+  }
+
+  /** It is there again: what passed meanwhile was no time of the conversation. */
+  found() {
+    if (this.lostAt !== null && this.liveSince !== null) {
+      this.liveSince += performance.now() - this.lostAt;
+    }
+    this.lostAt = null;
+  }
+
   /** @type {number | undefined} */
   primingTimer;
   /** @type {number | undefined} */

@@ -7,7 +7,7 @@
 
 import { byId, setText } from "../shared/dom.js";
 import { clock, milliseconds } from "../shared/format.js";
-import { memoryLeft } from "./phases.js";
+import { memoryLabel, memoryLeft } from "./phases.js";
 import { describeSampling } from "./sampling.js";
 
 /**
@@ -24,7 +24,7 @@ export function showFacts({ elapsed, sinceReady, context, ready, conversation })
   const { flow, playback, echo, link } = conversation;
   setText(byId("elapsed"), clock(elapsed));
   setText(byId("memory"), memoryLeft(context, sinceReady, ready.when_full));
-  setText(byId("memory-label"), ready.when_full === "end" ? "Time left" : "Full memory left");
+  setText(byId("memory-label"), memoryLabel(context, sinceReady, ready.when_full));
   setText(byId("late"), String(flow.late));
   setText(byId("dropped"), String(flow.dropped));
   setText(byId("underruns"), String(playback.underruns));

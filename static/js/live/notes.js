@@ -76,11 +76,12 @@ export function signalNotice(texts, problem, microphone, choose) {
 }
 
 /**
- * A `notice` of the site as our notices show it.
+ * A `notice` of the site as our notices show it. That the context is full takes the place
+ * of the notice that it soon will be.
  * @param {Pick<NoticeEvent, "code" | "text">} event
  * @returns {Notice}
  */
 export function siteNotice({ code, text }) {
   const serious = code.startsWith("context");
-  return { code: `site-${code}`, text, kind: serious ? "warning" : "", brief: !serious };
+  return { code: `site-${serious ? "context" : code}`, text, kind: serious ? "warning" : "", brief: !serious };
 }

@@ -124,6 +124,17 @@ export function phaseOf(state, { asking, paused, muted }) {
 }
 
 /**
+ * The name of that figure.
+ * @param {number} contextSeconds
+ * @param {number} sinceSeconds
+ * @param {ReadyEvent["when_full"]} whenFull
+ */
+export function memoryLabel(contextSeconds, sinceSeconds, whenFull) {
+  if (whenFull === "end") return "Time left";
+  return contextSeconds && sinceSeconds >= contextSeconds ? "Memory" : "Full memory left";
+}
+
+/**
  * What remains of the model's full context, in words.
  * @param {number} contextSeconds
  * @param {number} sinceSeconds
