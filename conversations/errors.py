@@ -23,7 +23,9 @@ class EndReason(models.TextChoices):
     WEB_LOST = "web_lost", "The web server stopped unexpectedly"
     SHUTDOWN = "shutdown", "The service was shut down"
     PROTOCOL = "protocol", "The browser sent something invalid"
-    SIGNED_OUT = "signed_out", "You signed out, or the account was closed"
+    SIGNED_OUT = "signed_out", "You signed out"
+    PASSWORD_CHANGED = "password_changed", "The password was changed elsewhere"
+    ACCOUNT_CLOSED = "account_closed", "The account was closed"
     CONTEXT_FULL = "context_full", "The memory of the model was full"
     SITE_ERROR = "site_error", "The site failed"
 

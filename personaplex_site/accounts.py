@@ -28,6 +28,7 @@ from django.utils.deprecation import MiddlewareMixin
 from personaplex_site.addresses import limited_network
 from personaplex_site.hashing import HashingBusy
 from personaplex_site.models import SignIn, TooManyAttempts
+from personaplex_site.sessions import seen_at_once
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +106,13 @@ class PasswordView(auth_views.PasswordChangeView):
         return {**super().get_form_kwargs(), "request": self.request}
 
     def form_valid(self, form: Any) -> HttpResponse:
-        response = super().form_valid(form)
+        with seen_at_once(self.request):
+            response = super().form_valid(form)
         forget_first_password(self.request.user.get_username())
-        text = "Your password was changed. All other browsers were signed out."
+        text = (
+            "Your password was changed. All other browsers were signed out, and "
+            "conversations in them end."
+        )
         messages.success(self.request, text)
         return response
 

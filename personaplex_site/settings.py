@@ -216,6 +216,7 @@ SIGN_IN_LOG_ROWS = envint("SIGN_IN_LOG_ROWS", 1_000_000, least=1)
 # one would sign people out of the earlier. A site below a path has names for that path,
 # since a cookie of the host's root comes along with its own.
 _COOKIES = "personaplex" + URL_PREFIX.replace("/", "_")
+SESSION_ENGINE = "personaplex_site.sessions"
 SESSION_COOKIE_NAME = f"{_COOKIES}_session"
 CSRF_COOKIE_NAME = f"{_COOKIES}_csrf"
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = URL_PREFIX or "/"

@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from asgiref.sync import sync_to_async
+from django.test import Client
 from django.utils import timezone
 
 from conversations.errors import ConversationGone, EndReason
@@ -259,14 +260,36 @@ async def test_protocol(browser, worker, reason):
     assert await reason() == "protocol"
 
 
-async def test_signed_out(browser, worker, reason, cast):
+@pytest.fixture
+async def signed_in_browser(browser, worker, cast):
     """More in test_signed_out.py."""
-    await browser.start()
+    client = Client()
+    await sync_to_async(client.force_login)(cast[0])
+    browser.scope["session"] = client.session
+    return await browser.start()
+
+
+async def test_signed_out(signed_in_browser, reason):
+    await sync_to_async(signed_in_browser.scope["session"].flush)()
+    await signed_in.check()
+    assert await signed_in_browser.until_closed() == 1000
+    assert await reason() == "signed_out"
+
+
+async def test_password_changed(signed_in_browser, reason, cast):
+    cast[0].set_password("another one, quite long")
+    await sync_to_async(cast[0].save)()
+    await signed_in.check()
+    assert await signed_in_browser.until_closed() == 1000
+    assert await reason() == "password_changed"
+
+
+async def test_account_closed(signed_in_browser, reason, cast):
     cast[0].is_active = False
     await sync_to_async(cast[0].save)()
     await signed_in.check()
-    assert await browser.until_closed() == 4401
-    assert await reason() == "signed_out"
+    assert await signed_in_browser.until_closed() == 1000
+    assert await reason() == "account_closed"
 
 
 async def test_site_error(browser, worker, reason, monkeypatch, caplog):

@@ -37,7 +37,9 @@ def test_a_changed_password_signs_out_every_other_browser(client, carol):
 
 def test_every_page_leads_there(client, carol):
     assert f'href="{URL}"' in client.get("/").content.decode()
-    assert 'aria-current="page">Password<' in client.get(URL).content.decode()
+    page = client.get(URL).content.decode()
+    assert 'aria-current="page">Password<' in page
+    assert "a conversation in this browser goes on" in page
 
 
 @pytest.mark.parametrize(
