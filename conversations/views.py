@@ -20,7 +20,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from conversations.frame_log.format import FrameLogTooLong
 from conversations.frame_log.reader import FrameLogReader
@@ -37,6 +37,7 @@ from inference.timing import FRAME_MS, FRAME_SECONDS
 from personaplex_site.answers import Problem, json_answer, wants_json
 from personaplex_site.audit import record_look
 from personaplex_site.lists import page_of
+from personaplex_site.methods import post_only
 from personaplex_site.ranges import bytes_response
 from personas.models import Persona, PersonaVersion
 
@@ -243,7 +244,7 @@ def conversation_recording(request: HttpRequest, pk: UUID, side: str) -> HttpRes
 
 
 @login_required
-@require_POST
+@post_only
 def conversation_delete(request: HttpRequest, pk: UUID) -> HttpResponse:
     conversation = get_object_or_404(Conversation.objects.of(request.user), pk=pk)
     if Conversation.objects.live().filter(pk=pk).exists():

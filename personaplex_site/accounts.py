@@ -21,8 +21,9 @@ from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse, reverse_lazy
+from django.utils.decorators import method_decorator
 from django.utils.deprecation import MiddlewareMixin
 
 from personaplex_site.addresses import limited_network
@@ -78,6 +79,17 @@ class SignInView(auth_views.LoginView):
         wanted = super().get_redirect_url()
         here = self.request.path
         return "" if urlsplit(wanted).path == here else wanted
+
+
+@method_decorator(login_not_required, name="dispatch")
+class SignOutView(auth_views.LogoutView):
+    """Who is signed out already is led to the sign-in page like anybody else."""
+
+    http_method_names = ["get", "post"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """A link would let any other site sign people out: nothing happens."""
+        return redirect("persona_list")
 
 
 class PasswordForm(PasswordChangeForm):

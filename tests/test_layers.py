@@ -35,6 +35,7 @@ SITE_TOOLS = (
     "personaplex_site.env",
     "personaplex_site.lists",
     "personaplex_site.logs",
+    "personaplex_site.methods",
     "personaplex_site.ranges",
     "personaplex_site.sessions",
     "personaplex_site.signed_in",

@@ -42,7 +42,8 @@ GET  /healthz                           200       200     200      200     200  
 GET  /favicon.ico                       302       302     302      302     302     302
 POST /api/workers/heartbeat             401       401     401      401     401     401
 GET  /sign-in/                          200       302     302      302     302     302
-POST /sign-out/                         sign-in   302     302      302     302     302
+GET  /sign-out/                         302       302     302      302     302     302
+POST /sign-out/                         302       302     302      302     302     302
 GET  /account/password/                 sign-in   200     200      200     200     200
 POST /account/password/                 sign-in   200     200      200     200     200
 
