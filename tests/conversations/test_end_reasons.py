@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
@@ -77,6 +78,34 @@ async def test_user_ended(browser, worker, reason):
     assert ended["text"] == "You ended the conversation"
     await browser.leave(1000)
     assert await reason() == "user_ended"
+
+
+async def test_ended_elsewhere(browser, worker, reason, cast, the_conversation):
+    """By the button on its page, which another process made."""
+    await browser.start()
+    await browser.converse(3)
+    row, _ = await the_conversation()
+    client = Client()
+
+    @sync_to_async(thread_sensitive=False)
+    def press_end():
+        client.force_login(cast[0])
+        page = client.get(row.get_absolute_url())
+        assert page.context["end_url"] in page.text
+        response = client.post(page.context["end_url"], follow=True)
+        connections.close_all()
+        return response.text
+
+    pressed = asyncio.create_task(press_end())
+    assert await browser.until_closed() == 1000
+    text = "You ended it from another page"
+    assert browser.event("ended")["text"] == text
+    page = await pressed
+    assert "The conversation has ended." in page
+    assert text in page
+    assert await reason() == "ended_elsewhere"
+    _, chunks = await the_conversation()
+    assert sum(chunk.frames for chunk in chunks) == 3
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1005])

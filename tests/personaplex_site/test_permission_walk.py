@@ -67,6 +67,7 @@ GET  /voices/uploads/{upload}/          sign-in   200     404      404     404  
 GET  /conversations/                    sign-in   200     200      200     200     200
 GET  /conversations/talk/{persona}/     sign-in   200     404      404     404     404
 GET  /conversations/{ended}/            sign-in   200     404      404     200     200
+POST /conversations/{ended}/end/          sign-in   302     404      404     404     404
 GET  /conversations/{ended}/data/       sign-in   200     404      404     200     200
 GET  /conversations/{ended}/levels/     sign-in   202     404      404     202     202
 GET  /conversations/{ended}/user.ogg    sign-in   200     404      404     200     200
