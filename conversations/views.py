@@ -159,6 +159,7 @@ def _visible(request: HttpRequest, pk: UUID, what: str) -> Conversation:
 @allow_styles_with_nonce
 def conversation_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     conversation = _visible(request, pk, READ)
+    conversation.read_figures()
     mine = _is_mine(request, conversation)
     version = conversation.persona_version
     context = {
@@ -199,6 +200,7 @@ def _recordings(pk: UUID) -> dict[str, str]:
 def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What docs/review-data.md describes."""
     conversation = _visible(request, pk, READ)
+    conversation.read_figures()
     reader = FrameLogReader(conversation)
     reader.load("timings", "pieces", "client_stats")
     end = {

@@ -143,6 +143,13 @@ class Conversation(models.Model):
     def duration_s(self) -> float:
         return self.frames * FRAME_SECONDS
 
+    def read_figures(self) -> None:
+        """The row has its counts and percentiles from the end on; until then they are
+        read from the log, as far as it has been written."""
+        if self.is_live:
+            for name, value in summary_of(self).items():
+                setattr(self, name, value)
+
     @classmethod
     @transaction.atomic
     def begin(cls, owner: AbstractBaseUser, **fields: object) -> Conversation:

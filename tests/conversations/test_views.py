@@ -262,6 +262,23 @@ def test_somebody_elses_conversation_is_not_yours(client, conversation):
     assert "The user ended the conversation" in admin
 
 
+def test_the_page_of_a_live_conversation_shows_what_there_is_so_far(signed_in, persona):
+    live = ConversationFactory(
+        persona_version=persona.current, ended_at=None, end_reason=""
+    )
+    write_log(live, [*range(50), *range(51, 951)], path_us=70_000)
+    page = signed_in.get(live.get_absolute_url()).text
+    assert "/ 1:16</span>" in page
+    assert 'data-duration="76.0"' in page
+    for label, count in (("Frames", 950), ("Frames missing from the browser", 1)):
+        assert f'<dt>{label}</dt><dd class="numbers">{count}</dd>' in page
+    data = signed_in.get(reverse("conversation_data", args=[live.pk])).json()
+    assert data["counts"]["frames"] == 950
+    assert data["counts"]["missing"] == 1
+    live.refresh_from_db()
+    assert live.frames == 0
+
+
 def test_deleting_takes_a_post(signed_in, conversation):
     address = reverse("conversation_delete", args=[conversation.pk])
     assert signed_in.get(address).status_code == 405
