@@ -37,14 +37,17 @@ FIRST_ACCOUNT = "first-account.txt"  # as create_first_account writes it
 MAX_NAME = SignIn._meta.get_field("name").max_length or 0  # as of accounts themselves
 
 
+SIGN_IN, PASSWORD_CHANGE = "sign-in", "password change"  # what a password is asked for
+
+
 @contextmanager
-def attempt(request: HttpRequest, name: str) -> Iterator[None]:
+def attempt(request: HttpRequest, name: str, what: str = SIGN_IN) -> Iterator[None]:
     """Around the look at a password: it counts as failed if that raises."""
     address = request.META.get("REMOTE_ADDR", "")
     try:
         row = SignIn.objects.begin(name, limited_network(address))
     except TooManyAttempts as error:
-        log.warning("sign-in: %r from %s not tried, %s", name, address, error)
+        log.warning("%s: %r from %s not tried, %s", what, name, address, error)
         raise
     try:
         yield
@@ -52,10 +55,13 @@ def attempt(request: HttpRequest, name: str) -> Iterator[None]:
         row.delete()
         raise
     except forms.ValidationError:
-        log.warning("sign-in: wrong password for %r from %s", name, address)
+        log.warning("%s: wrong password for %r from %s", what, name, address)
         raise
-    row.succeed()
-    log.info("sign-in: %r from %s", name, address)
+    if what == SIGN_IN:
+        row.succeed()
+        log.info("sign-in: %r from %s", name, address)
+    else:
+        row.withdraw()
 
 
 class SignInForm(AuthenticationForm):
@@ -95,6 +101,13 @@ class SignOutView(auth_views.LogoutView):
 class PasswordForm(PasswordChangeForm):
     """One who found a browser signed in may not guess the password there either."""
 
+    error_messages = {
+        **PasswordChangeForm.error_messages,
+        "password_incorrect": "That is not your current password.",
+        "password_mismatch": "The new password was typed differently the second time.",
+        "password_same": "This is your current password. Choose another one.",
+    }
+
     def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._request = request
@@ -102,8 +115,17 @@ class PasswordForm(PasswordChangeForm):
         self.fields["new_password2"].label = "New password, again"
 
     def clean_old_password(self) -> str:
-        with attempt(self._request, self.user.get_username()):
+        with attempt(self._request, self.user.get_username(), PASSWORD_CHANGE):
             return super().clean_old_password()
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        cleaned = self.cleaned_data
+        new = cleaned.get("new_password1")
+        if new and new == cleaned.get("old_password"):
+            text = self.error_messages["password_same"]
+            self.add_error("new_password1", forms.ValidationError(text))
+        return cleaned
 
 
 class PasswordView(auth_views.PasswordChangeView):
@@ -120,7 +142,9 @@ class PasswordView(auth_views.PasswordChangeView):
     def form_valid(self, form: Any) -> HttpResponse:
         with seen_at_once(self.request):
             response = super().form_valid(form)
-        forget_first_password(self.request.user.get_username())
+        name, address = self.request.user.get_username(), self.request.META
+        log.info("%s: %r from %s", PASSWORD_CHANGE, name, address.get("REMOTE_ADDR"))
+        forget_first_password(name)
         text = (
             "Your password was changed. All other browsers were signed out, and "
             "conversations in them end."
