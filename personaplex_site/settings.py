@@ -341,6 +341,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {
         "conversation": {"()": "personaplex_site.logs.ConversationFilter"},
+        "refusals": {"()": "personaplex_site.logs.RefusalFilter"},
         "repeats": {"()": "personaplex_site.logs.RepeatFilter"},
     },
     "formatters": {
@@ -352,7 +353,7 @@ LOGGING = {
     "handlers": {
         "stderr": {
             "class": "personaplex_site.lost_lines.StderrHandler",
-            "filters": ["conversation"],
+            "filters": ["conversation", "refusals"],
             "formatter": "line",
         },
         # Of what reports at every attempt that a server is away.
