@@ -41,6 +41,12 @@ def test_or_to_the_page_that_was_wanted(client, carol):
     assert response.headers["Location"] == "/personas/new/"
 
 
+def test_the_page_says_how_to_get_an_account(client, db):
+    page = client.get("/sign-in/").text
+    assert "An administrator of this site makes accounts and sets new passwords" in page
+    assert "first-account.txt" in page
+
+
 def test_but_never_to_another_site(client, carol):
     response = sign_in(client, PASSWORD, next="https://evil.example/")
     assert response.headers["Location"] == "/"
