@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 from personas.decoding import LENGTH_TOLERANCE
-from personas.errors import Silent, TooLittleSpeech, TooShort
+from personas.errors import Damaged, Silent, TooLittleSpeech, TooShort
 from personas.levels import LEVEL_SAMPLES, levels_db
 
 LOUDNESS = -24.0  # LUFS, spec 9.3
 CEILING = 10 ** (-1 / 20)  # −1 dBFS
+NOTHING_SECONDS = 0.1  # a header with hardly anything behind it
 SILENT_DB = -55.0  # a recording whose loudest parts stay below has no voice in it
 ACTIVE_BELOW_LOUD_DB = 24.0  # quieter than the loud parts by more: a pause, room noise
 ACTIVE_MIN_DB = -60.0
@@ -57,6 +58,8 @@ def prepare(sound: Sound, least: int, used: int) -> Sample:
     shorter than ``least`` by no more than LENGTH_TOLERANCE is taken."""
     seconds = len(sound) / SAMPLE_RATE
     enough = least - LENGTH_TOLERANCE
+    if seconds < NOTHING_SECONDS:
+        raise Damaged(f"{len(sound)} samples")
     if seconds < enough:
         raise TooShort(seconds, least)
     sound = sound - np.float32(sound.mean())
