@@ -243,7 +243,11 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 FORMAT_MODULE_PATH = "personaplex_site.formats"
 STATIC_URL = f"{URL_PREFIX}/static/"
-UNFOLD = {"SITE_URL": f"{URL_PREFIX}/"}  # where the admin leads back to
+UNFOLD = {
+    "SITE_TITLE": "PersonaPlex admin",
+    "SITE_HEADER": "PersonaPlex",
+    "SITE_URL": f"{URL_PREFIX}/",  # where the admin leads back to
+}
 STATIC_ROOT = envpath("STATIC_ROOT", DATA_DIR / "static")
 STATIC_KEPT_DAYS = envint("STATIC_KEPT_DAYS", 7)
 STATICFILES_DIRS = [BASE_DIR / "static"]

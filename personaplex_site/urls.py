@@ -22,6 +22,7 @@ urlpatterns = [
     path("favicon.ico", favicon, name="favicon"),
     # Instead of the admin's own: limits on passwords are kept in one place.
     path("admin/login/", admin_sign_in),
+    path("admin/logout/", SignOutView.as_view()),
     path("admin/password_change/", PASSWORD_OF_ADMIN),
     path("admin/", admin.site.urls),
     path("sign-in/", SignInView.as_view(), name="login"),

@@ -82,7 +82,7 @@ POST /conversations/{live}/delete/      sign-in   302     404      404     404  
 
 GET  /admin/                            sign-in   sign-in sign-in  200     200     200
 GET  /admin/login/                      sign-in   403     403      403     403     403
-POST /admin/logout/                     sign-in   302     302      302     302     302
+POST /admin/logout/                     302       302     302      302     302     302
 GET  /admin/password_change/            sign-in   302     302      302     302     302
 GET  /admin/password_change/done/       sign-in   sign-in sign-in  200     200     200
 GET  /admin/jsi18n/                     sign-in   sign-in sign-in  200     200     200
