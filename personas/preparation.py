@@ -22,6 +22,7 @@ from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 from personas.decoding import LENGTH_TOLERANCE
 from personas.errors import Damaged, Silent, TooLittleSpeech, TooShort
 from personas.levels import LEVEL_SAMPLES, levels_db
+from personas.voicing import voiced_share
 
 LOUDNESS = -24.0  # LUFS, spec 9.3
 CEILING = 10 ** (-1 / 20)  # −1 dBFS
@@ -38,6 +39,11 @@ OVERSHOOT, OVERSHOOT_SHARE = 1.2, 0.15  # of what is above the limit
 CLIPPED_WARNING = (
     "This recording is overdriven: {share:.1%} of it is cut off at full level, and "
     "the voice will sound harsh. Speak a little farther from the microphone."
+)
+LEAST_VOICED = 0.05  # see personas.voicing for what speech and noise have
+NO_VOICE_WARNING = (
+    "No voice was found in this recording, which sounds like noise or a whisper. "
+    "Listen to it before you use it."
 )
 
 Sound = NDArray[np.float32]  # [n], 24 kHz mono
@@ -77,7 +83,8 @@ def prepare(sound: Sound, least: int, used: int) -> Sample:
     start, stop = _best_window(active, levels, start, stop, used)
     chosen = sound[start * LEVEL_SAMPLES : stop * LEVEL_SAMPLES]
     chosen = chosen[: used * SAMPLE_RATE // FRAME_SAMPLES * FRAME_SAMPLES]
-    return Sample(_as_16_bit(normalise(_faded(chosen))), _warning(chosen))
+    warnings = filter(None, (_clipping(chosen), _voicelessness(chosen)))
+    return Sample(_as_16_bit(normalise(_faded(chosen))), " ".join(warnings))
 
 
 def normalise(sound: Sound) -> Sound:
@@ -152,7 +159,12 @@ def _faded(sound: Sound) -> Sound:
     return sound
 
 
-def _warning(sound: Sound) -> str:
+def _voicelessness(sound: Sound) -> str:
+    """No refusal: a whisper has no pitch either."""
+    return NO_VOICE_WARNING if voiced_share(sound) < LEAST_VOICED else ""
+
+
+def _clipping(sound: Sound) -> str:
     """Flat tops: neighbouring samples both at the level where this file is cut."""
     size = np.abs(sound)
     top = float(size.max())
