@@ -12,6 +12,7 @@ urlpatterns = [
     path("<uuid:pk>/", views.conversation_detail, name="conversation_detail"),
     path("<uuid:pk>/data/", views.conversation_data, name="conversation_data"),
     path("<uuid:pk>/levels/", views.conversation_levels, name="conversation_levels"),
+    path("<uuid:pk>/end/", views.conversation_end, name="conversation_end"),
     path("<uuid:pk>/delete/", views.conversation_delete, name="conversation_delete"),
     re_path(
         rf"^{_ID}/(?P<side>user|agent|both)\.ogg$",

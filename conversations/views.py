@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, cast
 from uuid import UUID
@@ -20,7 +21,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from conversations.frame_log.format import FrameLogTooLong
 from conversations.frame_log.reader import FrameLogReader
@@ -37,6 +38,7 @@ from inference.timing import FRAME_MS, FRAME_SECONDS
 from personaplex_site.answers import Problem, json_answer, wants_json
 from personaplex_site.audit import record_look
 from personaplex_site.lists import page_of
+from personaplex_site.methods import post_only
 from personaplex_site.ranges import bytes_response
 from personas.models import Persona, PersonaVersion
 
@@ -50,6 +52,9 @@ TOO_LONG = Problem(
 )
 TOO_LONG_STATUS = 422
 READ, HEARD = "Read the conversation", "Listened to the recording"
+# What its process takes to see that it is asked to end, and to write the end.
+END_SECONDS = 4.0
+END_LOOK_SECONDS = 0.1
 SMALL_MODEL = "tiny"  # ours: the page says what it can't do
 # The waveform is drawn in a shadow tree with a style sheet of its own. (The cast:
 # django-csp's types know only views without arguments.)
@@ -154,20 +159,32 @@ def _visible(request: HttpRequest, pk: UUID, what: str) -> Conversation:
 @allow_styles_with_nonce
 def conversation_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     conversation = _visible(request, pk, READ)
-    mine = conversation.owner_id == request.user.pk
+    conversation.read_figures()
+    mine = _is_mine(request, conversation)
     version = conversation.persona_version
     context = {
         "conversation": conversation,
         "mine": mine,
+        "user_name": "You" if mine else conversation.owner.get_username(),
+        "end_text": _end_text(conversation, mine),
         "persona": version.persona,
         "version": version,
         "duration_s": conversation.duration_s,
         "data_url": reverse("conversation_data", args=[pk]),
         "levels_url": reverse("conversation_levels", args=[pk]),
+        "end_url": reverse("conversation_end", args=[pk]) if mine else None,
         "delete_url": reverse("conversation_delete", args=[pk]) if mine else None,
         **{f"{side}_url": url for side, url in _recordings(pk).items()},
     }
     return render(request, "conversations/detail.html", context)
+
+
+def _is_mine(request: HttpRequest, conversation: Conversation) -> bool:
+    return bool(conversation.owner_id == request.user.pk)
+
+
+def _end_text(conversation: Conversation, mine: bool) -> str:
+    return conversation.end_text if mine else conversation.get_end_reason_display()
 
 
 def _recordings(pk: UUID) -> dict[str, str]:
@@ -183,11 +200,12 @@ def _recordings(pk: UUID) -> dict[str, str]:
 def conversation_data(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What docs/review-data.md describes."""
     conversation = _visible(request, pk, READ)
+    conversation.read_figures()
     reader = FrameLogReader(conversation)
     reader.load("timings", "pieces", "client_stats")
     end = {
         "reason": conversation.end_reason,
-        "text": conversation.get_end_reason_display(),
+        "text": _end_text(conversation, _is_mine(request, conversation)),
     }
     return JsonResponse(
         {
@@ -243,7 +261,25 @@ def conversation_recording(request: HttpRequest, pk: UUID, side: str) -> HttpRes
 
 
 @login_required
-@require_POST
+@post_only
+def conversation_end(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """From the page of a conversation that is open elsewhere."""
+    conversation = get_object_or_404(Conversation.objects.of(request.user), pk=pk)
+    if conversation.is_live:
+        conversation.ask_to_end()
+    last = time.monotonic() + END_SECONDS
+    while conversation.is_live and time.monotonic() < last:
+        time.sleep(END_LOOK_SECONDS)
+        conversation.refresh_from_db(fields=["ended_at"])
+    if conversation.is_live:
+        messages.info(request, "The conversation ends in a few seconds.")
+    else:
+        messages.success(request, "The conversation has ended.")
+    return redirect(conversation)
+
+
+@login_required
+@post_only
 def conversation_delete(request: HttpRequest, pk: UUID) -> HttpResponse:
     conversation = get_object_or_404(Conversation.objects.of(request.user), pk=pk)
     if Conversation.objects.live().filter(pk=pk).exists():

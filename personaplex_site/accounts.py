@@ -21,13 +21,15 @@ from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse, reverse_lazy
+from django.utils.decorators import method_decorator
 from django.utils.deprecation import MiddlewareMixin
 
 from personaplex_site.addresses import limited_network
 from personaplex_site.hashing import HashingBusy
 from personaplex_site.models import SignIn, TooManyAttempts
+from personaplex_site.sessions import seen_at_once
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +37,17 @@ FIRST_ACCOUNT = "first-account.txt"  # as create_first_account writes it
 MAX_NAME = SignIn._meta.get_field("name").max_length or 0  # as of accounts themselves
 
 
+SIGN_IN, PASSWORD_CHANGE = "sign-in", "password change"  # what a password is asked for
+
+
 @contextmanager
-def attempt(request: HttpRequest, name: str) -> Iterator[None]:
+def attempt(request: HttpRequest, name: str, what: str = SIGN_IN) -> Iterator[None]:
     """Around the look at a password: it counts as failed if that raises."""
     address = request.META.get("REMOTE_ADDR", "")
     try:
         row = SignIn.objects.begin(name, limited_network(address))
     except TooManyAttempts as error:
-        log.warning("sign-in: %r from %s not tried, %s", name, address, error)
+        log.warning("%s: %r from %s not tried, %s", what, name, address, error)
         raise
     try:
         yield
@@ -50,10 +55,13 @@ def attempt(request: HttpRequest, name: str) -> Iterator[None]:
         row.delete()
         raise
     except forms.ValidationError:
-        log.warning("sign-in: wrong password for %r from %s", name, address)
+        log.warning("%s: wrong password for %r from %s", what, name, address)
         raise
-    row.succeed()
-    log.info("sign-in: %r from %s", name, address)
+    if what == SIGN_IN:
+        row.succeed()
+        log.info("sign-in: %r from %s", name, address)
+    else:
+        row.withdraw()
 
 
 class SignInForm(AuthenticationForm):
@@ -79,8 +87,26 @@ class SignInView(auth_views.LoginView):
         return "" if urlsplit(wanted).path == here else wanted
 
 
+@method_decorator(login_not_required, name="dispatch")
+class SignOutView(auth_views.LogoutView):
+    """Who is signed out already is led to the sign-in page like anybody else."""
+
+    http_method_names = ["get", "post"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """A link would let any other site sign people out: nothing happens."""
+        return redirect("persona_list")
+
+
 class PasswordForm(PasswordChangeForm):
     """One who found a browser signed in may not guess the password there either."""
+
+    error_messages = {
+        **PasswordChangeForm.error_messages,
+        "password_incorrect": "That is not your current password.",
+        "password_mismatch": "The new password was typed differently the second time.",
+        "password_same": "This is your current password. Choose another one.",
+    }
 
     def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,8 +115,17 @@ class PasswordForm(PasswordChangeForm):
         self.fields["new_password2"].label = "New password, again"
 
     def clean_old_password(self) -> str:
-        with attempt(self._request, self.user.get_username()):
+        with attempt(self._request, self.user.get_username(), PASSWORD_CHANGE):
             return super().clean_old_password()
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        cleaned = self.cleaned_data
+        new = cleaned.get("new_password1")
+        if new and new == cleaned.get("old_password"):
+            text = self.error_messages["password_same"]
+            self.add_error("new_password1", forms.ValidationError(text))
+        return cleaned
 
 
 class PasswordView(auth_views.PasswordChangeView):
@@ -105,9 +140,15 @@ class PasswordView(auth_views.PasswordChangeView):
         return {**super().get_form_kwargs(), "request": self.request}
 
     def form_valid(self, form: Any) -> HttpResponse:
-        response = super().form_valid(form)
-        forget_first_password(self.request.user.get_username())
-        text = "Your password was changed. All other browsers were signed out."
+        with seen_at_once(self.request):
+            response = super().form_valid(form)
+        name, address = self.request.user.get_username(), self.request.META
+        log.info("%s: %r from %s", PASSWORD_CHANGE, name, address.get("REMOTE_ADDR"))
+        forget_first_password(name)
+        text = (
+            "Your password was changed. All other browsers were signed out, and "
+            "conversations in them end."
+        )
         messages.success(self.request, text)
         return response
 

@@ -11,11 +11,12 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 
 from personaplex_site.audit import LOOK
 from personaplex_site.models import SignIn
+from personaplex_site.sessions import seen_at_once
 from personaplex_site.stale_forms import StaleFormMixin
 
 admin.site.unregister([User, Group])
@@ -24,6 +25,12 @@ admin.site.unregister([User, Group])
 @admin.register(User)
 class AccountAdmin(StaleFormMixin, UserAdmin):
     """Django's own, for which a page that is too old takes no permission back."""
+
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> HttpResponse:
+        with seen_at_once(request):
+            return super().user_change_password(request, id, form_url)
 
 
 @admin.register(Group)

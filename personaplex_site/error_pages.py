@@ -1,5 +1,5 @@
-"""Errors of every request, whatever raised them: the causes that one can name, and JSON
-for who asked for JSON.
+"""Errors of every request, whatever raised them: the causes that one can name, a page
+where Django's would be empty, and JSON for who asked for JSON.
 
 ``bad_request``, ``server_error`` and ``form_refused`` are Django's handlers for errors
 and for forms that failed the CSRF check. ``json_errors_middleware`` stands before all
@@ -18,9 +18,15 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import resolve_url
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+)
+from django.shortcuts import redirect, resolve_url
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.decorators import sync_and_async_middleware
 from django.views import csrf, defaults
 
@@ -39,6 +45,10 @@ from personaplex_site.answers import (
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 RETRY_AFTER_S = 5
+NO_PAGE_HERE = {
+    "title": "There is no page at this address",
+    "text": "It is for buttons on other pages of this site. Nothing was changed.",
+}
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -87,6 +97,8 @@ def form_refused(request: HttpRequest, reason: str = "") -> HttpResponse:
         send_again.give_token(request)
         return json_answer(FORM_TOO_OLD, 403)
     signed_out = not request.user.is_authenticated
+    if signed_out and request.path == reverse("logout"):
+        return redirect("login")
     offered = send_again.offer(request, signed_out)
     return offered or csrf.csrf_failure(request, reason)
 
@@ -108,12 +120,22 @@ def json_errors_middleware(get_response: Callable[[HttpRequest], Any]) -> Any:
 
 
 def _translated(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    if response.status_code < 300 or not wants_json(request):
+    if response.status_code < 300:
+        return response
+    if not wants_json(request):
+        if isinstance(response, HttpResponseNotAllowed) and not response.content:
+            _explain_method(response)
         return response
     if _leads_to_sign_in(response):
         return json_answer(SIGNED_OUT, 401)
     is_json = response.get("Content-Type", "").startswith("application/json")
     return response if response.status_code < 400 or is_json else as_json(response)
+
+
+def _explain_method(response: HttpResponse) -> None:
+    """Django's answer is an empty page."""
+    response.content = render_to_string("unavailable.html", NO_PAGE_HERE).encode()
+    response["Content-Length"] = str(len(response.content))
 
 
 def _leads_to_sign_in(response: HttpResponseBase) -> bool:

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 
 import kombu.exceptions
 import redis.exceptions
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 
 AWAY = (
     ConnectionError,
@@ -26,6 +27,19 @@ class ConversationFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.conversation = conversation_id.get()
+        return True
+
+
+class RefusalFilter(logging.Filter):
+    """What a visitor may not do, or sent wrongly, is told in one line: a traceback is
+    for errors of ours. Django logs one for an unknown Host and for every 403."""
+
+    THEIRS = (PermissionDenied, SuspiciousOperation, BadRequest)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, self.THEIRS):
+            record.exc_info = record.exc_text = None
         return True
 
 

@@ -17,11 +17,13 @@ from django.http import (
     HttpResponseBase,
     HttpResponseRedirect,
 )
+from django.shortcuts import resolve_url
 from django.utils.decorators import sync_and_async_middleware
 
 from personaplex_site import policies, send_again
 from personaplex_site.answers import wants_json
 from personaplex_site.error_pages import bad_request
+from personaplex_site.methods import is_post_only
 from personaplex_site.origins import is_ours
 
 
@@ -50,11 +52,14 @@ class SignInMiddleware(LoginRequiredMiddleware):
         self, request: HttpRequest, view_func: Callable[..., HttpResponseBase]
     ) -> HttpResponseRedirect:
         """Back to the page with the form: an address that takes forms may show none."""
+        login = resolve_url(self.get_login_url(view_func))
         came_from = urlsplit(request.headers.get("Referer", ""))
         origin = f"{came_from.scheme}://{came_from.netloc}"
         host = request.get_host()
         if request.method == "POST" and is_ours(origin, request.scheme or "", host):
-            return redirect_to_login(came_from.path, self.get_login_url(view_func))
+            return redirect_to_login(came_from.path, login)
+        if request.method != "POST" and is_post_only(view_func):
+            return HttpResponseRedirect(login)
         return super().handle_no_permission(request, view_func)
 
 

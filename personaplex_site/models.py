@@ -129,3 +129,8 @@ class SignIn(models.Model):
         """Forgets what this person got wrong from there."""
         SignIn.objects.filter(pk=self.pk).update(succeeded=True)
         SignIn.objects.unlock(self.name, self.network)
+
+    def withdraw(self) -> None:
+        """The password was right, but was not asked for to sign anybody in."""
+        self.delete()
+        SignIn.objects.unlock(self.name, self.network)

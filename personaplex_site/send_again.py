@@ -24,6 +24,10 @@ from django.utils.http import escape_leading_slashes
 from personaplex_site.origins import is_ours
 
 TOKEN = "csrfmiddlewaretoken"
+# Hidden in forms that have nothing to fill in: what they ask ("Delete Ada?") and what
+# their button is called. Taken from the form, not the database: whoever is signed out
+# may not be told what a persona is called.
+ASKS, BUTTON = "_asks", "_button"
 # Not user input: what pages put into their forms themselves.
 OF_PAGES = ("initial-", "keep-", "loaded", "draft", "form_id", "_", "next")
 MIN_SHOWN = 20  # characters of a value without spaces
@@ -46,7 +50,10 @@ def offer(request: HttpRequest, signed_out: bool) -> HttpResponse | None:
         for value in values
         if name != TOKEN
     ]
+    deleting = request.path.endswith("/delete/")  # of the admin
     context = {
+        "asks": request.POST.get(ASKS, "Delete it?" if deleting else ""),
+        "button": request.POST.get(BUTTON, "Delete" if deleting else "Send it"),
         "action": escape_leading_slashes(request.get_full_path()),
         "fields": fields,
         "texts": _texts(fields),

@@ -216,6 +216,7 @@ SIGN_IN_LOG_ROWS = envint("SIGN_IN_LOG_ROWS", 1_000_000, least=1)
 # one would sign people out of the earlier. A site below a path has names for that path,
 # since a cookie of the host's root comes along with its own.
 _COOKIES = "personaplex" + URL_PREFIX.replace("/", "_")
+SESSION_ENGINE = "personaplex_site.sessions"
 SESSION_COOKIE_NAME = f"{_COOKIES}_session"
 CSRF_COOKIE_NAME = f"{_COOKIES}_csrf"
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = URL_PREFIX or "/"
@@ -242,7 +243,11 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 FORMAT_MODULE_PATH = "personaplex_site.formats"
 STATIC_URL = f"{URL_PREFIX}/static/"
-UNFOLD = {"SITE_URL": f"{URL_PREFIX}/"}  # where the admin leads back to
+UNFOLD = {
+    "SITE_TITLE": "PersonaPlex admin",
+    "SITE_HEADER": "PersonaPlex",
+    "SITE_URL": f"{URL_PREFIX}/",  # where the admin leads back to
+}
 STATIC_ROOT = envpath("STATIC_ROOT", DATA_DIR / "static")
 STATIC_KEPT_DAYS = envint("STATIC_KEPT_DAYS", 7)
 STATICFILES_DIRS = [BASE_DIR / "static"]
@@ -340,6 +345,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {
         "conversation": {"()": "personaplex_site.logs.ConversationFilter"},
+        "refusals": {"()": "personaplex_site.logs.RefusalFilter"},
         "repeats": {"()": "personaplex_site.logs.RepeatFilter"},
     },
     "formatters": {
@@ -351,7 +357,7 @@ LOGGING = {
     "handlers": {
         "stderr": {
             "class": "personaplex_site.lost_lines.StderrHandler",
-            "filters": ["conversation"],
+            "filters": ["conversation", "refusals"],
             "formatter": "line",
         },
         # Of what reports at every attempt that a server is away.

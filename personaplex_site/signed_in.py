@@ -3,12 +3,14 @@
 A socket asks once, when it is opened, and may stay open for half an hour. So all of a
 process are looked at together, every SOCKET_CHECK_SECONDS, by two queries in a thread,
 whatever their number: the session is still there and still of this user, who is still
-active. The consumers close their sockets; this module must not depend on them.
+active. A session in which its own user changed the password has a new key, and stays
+signed in. The consumers close their sockets; this module must not depend on them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -17,31 +19,44 @@ from typing import Any
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
-from django.contrib.sessions.models import Session
 from django.db.utils import Error as DatabaseProblem
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from personaplex_site import sessions
+
 log = logging.getLogger(__name__)
+
+
+class Why(enum.Enum):
+    """Why somebody may no longer be there."""
+
+    SIGNED_OUT = enum.auto()
+    PASSWORD_CHANGED = enum.auto()  # in another browser, or by an administrator
+    ACCOUNT_CLOSED = enum.auto()
+
+
+SignOut = Callable[[Why], Awaitable[None]]
 
 
 @dataclass(frozen=True, eq=False)
 class Socket:
     user: object  # primary key
+    password: str  # Django's digest of it, as it was when the socket was opened
     session: str  # its key; "" for a socket without cookies, which only tests have
-    sign_out: Callable[[], Awaitable[None]]
+    sign_out: SignOut
 
 
 _open: set[Socket] = set()
 _checking: asyncio.Task[None] | None = None
 
 
-def watch(scope: Any, sign_out: Callable[[], Awaitable[None]]) -> Socket:
+def watch(scope: Any, sign_out: SignOut) -> Socket:
     """From here on ``sign_out`` is awaited once when the user of this scope may no
     longer be there. The socket has to ``forget`` itself when it is closed."""
     global _checking
     key = getattr(scope.get("session"), "session_key", None) or ""
-    socket = Socket(scope["user"].pk, key, sign_out)
+    user = scope["user"]
+    socket = Socket(user.pk, user.get_session_auth_hash(), key, sign_out)
     _open.add(socket)
     loop = asyncio.get_running_loop()
     if _checking is None or _checking.done() or _checking.get_loop() is not loop:
@@ -57,10 +72,10 @@ async def check() -> None:
     """Sign out whom it concerns, now."""
     asked = frozenset(_open)
     gone = await database_sync_to_async(signed_out)(asked)
-    for socket in gone & _open:
+    for socket in gone.keys() & _open:
         forget(socket)
         try:
-            await socket.sign_out()
+            await socket.sign_out(gone[socket])
         except Exception:  # a socket's border: the others must still be signed out
             log.exception("a socket was not closed")
 
@@ -74,31 +89,40 @@ async def _check_now_and_then() -> None:
             log.warning("sign-ins were not checked: %s", error)
 
 
-def signed_out(sockets: Iterable[Socket]) -> frozenset[Socket]:
-    """Blocking. Those whose user has signed out, was deactivated or deleted."""
-    sockets = frozenset(sockets)
+def signed_out(sockets: Iterable[Socket]) -> dict[Socket, Why]:
+    """Blocking. Those whose user may no longer be there, and why.
+
+    Users and sessions are read one after the other, and a password may be changed in
+    between: so those that seem to have gone are looked at twice.
+    """
+    gone = _look(frozenset(sockets))
+    return _look(frozenset(gone)) if gone else gone
+
+
+def _look(sockets: frozenset[Socket]) -> dict[Socket, Why]:
     if not sockets:
-        return sockets
+        return {}
     users = get_user_model().objects.filter(is_active=True)
     active = users.in_bulk({socket.user for socket in sockets})
-    rows = Session.objects.filter(
-        session_key__in={socket.session for socket in sockets},
-        expire_date__gt=timezone.now(),
-    )
-    data = {row.session_key: row.get_decoded() for row in rows}
-    return frozenset(
-        socket
+    data = sessions.data_of({socket.session for socket in sockets})
+    found = {
+        socket: _why(socket, active.get(socket.user), data.get(socket.session, {}))
         for socket in sockets
-        if socket.user not in active
-        or (socket.session and not _is_of(active[socket.user], data, socket.session))
-    )
+    }
+    return {socket: why for socket, why in found.items() if why is not None}
 
 
-def _is_of(user: Any, data: dict[str, dict[str, Any]], key: str) -> bool:
-    """Signed in with the password that is still theirs."""
-    session = data.get(key, {})
-    if session.get(SESSION_KEY) != str(user.pk):
-        return False
-    shown = session.get(HASH_SESSION_KEY, "")
+def _why(socket: Socket, user: Any, session: dict[str, Any]) -> Why | None:
+    if user is None:
+        return Why.ACCOUNT_CLOSED
+    if not socket.session:
+        return None
     hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
-    return any(constant_time_compare(shown, known) for known in hashes)
+    if session.get(SESSION_KEY) == str(user.pk):
+        shown = session.get(HASH_SESSION_KEY, "")
+        same = any(constant_time_compare(shown, known) for known in hashes)
+        return None if same else Why.PASSWORD_CHANGED
+    # The session of an old password goes with the next page that is asked for in it.
+    other_password = socket.password not in hashes
+    renewed = sessions.RENEWED_AS in session
+    return Why.PASSWORD_CHANGED if other_password and not renewed else Why.SIGNED_OUT

@@ -4,12 +4,12 @@ says how often."""
 import logging
 
 from celery import shared_task
-from django.contrib.sessions.backends.db import SessionStore
 
 from conversations.models import Conversation
 from inference.models import HardwareSample
 from personaplex_site.audit import expire_looks
 from personaplex_site.models import SignIn
+from personaplex_site.sessions import SessionStore
 
 log = logging.getLogger(__name__)
 

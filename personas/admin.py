@@ -14,6 +14,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from personaplex_site.stale_forms import StaleFormMixin
 from personas.models import Persona, PersonaVersion, Voice
 from personas.models.upload import VoiceUpload
+from personas.names import NameField
 from personas.voice_choices import default_voice
 
 
@@ -31,8 +32,17 @@ class PersonaVersionInline(TabularInline):
         return False
 
 
+class NamedAdmin(StaleFormMixin, ModelAdmin):
+    """Whose name an administrator may change, by the rules of the form of its owner."""
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        if db_field.name == "name":
+            kwargs["form_class"] = NameField
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+
 @admin.register(Persona)
-class PersonaAdmin(StaleFormMixin, ModelAdmin):
+class PersonaAdmin(NamedAdmin):
     list_display = ["name", "owner", "created_at", "deleted_at"]
     list_filter = [("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["owner"]
@@ -56,7 +66,7 @@ class PersonaAdmin(StaleFormMixin, ModelAdmin):
 
 
 @admin.register(Voice)
-class VoiceAdmin(StaleFormMixin, ModelAdmin):
+class VoiceAdmin(NamedAdmin):
     list_display = [
         "name",
         "owner",

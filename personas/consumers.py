@@ -72,7 +72,7 @@ class VoiceUploadConsumer(AsyncJsonWebsocketConsumer):
         if self.group_name:
             await self.channel_layer.group_discard(self.group_name, self.channel_name)
 
-    async def _sign_out(self) -> None:
+    async def _sign_out(self, why: signed_in.Why) -> None:
         await self.close(NOT_SIGNED_IN)
 
     async def upload_changed(self, event: dict[str, Any]) -> None:

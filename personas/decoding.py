@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from inference.timing import SAMPLE_RATE
 from personas.channels import AUTO, OneChannel, one_channel
-from personas.errors import NoSoundTrack, NotAudio, TooLong, UnknownFormat
+from personas.errors import Damaged, NoSoundTrack, NotAudio, TooLong, UnknownFormat
 from personas.formats import CODECS, container_format
 
 MIN_RATE, MAX_RATE = 4_000, 384_000  # Hz; a header may claim anything
@@ -69,7 +69,7 @@ def _decode_container(container: InputContainer, limit: int) -> Channels:
             raise TooLong(announced if announced > most else None, limit)
     sound = kept.finish()[:, : limit * SAMPLE_RATE]
     if not sound.size:
-        raise NotAudio(f"{container.format.name}, {codec}: nothing could be decoded")
+        raise Damaged(f"{container.format.name}, {codec}: nothing could be decoded")
     return sound
 
 

@@ -22,6 +22,16 @@ class NotAudio(VoiceError):
     )
 
 
+class Damaged(NotAudio):
+    """Of a type that is taken, but without a sound in it."""
+
+    code = "damaged"
+    text = (
+        "This file is damaged or empty: there is no sound in it. Save or record it "
+        "again, and send that."
+    )
+
+
 class UnknownFormat(NotAudio):
     """Known by its name, but not taken. ``name``: as in "This is a MIDI file"."""
 

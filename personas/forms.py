@@ -18,6 +18,7 @@ from personas.errors import NotAudio, TooLarge
 from personas.formats import container_format
 from personas.models import Voice
 from personas.models.voice import VoiceQuerySet
+from personas.names import NameField
 from personas.prompt_room import room_of
 from personas.voice_choices import PRESETS, voice_choices
 
@@ -172,8 +173,9 @@ class DraftField(PageField):
 class PersonaForm(forms.Form):
     """``voice_choice`` counts only where it is among ``changed_data``."""
 
-    name = forms.CharField(
+    name = NameField(
         max_length=80,
+        error_messages={"required": "Give the persona a name."},
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     role_prompt = RolePromptField(

@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 from personas.decoding import LENGTH_TOLERANCE
-from personas.errors import Silent, TooLittleSpeech, TooShort
+from personas.errors import Damaged, Silent, TooLittleSpeech, TooShort
 from personas.levels import LEVEL_SAMPLES, levels_db
+from personas.voicing import voiced_share
 
 LOUDNESS = -24.0  # LUFS, spec 9.3
 CEILING = 10 ** (-1 / 20)  # −1 dBFS
+NOTHING_SECONDS = 0.1  # a header with hardly anything behind it
 SILENT_DB = -55.0  # a recording whose loudest parts stay below has no voice in it
 ACTIVE_BELOW_LOUD_DB = 24.0  # quieter than the loud parts by more: a pause, room noise
 ACTIVE_MIN_DB = -60.0
@@ -37,6 +39,11 @@ OVERSHOOT, OVERSHOOT_SHARE = 1.2, 0.15  # of what is above the limit
 CLIPPED_WARNING = (
     "This recording is overdriven: {share:.1%} of it is cut off at full level, and "
     "the voice will sound harsh. Speak a little farther from the microphone."
+)
+LEAST_VOICED = 0.05  # see personas.voicing for what speech and noise have
+NO_VOICE_WARNING = (
+    "No voice was found in this recording, which sounds like noise or a whisper. "
+    "Listen to it before you use it."
 )
 
 Sound = NDArray[np.float32]  # [n], 24 kHz mono
@@ -57,6 +64,8 @@ def prepare(sound: Sound, least: int, used: int) -> Sample:
     shorter than ``least`` by no more than LENGTH_TOLERANCE is taken."""
     seconds = len(sound) / SAMPLE_RATE
     enough = least - LENGTH_TOLERANCE
+    if seconds < NOTHING_SECONDS:
+        raise Damaged(f"{len(sound)} samples")
     if seconds < enough:
         raise TooShort(seconds, least)
     sound = sound - np.float32(sound.mean())
@@ -74,7 +83,8 @@ def prepare(sound: Sound, least: int, used: int) -> Sample:
     start, stop = _best_window(active, levels, start, stop, used)
     chosen = sound[start * LEVEL_SAMPLES : stop * LEVEL_SAMPLES]
     chosen = chosen[: used * SAMPLE_RATE // FRAME_SAMPLES * FRAME_SAMPLES]
-    return Sample(_as_16_bit(normalise(_faded(chosen))), _warning(chosen))
+    warnings = filter(None, (_clipping(chosen), _voicelessness(chosen)))
+    return Sample(_as_16_bit(normalise(_faded(chosen))), " ".join(warnings))
 
 
 def normalise(sound: Sound) -> Sound:
@@ -149,7 +159,12 @@ def _faded(sound: Sound) -> Sound:
     return sound
 
 
-def _warning(sound: Sound) -> str:
+def _voicelessness(sound: Sound) -> str:
+    """No refusal: a whisper has no pitch either."""
+    return NO_VOICE_WARNING if voiced_share(sound) < LEAST_VOICED else ""
+
+
+def _clipping(sound: Sound) -> str:
     """Flat tops: neighbouring samples both at the level where this file is cut."""
     size = np.abs(sound)
     top = float(size.max())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_POST
 
+from personaplex_site.methods import post_only
 from personas.models import Voice
 from personas.plain_text import costly, plain
 from personas.prompt_room import Room, room_of
@@ -14,7 +14,7 @@ from personas.prompt_room import Room, room_of
 MAX_HINTS = 3
 
 
-@require_POST
+@post_only
 def role_prompt_room(request: HttpRequest) -> JsonResponse:
     """``tokens`` and ``fits`` are null while no model is known, or where there is so
     much text that its characters alone say enough."""

@@ -18,6 +18,7 @@ from django.urls import reverse
 from personaplex_site.answers import wants_json
 from personaplex_site.lists import page_of, searched
 from personas.decoding import LENGTH_TOLERANCE
+from personas.errors import megabytes
 from personas.forms import EXAMPLES, NewPersonaForm, PersonaForm, form_problem
 from personas.models import Persona, PersonaVersion, Voice
 from personas.once import key_for
@@ -125,6 +126,7 @@ def form_context(form: PersonaForm) -> dict[str, object]:
             "min_seconds": settings.VOICE_MIN_SECONDS,
             "max_seconds": settings.VOICE_MAX_SECONDS,
             "max_bytes": settings.VOICE_MAX_BYTES,
+            "max_size": megabytes(settings.VOICE_MAX_BYTES),
             "tolerance_seconds": LENGTH_TOLERANCE,
         },
         "draft_limits": {"days": settings.DRAFT_DAYS, "most": settings.MAX_DRAFTS},

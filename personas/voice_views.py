@@ -12,13 +12,13 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import (
     require_http_methods,
-    require_POST,
     require_safe,
 )
 
 from personaplex_site.answers import json_answer, wants_json
 from personaplex_site.audit import record_look
 from personaplex_site.lists import page_of, searched
+from personaplex_site.methods import post_only
 from personaplex_site.ranges import bytes_response
 from personas.forms import VoiceForm, form_problem
 from personas.models import Persona, Voice
@@ -32,7 +32,7 @@ from personas.voice_choices import default_voice
 log = logging.getLogger(__name__)
 
 
-@require_POST
+@post_only
 def voice_upload(request: HttpRequest, persona_id: uuid.UUID) -> HttpResponse:
     """201 with the upload to follow, or 400 and 413 with what is wrong; error_pages
     tells of all other errors. Without JavaScript a redirect to the persona, which says
@@ -106,7 +106,7 @@ def own_persona(request: HttpRequest, key: str) -> Persona | None:
         return None
 
 
-@require_POST
+@post_only
 def voice_choose(
     request: HttpRequest, persona_id: uuid.UUID, voice_id: uuid.UUID
 ) -> HttpResponse:

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import pwd
+import runpy
 import subprocess
 import sys
 import time
@@ -32,13 +33,9 @@ def main() -> None:
 
 
 def start_product(arguments: list[str]) -> None:
-    if "-h" in arguments or "--help" in arguments:
-        print(
-            "usage: scripts/up [--model personaplex-7b | FOLDER] [--port N] "
-            "[--host ADDRESS] [--data FOLDER]"
-        )
-        print("                  [--server daphne|uvicorn]")
-        raise SystemExit(0)
+    # A wrong option is refused, and --help answered, before anything is installed.
+    options = runpy.run_path(str(CHECKOUT / "personaplex_site" / "up" / "options.py"))
+    options["parser"]().parse_args(arguments)
     data = given_data(arguments) or default_data()
     python = prepare(data, [[CHECKOUT / "requirements.txt"]])
     # The last of an option counts; ours are absolute, as the current folder changes.

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 NO_WORKER_RETRY_S = 30.0  # a supervised worker with the small model is back by then
 VOICE_RETRY_S = 20.0
+BUSY_RETRY_S = 15.0  # where nobody can say when a slot is free
 
 
 @dataclass(frozen=True)
@@ -154,5 +155,5 @@ def retry_after_s(error: PersonaplexError) -> float | None:
     if isinstance(error, VoiceNotReady):
         return VOICE_RETRY_S
     if isinstance(error, WorkerBusy):
-        return seconds_until_free(0)
+        return seconds_until_free(0) or BUSY_RETRY_S
     return None

@@ -87,7 +87,7 @@ async def _finish(state: LiveState, ending: Ending, browser: BrowserSide) -> Non
     await browser.send_event(
         "ended",
         reason=reason,
-        text=EndReason(reason).label,
+        text=EndReason(reason).text,
         # In a fresh process this loads every view: seconds, but not of the loop.
         url=await in_thread(row.get_absolute_url),
     )

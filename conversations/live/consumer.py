@@ -36,6 +36,11 @@ START_SECONDS = 20.0
 # Daphne kills an application 10 s after its socket has gone; the conversation's own
 # task continues beyond that.
 LEAVE_SECONDS = 8.0
+SIGNED_OUT = {
+    signed_in.Why.SIGNED_OUT: EndReason.SIGNED_OUT,
+    signed_in.Why.PASSWORD_CHANGED: EndReason.PASSWORD_CHANGED,
+    signed_in.Why.ACCOUNT_CLOSED: EndReason.ACCOUNT_CLOSED,
+}
 
 
 class ConversationConsumer(AsyncWebsocketConsumer):
@@ -148,11 +153,13 @@ class ConversationConsumer(AsyncWebsocketConsumer):
         else:
             self._live.end(EndReason.PROTOCOL, error.close_code, str(error))
 
-    async def _sign_out(self) -> None:
+    async def _sign_out(self, why: signed_in.Why) -> None:
         if self._live is None:
             await self._close(wire.NOT_SIGNED_IN)
+        elif self._live.begun:  # it is told why
+            self._live.end(SIGNED_OUT[why])
         else:
-            self._live.end(EndReason.SIGNED_OUT, wire.NOT_SIGNED_IN)
+            self._live.end(SIGNED_OUT[why], wire.NOT_SIGNED_IN)
 
     async def _expire(self) -> None:
         await asyncio.sleep(START_SECONDS)

@@ -32,6 +32,7 @@ from conversations.live import (
     event_loop_load,
     opening,
     queueing,
+    remote_end,
     wire,
 )
 from conversations.live.admission import (
@@ -250,9 +251,11 @@ class LiveConversation:
 
     async def _live(self, state: LiveState) -> None:
         conversation_id.set(str(self.id))
+        watched = remote_end.watch(self.id, lambda: self.end(EndReason.ENDED_ELSEWHERE))
         try:
             await self._talk(state)
         finally:
+            remote_end.forget(watched)
             await self._close(state)
 
     async def _talk(self, state: LiveState) -> None:

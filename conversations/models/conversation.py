@@ -80,6 +80,7 @@ class Conversation(models.Model):
     # was away for longer than the recorder's memory.
     missing_frames = models.PositiveIntegerField(default=0)
     unwritten_frames = models.PositiveIntegerField(default=0)
+    end_asked = models.BooleanField(default=False, db_default=False, editable=False)
     analysis_asked_at = models.DateTimeField(null=True, blank=True)
     path_p50_ms = models.FloatField(null=True, blank=True)
     path_p95_ms = models.FloatField(null=True, blank=True)
@@ -134,8 +135,20 @@ class Conversation(models.Model):
         return self.ended_at is None
 
     @property
+    def end_text(self) -> str:
+        """Why it ended, for its owner; others read ``get_end_reason_display``."""
+        return EndReason(self.end_reason).text if self.end_reason else ""
+
+    @property
     def duration_s(self) -> float:
         return self.frames * FRAME_SECONDS
+
+    def read_figures(self) -> None:
+        """The row has its counts and percentiles from the end on; until then they are
+        read from the log, as far as it has been written."""
+        if self.is_live:
+            for name, value in summary_of(self).items():
+                setattr(self, name, value)
 
     @classmethod
     @transaction.atomic
@@ -256,6 +269,15 @@ class Conversation(models.Model):
         )
         reason = EndReason(self.parked_reason or EndReason.WEB_LOST)
         return self._end(still, reason, self.parked_at or self.alive_at)
+
+    def ask_to_end(self) -> None:
+        """For its user, who is on another page. The process in which somebody talks is
+        asked to end it (:mod:`conversations.live.remote_end`); one that nobody talks in
+        ends here, and its worker is free after RESUME_SECONDS."""
+        row = Conversation.objects.filter(pk=self.pk)
+        if not row.live().update(end_asked=True):
+            at = self.parked_at or self.alive_at
+            self._end(models.Q(ended_at=None), EndReason.ENDED_ELSEWHERE, at)
 
     def ask_for_analysis(self) -> None:
         """Have the levels made, once a minute at most. Quiet without a broker: the

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -35,6 +37,11 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Not parked, and with a recent heartbeat of its web process."""
         since = timezone.now() - SILENT
         return self.filter(ended_at=None, parked_at=None, alive_at__gte=since)
+
+    def asked_to_end(self, keys: Iterable[UUID]) -> Iterable[UUID]:
+        """Those of ``keys`` that their users want to end, see ``ask_to_end``."""
+        asked = self.filter(pk__in=list(keys), ended_at=None, end_asked=True)
+        return asked.values_list("pk", flat=True)
 
     def abandoned(self) -> ConversationQuerySet:
         """Not resumed in time, or its web process died."""

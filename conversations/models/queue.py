@@ -7,6 +7,8 @@ with the ticket or by signing in, to the same position.
 
 from __future__ import annotations
 
+import heapq
+import math
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,7 +26,6 @@ ENTRY_SILENT = timedelta(seconds=10)
 ENTRY_KEPT = timedelta(seconds=60)
 RECENT = 20  # ended conversations that the guess is made from
 ASSUMED_SECONDS = 120.0  # of a conversation, until some have ended
-MIN_SECONDS = 5.0  # no promise is shorter
 
 
 class AlreadyWaiting(PersonaplexError):
@@ -40,7 +41,7 @@ class QueuePosition:
 
     number: int  # 1: the next
     of: int  # how many wait in all
-    eta_s: float
+    eta_s: float | None  # None: nobody can say
     free: int  # slots that the workers said were free
 
     @property
@@ -139,9 +140,10 @@ def free_slots() -> int:
     )
 
 
-def seconds_until_free(ahead: int) -> float:
-    """A guess: until ``ahead`` + 1 of the running conversations have ended, if they
-    last as long as the recent ones did."""
+def seconds_until_free(ahead: int) -> float | None:
+    """A guess: until ``ahead`` + 1 of the running conversations have ended, if they and
+    those that follow take as long as the recent ones did. None where nothing is known:
+    the next to end has gone on for longer than any recent one."""
     from conversations.models import Conversation
 
     recent = Conversation.objects.exclude(ended_at=None).order_by("-ended_at")[:RECENT]
@@ -149,18 +151,24 @@ def seconds_until_free(ahead: int) -> float:
         (end - start).total_seconds()
         for start, end in recent.values_list("started_at", "ended_at")
         if end
-    ]
-    typical = max(median(lengths) if lengths else ASSUMED_SECONDS, MIN_SECONDS)
+    ] or [ASSUMED_SECONDS]
     now = timezone.now()
-    left = sorted(
-        max(typical - (now - start).total_seconds(), MIN_SECONDS)
+    frees = [
+        _seconds_left((now - start).total_seconds(), lengths)
         for start in Conversation.objects.live().values_list("started_at", flat=True)
-    )
-    if not left:
-        return MIN_SECONDS
-    rounds, index = divmod(ahead, len(left))
-    guess = left[index] + rounds * typical
-    return round(min(guess, float(settings.QUEUE_SECONDS)), 1)
+    ]
+    if not frees:
+        return None
+    heapq.heapify(frees)
+    for _ in range(ahead):  # each slot is taken again as soon as it is free
+        heapq.heapreplace(frees, frees[0] + median(lengths))
+    return round(frees[0], 1) if math.isfinite(frees[0]) else None
+
+
+def _seconds_left(age: float, lengths: list[float]) -> float:
+    """Of a conversation, judged by the recent ones that were longer than it is now."""
+    longer = [length for length in lengths if length > age]
+    return median(longer) - age if longer else math.inf
 
 
 def _queue_full() -> WorkerBusy:

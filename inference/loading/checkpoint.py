@@ -99,9 +99,9 @@ def model_folder(source: Path | str, models: Path | str = "") -> Path:
     if not folder.is_dir():
         known = ", ".join(built_in_models() + downloaded_models(models))
         raise CheckpointError(
-            f"{source} is no directory and none of {known}",
-            text="Give --model a directory or one of these names, or fetch a model "
-            "with `python -m inference download`.",
+            text=f"{source} is no directory, and no model that is here ({known}). Give "
+            "--model a directory or one of these names, or fetch a model with "
+            "`python -m inference download`.",
         )
     return folder
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
 
 import httpx
 
@@ -22,6 +23,7 @@ PATH = "/api/workers/heartbeat"
 MIN_GAP = 0.5  # seconds between two heartbeats, however often sessions change
 POST_SECONDS = 5.0
 LONGEST_BACKOFF = 60.0
+START_SECONDS = 60.0  # that a site which was never reached may take to start
 
 
 class HeartbeatSender:
@@ -35,6 +37,8 @@ class HeartbeatSender:
         self._telemetry: Telemetry | None = None
         self._changed = asyncio.Event()
         self._away_since: float | None = None
+        self._taken = False  # once the site has taken one
+        self._warned = False
         self.failures = 0
 
     def soon(self) -> None:
@@ -58,7 +62,8 @@ class HeartbeatSender:
 
     async def say_goodbye(self) -> None:
         """One last heartbeat, sent while the worker is stopping: the site then counts
-        the worker as gone at once."""
+        the worker as gone at once. The site may have stopped first, which is fine."""
+        self._warned = True
         async with self._client(timeout=2.0) as client:
             await self._send(client)
 
@@ -74,13 +79,15 @@ class HeartbeatSender:
             body = dump_heartbeat(self._status.heartbeat(hardware))
             answer = await client.post(self._url, content=body)
         except httpx.HTTPError as error:
-            self._note(f"{type(error).__name__} {error}".strip())
+            absent = isinstance(error, httpx.ConnectError)
+            self._note(f"{type(error).__name__} {error}".strip(), absent)
         except Exception:  # a task's border: telemetry must not end the heartbeat
             log.exception("The heartbeat failed")
             self._note("internal error")
         else:
-            good = answer.is_success
-            self._note("" if good else f"{answer.status_code} {answer.text:.200}")
+            status = answer.status_code
+            problem = "" if answer.is_success else f"{status} {answer.text:.200}"
+            self._note(problem, absent=status == HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _sample(self) -> Hardware | None:
         device = self._status.device
@@ -90,23 +97,30 @@ class HeartbeatSender:
             self._telemetry = Telemetry(device)
         return self._telemetry.sample()
 
-    def _note(self, problem: str) -> None:
-        """Log once that the site is away, and once that it is back."""
-        if problem:
-            self.failures += 1
-            if self._away_since is None:
-                self._away_since = asyncio.get_running_loop().time()
-                log.warning(
-                    "The site does not take heartbeats at %s: %s. Sessions are not "
-                    "affected; it is tried again.",
-                    self._url,
-                    problem,
-                )
+    def _note(self, problem: str, absent: bool = False) -> None:
+        """Log once that the site is away, and once that it is back. One that starts
+        together with the worker, or after it, is given START_SECONDS."""
+        now = asyncio.get_running_loop().time()
+        if not problem:
+            if self._warned and self._away_since is not None:
+                away = now - self._away_since
+                log.info("The site takes heartbeats again, after %.0f s", away)
+            self._away_since, self.failures = None, 0
+            self._taken, self._warned = True, False
             return
-        if self._away_since is not None:
-            away = asyncio.get_running_loop().time() - self._away_since
-            log.info("The site takes heartbeats again, after %.0f s", away)
-        self._away_since, self.failures = None, 0
+        self.failures += 1
+        self._away_since = self._away_since or now
+        waited = now - self._away_since
+        starting = absent and not self._taken and waited < START_SECONDS
+        if starting or self._warned:
+            return
+        self._warned = True
+        log.warning(
+            "The site does not take heartbeats at %s: %s. Sessions are not affected; "
+            "it is tried again.",
+            self._url,
+            problem,
+        )
 
     def _backoff(self) -> float:
         wait = MIN_GAP * 2 ** min(self.failures, 10)

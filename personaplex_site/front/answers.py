@@ -60,11 +60,11 @@ class Refusal(Exception):
         )
 
     @classmethod
-    def not_signed_in(cls, most: int) -> Refusal:
+    def not_signed_in(cls) -> Refusal:
         return cls(
-            *(403, "not_signed_in", "Please sign in"),
-            f"Only who has signed in may send more than {most // 1024} kB. "
-            "Sign in, then send it again.",
+            *(403, "not_signed_in", "You are signed out"),
+            "You are signed out, and nothing was uploaded. Open this site in another "
+            "tab and sign in there, then come back here and send it again.",
         )
 
     @classmethod

@@ -116,7 +116,7 @@ class Front:
         """The account that sends a large body. Raises Refusal."""
         who = await signed_in.sender(cookies)
         if not who:
-            raise Refusal.not_signed_in(settings.SMALL_BODY_BYTES)
+            raise Refusal.not_signed_in()
         return who
 
     async def _ask(self, scope: Any, body: Body, client: Client, place: Place) -> None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import os
 import signal
 import sys
-from pathlib import Path
 
 from personaplex_site.up.console import Console
 from personaplex_site.up.errors import CannotStart
 from personaplex_site.up.folder import DataFolder
 from personaplex_site.up.launch import Launch
+from personaplex_site.up.options import parser
 from personaplex_site.up.preflight import problems_of
 from personaplex_site.up.product import (
-    BASE_DIR,
-    SERVERS,
     Options,
+    check_model,
     check_port,
     site_environment,
 )
@@ -31,6 +28,8 @@ def main() -> int:
     options = _options()
     folder = DataFolder(options.data)
     try:
+        if options.model:
+            check_model(options.model)
         check_port(options.host, options.port)
         folder.open()
         problems = problems_of(site_environment(options, folder.secrets()))
@@ -52,40 +51,7 @@ def main() -> int:
 
 
 def _options() -> Options:
-    parser = argparse.ArgumentParser(
-        prog="scripts/up",
-        description="Start PersonaPlex: database, broker, inference worker and site.",
-    )
-    parser.add_argument("--port", type=int, default=8000, help="of the site (8000)")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (127.0.0.1)"
-    )
-    parser.add_argument(
-        "--server",
-        choices=SERVERS,
-        default=SERVERS[0],
-        help=f"what serves pages and live sockets ({SERVERS[0]})",
-    )
-    parser.add_argument(
-        "--model",
-        default=os.environ.get("MODEL", ""),
-        help="what talks: a folder with a model's files, or personaplex-7b, moshiko or "
-        "moshika, which are downloaded first (tiny, which is built in)",
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path(os.environ.get("DATA_DIR") or BASE_DIR / "var"),
-        help="folder for everything that is kept (var/ in the checkout)",
-    )
-    parser.add_argument(
-        "--url-prefix",
-        default=os.environ.get("URL_PREFIX", ""),
-        help="path of another site below which a proxy shows this one: /personaplex",
-    )
-    given = parser.parse_args()
-    if not 1 <= given.port <= 65535:
-        parser.error("--port must be between 1 and 65535")
+    given = parser().parse_args()
     return Options(
         data=given.data.resolve(),
         host=given.host,

@@ -8,10 +8,8 @@ import os
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 from personaplex_site.up.console import Console
-from personaplex_site.up.errors import CannotStart
 from personaplex_site.up.folder import DataFolder
 from personaplex_site.up.postgres import READY_SECONDS as POSTGRES_SECONDS
 from personaplex_site.up.postgres import EmbeddedPostgres
@@ -66,12 +64,6 @@ class Launch:
         model = self.options.model
         if not model:
             return
-        if "/" in model and not Path(model).is_dir():
-            raise CannotStart(
-                f"There is no folder {model}. --model takes a folder with a model's "
-                "files, or a name: personaplex-7b, moshiko, moshika or tiny. Another "
-                "repository of the hub has to be downloaded first, see docs/models.md."
-            )
         failed = f"The model {model} can't be served yet"
         await self.supervisor.run(fetch_model(model), failed)
 

@@ -19,9 +19,9 @@ import psutil
 from personaplex_site.up.children import Command
 from personaplex_site.up.errors import CannotStart, WrongSetting
 from personaplex_site.up.folder import DataFolder
+from personaplex_site.up.options import MODELS, SERVERS
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
-SERVERS = ("daphne", "uvicorn")
 WORKER_PORTS = 16  # free ones in a row: a worker on each GPU has its own
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NOT_OURS = (EADDRNOTAVAIL, EAFNOSUPPORT)
@@ -128,6 +128,20 @@ def _own_addresses() -> list[str]:
             elif each.family == socket.AF_INET6 and not each.address.startswith("fe80"):
                 found.append(f"[{each.address}]")
     return found
+
+
+def check_model(model: str) -> None:
+    """Whether it is a folder or a name that can be served or fetched."""
+    models = os.environ.get("MODELS_DIR") or "~/.cache/personaplex/models"
+    downloaded = Path(models).expanduser() / model
+    if model in MODELS or Path(model).is_dir() or downloaded.is_dir():
+        return
+    names = f"{', '.join(MODELS[:-1])} or {MODELS[-1]}"
+    raise WrongSetting(
+        f"There is no {'folder' if '/' in model else 'model'} {model}. --model takes a "
+        f"folder with a model's files, or a name: {names}. Another repository of the "
+        "hub has to be downloaded first, see docs/models.md."
+    )
 
 
 def fetch_model(model: str) -> Command:

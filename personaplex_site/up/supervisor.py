@@ -6,6 +6,7 @@ Which children there are is up to :mod:`personaplex_site.up.launch`.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from personaplex_site.up.console import Console
 from personaplex_site.up.errors import CannotStart
 
 POLL_SECONDS = 0.1
+LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ [A-Z]+ \S+ ")  # of a child's line
 LOOP_DEATHS = 3  # in a row, each before settling: said plainly
 
 Probe = Callable[[], Awaitable[bool]]
@@ -73,7 +75,8 @@ class Supervisor:
         status = await child.wait()
         self._one_off = None
         if status != 0:
-            last = "\n".join(f"    {line}" for line in child.last_lines)
+            lines = (LOG_PREFIX.sub("", line) for line in child.last_lines)
+            last = "\n".join(f"    {line}" for line in lines)
             what = or_else or f"{command.name} failed (exit {status})"
             raise CannotStart(f"{what}:\n{last}")
 

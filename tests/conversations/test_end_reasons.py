@@ -8,6 +8,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connections
+from django.test import Client
 from django.utils import timezone
 
 from conversations.errors import ConversationGone, EndReason
@@ -76,6 +78,34 @@ async def test_user_ended(browser, worker, reason):
     assert ended["text"] == "You ended the conversation"
     await browser.leave(1000)
     assert await reason() == "user_ended"
+
+
+async def test_ended_elsewhere(browser, worker, reason, cast, the_conversation):
+    """By the button on its page, which another process made."""
+    await browser.start()
+    await browser.converse(3)
+    row, _ = await the_conversation()
+    client = Client()
+
+    @sync_to_async(thread_sensitive=False)
+    def press_end():
+        client.force_login(cast[0])
+        page = client.get(row.get_absolute_url())
+        assert page.context["end_url"] in page.text
+        response = client.post(page.context["end_url"], follow=True)
+        connections.close_all()
+        return response.text
+
+    pressed = asyncio.create_task(press_end())
+    assert await browser.until_closed() == 1000
+    text = "You ended it from another page"
+    assert browser.event("ended")["text"] == text
+    page = await pressed
+    assert "The conversation has ended." in page
+    assert text in page
+    assert await reason() == "ended_elsewhere"
+    _, chunks = await the_conversation()
+    assert sum(chunk.frames for chunk in chunks) == 3
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1005])
@@ -259,14 +289,36 @@ async def test_protocol(browser, worker, reason):
     assert await reason() == "protocol"
 
 
-async def test_signed_out(browser, worker, reason, cast):
+@pytest.fixture
+async def signed_in_browser(browser, worker, cast):
     """More in test_signed_out.py."""
-    await browser.start()
+    client = Client()
+    await sync_to_async(client.force_login)(cast[0])
+    browser.scope["session"] = client.session
+    return await browser.start()
+
+
+async def test_signed_out(signed_in_browser, reason):
+    await sync_to_async(signed_in_browser.scope["session"].flush)()
+    await signed_in.check()
+    assert await signed_in_browser.until_closed() == 1000
+    assert await reason() == "signed_out"
+
+
+async def test_password_changed(signed_in_browser, reason, cast):
+    cast[0].set_password("another one, quite long")
+    await sync_to_async(cast[0].save)()
+    await signed_in.check()
+    assert await signed_in_browser.until_closed() == 1000
+    assert await reason() == "password_changed"
+
+
+async def test_account_closed(signed_in_browser, reason, cast):
     cast[0].is_active = False
     await sync_to_async(cast[0].save)()
     await signed_in.check()
-    assert await browser.until_closed() == 4401
-    assert await reason() == "signed_out"
+    assert await signed_in_browser.until_closed() == 1000
+    assert await reason() == "account_closed"
 
 
 async def test_site_error(browser, worker, reason, monkeypatch, caplog):

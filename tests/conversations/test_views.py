@@ -8,6 +8,7 @@ import av
 import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
+from django.utils import timezone
 
 from conversations.models import Conversation, FrameChunk
 from conversations.tasks import analyse_conversation
@@ -214,6 +215,68 @@ def test_a_live_conversation_is_not_deleted(signed_in, persona):
     response = signed_in.post(reverse("conversation_delete", args=[live.pk]))
     assert response["Location"] == live.get_absolute_url()
     assert Conversation.objects.count() == 1
+
+
+def test_a_parked_conversation_is_ended_from_its_page(signed_in, persona):
+    """A browser that was lost: nobody is there to be asked."""
+    parked = ConversationFactory(
+        persona_version=persona.current,
+        ended_at=None,
+        end_reason="",
+        parked_at=timezone.now(),
+        parked_reason="network_lost",
+    )
+    response = signed_in.post(reverse("conversation_end", args=[parked.pk]))
+    assert response["Location"] == parked.get_absolute_url()
+    before, _ = parked.parked_at, parked.refresh_from_db()
+    assert (parked.end_reason, parked.ended_at) == ("ended_elsewhere", before)
+
+
+def test_only_its_owner_ends_a_conversation(client, bob, persona):
+    live = ConversationFactory(
+        persona_version=persona.current, ended_at=None, end_reason=""
+    )
+    root = UserFactory(is_staff=True, is_superuser=True)
+    for other in (bob, root):
+        client.force_login(other)
+        address = reverse("conversation_end", args=[live.pk])
+        assert client.post(address).status_code == 404
+    page = client.get(live.get_absolute_url())
+    assert page.context["end_url"] is None
+    assert "End this conversation" not in page.text
+    live.refresh_from_db()
+    assert live.is_live
+    assert not live.end_asked
+
+
+def test_somebody_elses_conversation_is_not_yours(client, conversation):
+    client.force_login(UserFactory(is_staff=True, is_superuser=True))
+    page = client.get(conversation.get_absolute_url()).text
+    assert "The user ended the conversation" in page
+    assert "<span>alice</span><input" in page
+    assert "download>alice</a>" in page
+    assert "You ended" not in page
+    data = client.get(reverse("conversation_data", args=[conversation.pk])).json()
+    assert data["end"]["text"] == "The user ended the conversation"
+    admin = client.get("/admin/conversations/conversation/").text
+    assert "The user ended the conversation" in admin
+
+
+def test_the_page_of_a_live_conversation_shows_what_there_is_so_far(signed_in, persona):
+    live = ConversationFactory(
+        persona_version=persona.current, ended_at=None, end_reason=""
+    )
+    write_log(live, [*range(50), *range(51, 951)], path_us=70_000)
+    page = signed_in.get(live.get_absolute_url()).text
+    assert "/ 1:16</span>" in page
+    assert 'data-duration="76.0"' in page
+    for label, count in (("Frames", 950), ("Frames missing from the browser", 1)):
+        assert f'<dt>{label}</dt><dd class="numbers">{count}</dd>' in page
+    data = signed_in.get(reverse("conversation_data", args=[live.pk])).json()
+    assert data["counts"]["frames"] == 950
+    assert data["counts"]["missing"] == 1
+    live.refresh_from_db()
+    assert live.frames == 0
 
 
 def test_deleting_takes_a_post(signed_in, conversation):

@@ -132,6 +132,13 @@ test("every phase has words for every detail", () => {
   const { status, hint } = describe("waiting", "Ada", { place });
   equal(status, "Number 3 in the queue");
   ok(hint.startsWith("Your turn comes in about 2 minutes. 5 people wait."), hint);
+  const turn = (/** @type {number | null} */ eta_s) =>
+    describe("waiting", "Ada", { place: { position: 2, of: 1, eta_s } }).hint.split(".")[0];
+  equal(turn(25), "Your turn comes in about 30 seconds");
+  equal(turn(4.9), "Your turn comes in a few seconds");
+  equal(turn(81), "Your turn comes in about 90 seconds");
+  equal(turn(90), "Your turn comes in about 2 minutes");
+  equal(turn(null), "Your turn comes as soon as there is room");
   equal(describe("waiting", "Ada", { place: { position: 1, of: 1, eta_s: null } }).status, "You are next");
   ok(describe("resuming", "Ada", { seconds: 12.2 }).hint.includes("13 seconds"), "countdown");
 });

@@ -219,6 +219,37 @@ def test_a_full_worker_is_shown_and_tried_again_by_itself(visit, stand_in):
     end(page)
 
 
+@pytest.mark.parametrize(
+    ("code", "links"),
+    [
+        (4404, ["Conversations with Ada", "Your personas"]),
+        (4401, ["Sign in"]),
+        (4413, []),
+    ],
+)
+def test_a_problem_leads_to_where_one_can_go_on(visit, stand_in, code, links):
+    stand_in.close_at = (5, code)
+    page = visit()
+    page.get_by_role("button", name="Talk to Ada").click()
+    page.locator("#talk[data-phase=problem]").wait_for()
+    shown = page.locator("#problem").get_by_role("link").all_inner_texts()
+    assert shown == links
+
+
+def test_who_has_too_many_conversations_is_led_to_them(visit, stand_in):
+    stand_in.errors = [
+        {"code": "too_many", "text": "You may have 3 open.", "retryable": True}
+    ]
+    page = visit()
+    page.get_by_role("button", name="Talk to Ada").click()
+    link = page.get_by_role("link", name="Your conversations")
+    assert link.get_attribute("href") == "/conversations/"
+    page.get_by_role("button", name="Try again").click()
+    page.locator("#talk[data-phase=live]").wait_for()
+    assert link.is_hidden()
+    end(page)
+
+
 def test_waiting_for_a_place_can_be_stopped(visit, stand_in):
     stand_in.errors = [
         {"code": "no_worker", "text": "None.", "retryable": True, "retry_after_s": 2}

@@ -91,8 +91,13 @@ def recording():
 
 
 @pytest.fixture
-def pages():
-    persona = Persona(name="Ada")
+def name():
+    return "Ada"
+
+
+@pytest.fixture
+def pages(name):
+    persona = Persona(name=name)
     version = PersonaVersion(persona=persona, number=2, role_prompt="You are Ada.")
     conversation = Conversation(
         persona_version=version,
@@ -116,6 +121,8 @@ def pages():
         "agent_url": "/agent.ogg",
         "both_url": "/both.ogg",
         "mine": True,
+        "user_name": "You",
+        "end_text": conversation.end_text,
         "duration_s": SECONDS,
         "user": SimpleNamespace(is_authenticated=False),
         "request": SimpleNamespace(csp_nonce=NONCE),
@@ -155,6 +162,22 @@ def review(page, visit, stand_in, recording):
         return page
 
     return review
+
+
+@pytest.mark.parametrize("name", ["An extraordinarily long name of a persona " * 2])
+@pytest.mark.parametrize("width", [1100, 360])
+def test_a_long_name_leaves_its_label_in_one_line(review, width):
+    """It read Per/so/na."""
+    page = review(viewport=(width, 760))
+    label = page.locator(".facts-list dt", has_text="Persona").first
+    lines = """(dt) => {
+        const range = document.createRange();
+        range.selectNodeContents(dt);
+        return range.getClientRects().length;
+    }"""
+    assert label.evaluate(lines) == 1
+    overflow = "document.documentElement.scrollWidth - innerWidth"
+    assert page.evaluate(overflow) <= 0
 
 
 def position(page):

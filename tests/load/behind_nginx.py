@@ -26,7 +26,8 @@ from typing import Any
 
 import httpx
 
-from personaplex_site.up.product import BASE_DIR, SERVERS, free_port
+from personaplex_site.up.options import SERVERS
+from personaplex_site.up.product import BASE_DIR, free_port
 from tests.load.running import RunningStack, running_stack
 
 NAME = "talk.example.org"

@@ -93,7 +93,7 @@ def test_the_page_says_whose_it_is_and_that_the_look_is_recorded(
     allow(staff, "view_conversation")
     client.force_login(staff)
     page = client.get(conversation.get_absolute_url()).content.decode()
-    assert "a conversation of alice. That you looked at it is recorded." in page
+    assert "a conversation of alice. Your visit has been recorded." in page
     assert "Talk again" not in page
     assert 'preload="none"' in page, "not played yet"
 
@@ -102,7 +102,7 @@ def test_owners_leave_no_record(client, alice, conversation):
     client.force_login(alice)
     for address in looks(conversation):
         assert client.get(address).status_code == 200
-    assert "is recorded" not in client.get(next(looks(conversation))).content.decode()
+    assert "Your visit" not in client.get(next(looks(conversation))).content.decode()
     assert recorded() == []
 
 

@@ -185,6 +185,7 @@ def test_daphne_takes_no_more_from_visitors_who_have_not_signed_in(daphne):
     answer, _, most, _ = push(daphne, head, bytes(190_000), 10)
     assert answer.startswith(b"HTTP/1.1 403 ")
     assert b"not_signed_in" in answer
+    assert b"You are signed out, and nothing was uploaded." in answer
     assert most <= 2**20
 
 

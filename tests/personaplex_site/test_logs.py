@@ -4,10 +4,12 @@ import logging
 from contextlib import suppress
 
 import redis
+from django.utils.module_loading import import_string
 
 from personaplex_site import logs
 from personaplex_site.logs import ConversationFilter, RepeatFilter, conversation_id
 from personaplex_site.lost_lines import StderrHandler
+from tests.factories import UserFactory
 
 
 def logged(write):
@@ -43,6 +45,26 @@ def test_settings_put_it_on_every_handler(settings):
     handlers = settings.LOGGING["handlers"].values()
     assert all("conversation" in handler["filters"] for handler in handlers)
     assert "{conversation}" in settings.LOGGING["formatters"]["line"]["format"]
+
+
+def test_who_is_refused_leaves_one_line(client, db, settings):
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    for name in settings.LOGGING["handlers"]["stderr"]["filters"]:
+        made = settings.LOGGING["filters"][name]["()"]
+        handler.addFilter(import_string(made)())
+    django = logging.getLogger("django")
+    django.addHandler(handler)
+    try:
+        client.force_login(UserFactory())
+        assert client.get("/admin/login/").status_code == 403
+        assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+    finally:
+        django.removeHandler(handler)
+    forbidden, unknown, *rest = stream.getvalue().splitlines()
+    assert forbidden == "Forbidden (Permission denied): /admin/login/"
+    assert "evil.example" in unknown
+    assert not [line for line in rest if line.startswith((" ", "Traceback"))]
 
 
 def quieted(name):

@@ -37,16 +37,19 @@ def test_a_changed_password_signs_out_every_other_browser(client, carol):
 
 def test_every_page_leads_there(client, carol):
     assert f'href="{URL}"' in client.get("/").content.decode()
-    assert 'aria-current="page">Password<' in client.get(URL).content.decode()
+    page = client.get(URL).content.decode()
+    assert 'aria-current="page">Password<' in page
+    assert "a conversation in this browser goes on" in page
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"old": "wrong"}, "entered incorrectly"),
+        ({"old": "wrong"}, "not your current password"),
+        ({"new": OLD}, "Choose another one"),
         ({"new": "short"}, "too short"),
         ({"new": "password1234"}, "too common"),
-        ({"again": "another"}, "didn’t match"),
+        ({"again": "another"}, "differently the second time"),
         ({"new": ""}, "required"),
     ],
 )
@@ -67,6 +70,21 @@ def test_the_old_one_can_not_be_guessed_here_either(client, carol, settings):
     assert URL in response.content.decode()
     SignIn.objects.unlock("carol")
     assert change(client).status_code == 302
+
+
+def test_a_change_is_no_sign_in(client, carol, caplog):
+    """Each attempt with the right password was listed as one, valid or not."""
+    caplog.set_level("INFO")
+    change(client, old="wrong")
+    change(client, new="short")
+    assert not SignIn.objects.filter(succeeded=True).exists()
+    assert not SignIn.objects.filter(counted=True).exists(), "the right one clears them"
+    assert change(client).status_code == 302
+    said = [r.message for r in caplog.records if r.name == "personaplex_site.accounts"]
+    assert said == [
+        "password change: wrong password for 'carol' from 127.0.0.1",
+        "password change: 'carol' from 127.0.0.1",
+    ]
 
 
 def test_busy_is_said_and_changes_nothing(client, carol, settings):

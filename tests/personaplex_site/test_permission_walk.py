@@ -42,7 +42,8 @@ GET  /healthz                           200       200     200      200     200  
 GET  /favicon.ico                       302       302     302      302     302     302
 POST /api/workers/heartbeat             401       401     401      401     401     401
 GET  /sign-in/                          200       302     302      302     302     302
-POST /sign-out/                         sign-in   302     302      302     302     302
+GET  /sign-out/                         302       302     302      302     302     302
+POST /sign-out/                         302       302     302      302     302     302
 GET  /account/password/                 sign-in   200     200      200     200     200
 POST /account/password/                 sign-in   200     200      200     200     200
 
@@ -66,6 +67,7 @@ GET  /voices/uploads/{upload}/          sign-in   200     404      404     404  
 GET  /conversations/                    sign-in   200     200      200     200     200
 GET  /conversations/talk/{persona}/     sign-in   200     404      404     404     404
 GET  /conversations/{ended}/            sign-in   200     404      404     200     200
+POST /conversations/{ended}/end/          sign-in   302     404      404     404     404
 GET  /conversations/{ended}/data/       sign-in   200     404      404     200     200
 GET  /conversations/{ended}/levels/     sign-in   202     404      404     202     202
 GET  /conversations/{ended}/user.ogg    sign-in   200     404      404     200     200
@@ -80,7 +82,7 @@ POST /conversations/{live}/delete/      sign-in   302     404      404     404  
 
 GET  /admin/                            sign-in   sign-in sign-in  200     200     200
 GET  /admin/login/                      sign-in   403     403      403     403     403
-POST /admin/logout/                     sign-in   302     302      302     302     302
+POST /admin/logout/                     302       302     302      302     302     302
 GET  /admin/password_change/            sign-in   302     302      302     302     302
 GET  /admin/password_change/done/       sign-in   sign-in sign-in  200     200     200
 GET  /admin/jsi18n/                     sign-in   sign-in sign-in  200     200     200

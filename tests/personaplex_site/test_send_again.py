@@ -1,10 +1,13 @@
 """A form of before the last sign-in is offered again, to its own page only."""
 
+import re
+
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from personas.models import Persona
+from tests.factories import ConversationFactory, VoiceFactory
 from tests.personas.forms import filled_in
 
 OURS = {"origin": "http://testserver", "accept": "text/html"}
@@ -88,6 +91,55 @@ def test_who_is_signed_out_keeps_the_form(page):
     assert "You are signed out" in refused.text
     assert filled_in(refused, "send-again")["role_prompt"] == [TEXT]
     assert not Persona.objects.filter(name="Nora").exists()
+
+
+def deletes(persona):
+    voice = VoiceFactory(owner=persona.owner, name="Warm")
+    talk = ConversationFactory(persona_version=persona.current)
+    return [
+        (f"/personas/{persona.pk}/delete/", "Delete the persona “Ada”?", "Delete"),
+        (
+            f"/voices/{voice.pk}/delete/",
+            "Delete the recording of “Warm” for good?",
+            "Delete for good",
+        ),
+        (
+            f"/conversations/{talk.pk}/",
+            "Delete the conversation with “Ada” for good?",
+            "Delete for good",
+        ),
+    ]
+
+
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("signed_out", [True, False])
+def test_it_names_what_would_be_done(client, persona, which, signed_out):
+    path, asks, button = deletes(persona)[which]
+    page = client.get(path)
+    form = next(f for f in page.text.split("<form ")[1:] if asks in f)
+    action = re.search('action="([^"]+)"', form)
+    fields = {
+        **dict(re.findall('name="(_[^"]+)" value="([^"]+)"', form)),
+        "csrfmiddlewaretoken": "x" * 64,
+    }
+    sender = Client() if signed_out else client
+    refused = sender.post(action[1] if action else path, fields, headers=OURS)
+    assert refused.status_code == 403
+    assert f"<p>{asks}</p>" in refused.text
+    assert f'danger">{button}</button>' in refused.text
+    assert "what you wrote" not in refused.text
+    assert "Nothing was changed" in refused.text
+    if not signed_out:
+        again = filled_in(refused, "send-again")
+        done = sender.post(action[1] if action else path, again, headers=OURS)
+        assert done.status_code == 302
+
+
+def test_a_deletion_in_the_admin_is_named_too(alice, persona):
+    url = f"/admin/personas/persona/{persona.pk}/delete/"
+    refused = Client().post(url, {"post": "yes"}, headers=OURS)
+    assert "<p>Delete it?</p>" in refused.text
+    assert ">Delete</button>" in refused.text
 
 
 def test_signed_out_with_a_file_one_comes_back_to_the_page(persona):

@@ -1,9 +1,11 @@
 from datetime import timedelta
 from io import StringIO
 from ipaddress import ip_network
+from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 from django.urls import get_resolver
 from django.utils import timezone
 
@@ -37,6 +39,12 @@ def test_or_to_the_page_that_was_wanted(client, carol):
     assert wanted == "/sign-in/?next=/personas/new/"
     response = sign_in(client, PASSWORD, next="/personas/new/")
     assert response.headers["Location"] == "/personas/new/"
+
+
+def test_the_page_says_how_to_get_an_account(client, db):
+    page = client.get("/sign-in/").text
+    assert "An administrator of this site makes accounts and sets new passwords" in page
+    assert "first-account.txt" in page
 
 
 def test_but_never_to_another_site(client, carol):
@@ -211,9 +219,35 @@ def test_one_who_is_no_staff_is_not_sent_round_in_circles(client, carol):
 
 def test_signing_out_needs_a_post_and_works(client, carol):
     client.force_login(carol)
-    assert client.get("/sign-out/").status_code == 405
+    assert client.get("/sign-out/").headers["Location"] == "/"
+    assert client.get("/").status_code == 200
     assert client.post("/sign-out/").headers["Location"] == "/sign-in/"
     assert client.get("/").status_code == 302
+
+
+def test_signing_out_twice_leads_to_the_sign_in_page(carol):
+    """In a tab whose session has ended; its token may be of before the last sign-in."""
+    client = Client(enforce_csrf_checks=True)
+    ours = {"origin": "http://testserver", "accept": "text/html"}
+    for token in ("", "x" * 64):
+        fields = {"csrfmiddlewaretoken": token}
+        response = client.post("/sign-out/", fields, headers=ours)
+        assert response.status_code == 302
+        assert response.headers["Location"] == "/sign-in/"
+
+
+def test_nobody_is_led_to_an_address_that_shows_no_page(client, carol):
+    nowhere = f"/conversations/{uuid4()}/delete/"
+    assert client.get(nowhere).headers["Location"] == "/sign-in/"
+    assert client.get("/sign-out/", follow=True).redirect_chain[-1] == (
+        "/sign-in/?next=/",
+        302,
+    )
+    client.force_login(carol)
+    response = client.get(nowhere)
+    assert response.status_code == 405
+    assert "There is no page at this address" in response.text
+    assert int(response["Content-Length"]) == len(response.content)
 
 
 def names(patterns):
@@ -232,4 +266,5 @@ def test_every_other_view_needs_a_signed_in_person():
         for pattern in names(ours)
         if not getattr(pattern.callback, "login_required", True)
     }
-    assert public - {"worker_heartbeat"} == {"login", "healthz", "favicon"}
+    known = {"login", "logout", "healthz", "favicon"}
+    assert public - {"worker_heartbeat"} == known

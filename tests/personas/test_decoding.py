@@ -1,12 +1,21 @@
 import io
 import struct
+import wave
 
 import numpy as np
 import pytest
 
 from personas.decoding import LENGTH_TOLERANCE, decode
-from personas.errors import NoSoundTrack, NotAudio, TooLittleSpeech, TooLong, TooShort
+from personas.errors import (
+    Damaged,
+    NoSoundTrack,
+    NotAudio,
+    TooLittleSpeech,
+    TooLong,
+    TooShort,
+)
 from personas.formats import container_format
+from personas.preparation import prepare
 from tests import sounds
 
 
@@ -73,6 +82,18 @@ def test_it_refuses_what_is_no_sound(data):
     with pytest.raises(NotAudio) as caught:
         decoded(data)
     assert "WAV, FLAC, MP3" in caught.value.text
+
+
+@pytest.mark.parametrize("samples", [0, 1, 240])
+def test_a_header_with_nothing_behind_it_is_damaged(samples):
+    """It was said to be 0.0 s long."""
+    made = io.BytesIO()
+    with wave.open(made, "wb") as file:
+        file.setparams((1, 2, 24_000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * samples))
+    with pytest.raises(Damaged) as caught:
+        prepare(decoded(made.getvalue()), 3, 12)
+    assert "damaged or empty" in caught.value.text
 
 
 @pytest.mark.parametrize(

@@ -109,11 +109,16 @@ def test_a_voice_sample_is_received_with_it(
     assert "me" not in upload.original.name
 
 
+def test_the_largest_file_is_named_as_its_refusal_names_it(client):
+    assert "up to 30 MB, as WAV" in client.get(URL).text
+
+
 @pytest.mark.parametrize(
     "fields, says",
     [
-        ({"name": ""}, "This field is required."),
-        ({"name": "n" * 81}, "at most 80 characters"),
+        ({"name": ""}, "Give the persona a name."),
+        ({"name": "\u202e\u200b "}, "Give the persona a name."),
+        ({"name": "n" * 81}, "This name has 81 characters; it may have at most 80."),
         ({"role_prompt": "p" * 2001}, "2,001 characters; it may have at most 2,000"),
         ({"name": "a\0b"}, "Null characters are not allowed."),
     ],

@@ -73,6 +73,15 @@ def test_the_menu_shows_where_one_is_and_admin_only_to_staff(signed_in, alice, p
     assert reverse("admin:index") in listing
 
 
+def test_what_a_version_is_is_said_where_its_number_is(
+    signed_in, persona, conversation
+):
+    talk = reverse("conversation_talk", args=[persona.pk])
+    for address in (talk, conversation.get_absolute_url()):
+        page = signed_in.get(address).text
+        assert 'makes one, too, when it is ready.">version 1</span>' in page
+
+
 def test_the_list_shows_length_end_and_latency(signed_in, conversation):
     html = signed_in.get(reverse("conversation_list")).content.decode()
     assert "1:00" in html

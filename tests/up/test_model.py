@@ -10,15 +10,22 @@ from pathlib import Path
 import pytest
 
 from inference.__main__ import main
-from inference.hub.download import PERSONAPLEX, is_complete
-from inference.loading.checkpoint import BUILT_IN
+from inference.hub.download import MOSHI, PERSONAPLEX, is_complete
+from inference.loading.checkpoint import BUILT_IN, built_in_models
 from inference.worker.admission import Admission
 from personaplex_site.up import launch as launch_module
 from personaplex_site.up.console import Console
-from personaplex_site.up.errors import CannotStart
+from personaplex_site.up.errors import CannotStart, WrongSetting
 from personaplex_site.up.folder import DataFolder
 from personaplex_site.up.launch import LOADING, Launch
-from personaplex_site.up.product import BASE_DIR, Options, Product, free_ports
+from personaplex_site.up.options import MODELS
+from personaplex_site.up.product import (
+    BASE_DIR,
+    Options,
+    Product,
+    check_model,
+    free_ports,
+)
 from tests.inference.hub.stand_in import TOKEN, StandInHub
 from tests.inference.models import toy_files
 
@@ -75,6 +82,7 @@ async def test_what_is_missing_is_said_in_plain_words(hub, launch, said):
         await launch(model="personaplex-7b")._fetch_model()
     assert "The model personaplex-7b can't be served yet:\n" in str(refused.value)
     assert "set HF_TOKEN" in str(refused.value)
+    assert "ERROR" not in str(refused.value), "a sentence, no log line"
 
 
 def test_a_folder_is_looked_at_and_a_built_in_model_left_alone(tmp_path, caplog):
@@ -82,13 +90,28 @@ def test_a_folder_is_looked_at_and_a_built_in_model_left_alone(tmp_path, caplog)
     assert f"{tmp_path} holds no config.json" in caplog.text
     assert main(["download", "--if-missing", "--model", "tiny"]) == 0
     assert main(["download", "--if-missing", "--model", "tinny"]) == 1
-    assert "tinny is no directory and none of tiny" in caplog.text
+    assert "tinny is no directory, and no model that is here (tiny)" in caplog.text
     assert main(["download", "--if-missing", "--model", str(BUILT_IN / "tiny")]) == 0
 
 
-async def test_a_folder_that_is_not_there_is_reported_at_once(launch):
-    with pytest.raises(CannotStart, match="There is no folder /srv/modell"):
-        await launch(model="/srv/modell")._fetch_model()
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("/srv/modell", "There is no folder /srv/modell."), ("tinny", "no model tinny.")],
+)
+def test_a_model_that_is_not_there_is_reported_at_once(given, said):
+    with pytest.raises(WrongSetting) as refused:
+        check_model(given)
+    assert said in str(refused.value)
+    assert "tiny, personaplex-7b, moshiko or moshika" in str(refused.value)
+
+
+def test_a_model_that_is_there_or_can_be_fetched_is_not_refused(tmp_path, monkeypatch):
+    known = [source.folder for source in (PERSONAPLEX, *MOSHI)]
+    assert sorted(MODELS) == sorted([*built_in_models(), *known])
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    (tmp_path / "ours").mkdir()
+    for model in (*MODELS, "ours", str(tmp_path)):
+        check_model(model)
 
 
 def test_the_worker_gets_its_model(tmp_path):

@@ -99,8 +99,16 @@ function waiting(place) {
   const { position, of, eta_s: eta } = place;
   const status = position <= 1 ? "You are next" : `Number ${position} in the queue`;
   const total = of > 1 ? ` ${count(of, "person waits", "people wait")}.` : "";
-  const time = eta !== null && Number.isFinite(eta) ? `Your turn comes in ${wait(eta)}.` : "";
+  const time = `Your turn comes ${eta === null ? "as soon as there is room" : `in ${about(eta)}`}.`;
   return { status, hint: `${time}${total} Keep this page open, also in the background: it rings when it is your turn.`.trim() };
+}
+
+/**
+ * A guess is no clock: in steps of ten seconds, rounded up.
+ * @param {number} seconds
+ */
+function about(seconds) {
+  return seconds >= 5 && seconds < 90 ? `about ${10 * Math.ceil(seconds / 10)} seconds` : wait(seconds);
 }
 
 /** @param {number | undefined} seconds */

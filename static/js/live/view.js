@@ -182,12 +182,15 @@ export class LiveView {
   }
 
   /** @param {Problem} problem */
-  problem({ text, retryable }) {
+  problem({ code, text, retryable }) {
     this.phase("problem");
     setText(byId("problem-text"), text);
     setText(byId("countdown"), "");
     setShown(byId("retry"), retryable);
     setShown(byId("stop-retry"), false);
+    for (const link of byId("problem").querySelectorAll("a[data-problem]")) {
+      setShown(/** @type {HTMLElement} */ (link), /** @type {HTMLElement} */ (link).dataset.problem === code);
+    }
     setShown(byId("problem"), true);
     setShown(this.start, false);
     setShown(byId("orb-face"), true);

@@ -8,6 +8,7 @@ import { clock, tenthsAbove, tenthsBelow } from "../shared/format.js";
 import { Recorder, canRecord, microphoneProblem } from "./recorder.js";
 
 const QUIET_BELOW = 0.25; // of the meter
+const NOTHING_SECONDS = 0.1; // a header with hardly anything behind it
 const GOOD_SECONDS = 8;
 const SPARE_SECONDS = 1; // a recording ends so long before the limit
 
@@ -85,6 +86,7 @@ export class VoiceField {
   /** @param {number | null} seconds null where the browser does not know */
   lengthProblem(seconds) {
     if (seconds === null) return "";
+    if (seconds < NOTHING_SECONDS) return "This file is damaged or empty: there is no sound in it.";
     const begins = (/** @type {string} */ shown) => `This file is ${shown} s long; a voice sample`;
     if (this.isShort(seconds)) {
       return `${begins(tenthsBelow(seconds))} needs at least ${this.least} s. 8 to 12 s are best.`;

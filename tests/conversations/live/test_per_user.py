@@ -62,7 +62,10 @@ async def test_live_ones_make_no_room(new_browser, worker, settings):
     two = await new_browser().open()
     await two.send_json_to({"type": "start", "audio": "opus"})
     assert await two.until_closed() == 1000
-    assert two.event("error")["code"] == "too_many"
+    error = two.event("error")
+    assert error["code"] == "too_many"
+    assert error["text"].startswith("You may have one conversation open at a time")
+    assert "under Conversations" in error["text"]
     await one.converse(2)
     await one.leave()
 

@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from conversations.live import queueing, shutdown
-from conversations.models import queue
+from conversations.models import Conversation, queue
 from conversations.models.queue import AlreadyWaiting, QueueEntry
 from inference.errors import WorkerBusy
 from inference.models import Worker
@@ -239,20 +239,48 @@ def test_newcomers_go_behind_those_who_wait():
     assert queue.queue_is_free()
 
 
-@pytest.mark.django_db
-def test_the_guess_follows_what_conversations_take():
-    now = timezone.now()
-    assert queue.seconds_until_free(0) == queue.MIN_SECONDS
-    for _ in range(3):
+def conversations(now, lengths=(), ages=()):
+    """Ended ones that took so long, and live ones that have gone on for so long."""
+    for seconds in lengths:
         ended = ConversationFactory(ended_at=now, end_reason="user_ended")
-        ended.started_at = now - timedelta(seconds=100)
+        ended.started_at = now - timedelta(seconds=seconds)
         ended.save()
-    for age in (90, 40):
+    for age in ages:
         live = ConversationFactory(ended_at=None, end_reason="")
         live.started_at = now - timedelta(seconds=age)
         live.save()
+
+
+@pytest.mark.django_db
+def test_the_guess_follows_what_conversations_take():
+    now = timezone.now()
+    assert queue.seconds_until_free(0) is None, "nothing runs that could end"
+    conversations(now, lengths=[100] * 3, ages=[90, 40])
     guesses = [queue.seconds_until_free(ahead) for ahead in range(4)]
     assert guesses == pytest.approx([10, 60, 110, 160], abs=2)
+
+
+@pytest.mark.django_db
+def test_there_is_no_guess_once_it_ran_out():
+    """It stood at five seconds for minutes, for everybody in the queue."""
+    conversations(timezone.now(), lengths=[20, 30, 40], ages=[200, 35])
+    first, second, third = (queue.seconds_until_free(ahead) for ahead in range(3))
+    assert first == pytest.approx(5, abs=1)
+    assert second == pytest.approx(35, abs=1), "by who is let in next"
+    assert third == pytest.approx(65, abs=1)
+    Conversation.objects.filter(ended_at=None).update(
+        started_at=timezone.now() - timedelta(seconds=41)
+    )
+    assert [queue.seconds_until_free(ahead) for ahead in range(3)] == [None] * 3
+
+
+@pytest.mark.django_db
+def test_who_is_further_back_never_waits_less():
+    now = timezone.now()
+    conversations(now, lengths=[5, 60, 61, 300, 1500], ages=[4, 59, 62, 299, 2000])
+    guesses = [queue.seconds_until_free(ahead) for ahead in range(30)]
+    assert guesses == sorted(guesses)
+    assert len({*guesses}) > 20
 
 
 @pytest.mark.django_db

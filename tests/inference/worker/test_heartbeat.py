@@ -101,7 +101,27 @@ async def test_it_beats_without_a_change():
         await rig.until(lambda: len(site.requests) >= 4)
 
 
-async def test_a_site_that_is_away_is_logged_once_and_disturbs_no_session(caplog):
+async def test_a_site_that_is_still_starting_is_no_warning(caplog):
+    """scripts/up starts the worker first, which loads its model meanwhile."""
+    caplog.set_level(logging.INFO)
+    site = Site()
+    async with site.open():
+        pass
+    async with running(options=telling(site, every=0.2)) as rig:
+        await asyncio.sleep(0.6)
+        site.status = 503  # the web process is there, its page processes are not
+        async with site.open():
+            await rig.until(lambda: site.requests)
+            site.status = 204
+            count = len(site.requests)
+            await rig.until(lambda: len(site.requests) > count + 1)
+    assert "heartbeats" not in caplog.text
+
+
+async def test_a_site_that_is_away_is_logged_once_and_disturbs_no_session(
+    caplog, monkeypatch
+):
+    monkeypatch.setattr(heartbeat_sender, "START_SECONDS", 1.0)
     caplog.set_level(logging.INFO)
     site = Site()
     async with site.open():
