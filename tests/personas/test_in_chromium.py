@@ -108,10 +108,10 @@ def test_a_recording_is_made_heard_and_becomes_the_voice(page, live_server, pers
     assert persona.current.number == 2
 
 
-def record(page, seconds=4.5):
+def record(page):
+    """Five seconds by the recorder's own clock, however slow the machine is."""
     page.click("[data-record]")
-    page.wait_for_selector("[data-stop]:visible")
-    page.wait_for_timeout(seconds * 1000)
+    expect(page.locator("[data-clock]")).to_have_text("0:05", timeout=30_000)
 
 
 @pytest.mark.parametrize("stopped", [True, False])
@@ -127,12 +127,12 @@ def test_a_recording_that_was_not_discarded_is_sent_with_the_form(
         page.wait_for_selector("[data-use]:visible")
     page.click("[data-submit]")
     page.wait_for_url("**/personas/*-*/")
-    assert 3 < sample_seconds(page) < 8
+    assert 3 < sample_seconds(page) < 12
 
 
 def test_a_recording_is_not_lost_by_a_save_of_the_rest(page, live_server, persona):
     page.goto(f"{live_server.url}/personas/{persona.pk}/")
-    record(page, 3.6)
+    record(page)
     page.click("[data-stop]")
     page.wait_for_selector("[data-use]:visible")
     page.fill("#id_role_prompt", "You sing.")
