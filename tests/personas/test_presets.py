@@ -3,7 +3,6 @@ again by their name when the model changes."""
 
 import hashlib
 import json
-import threading
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -27,6 +26,7 @@ from personas.tasks import (
 )
 from tests.factories import PersonaVersionFactory, VoiceFactory, WorkerFactory
 from tests.inference.worker.conftest import SECRET, running
+from tests.serving import serve_in_thread
 
 pytestmark = pytest.mark.django_db
 committing = pytest.mark.django_db(transaction=True)
@@ -63,7 +63,6 @@ class StandInWorker:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"ws://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
 
     def offer(self, **voices):
         """name: content."""
@@ -72,7 +71,7 @@ class StandInWorker:
         self.answers["/presets"] = json.dumps(listed).encode()
 
     def __enter__(self):
-        self.thread.start()
+        self.thread = serve_in_thread(self.server)
         return self
 
     def __exit__(self, *_):

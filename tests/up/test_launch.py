@@ -1,13 +1,13 @@
 """What scripts/up takes for an answer of the site."""
 
 import asyncio
-import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
 
 from personaplex_site.up.launch import Launch
+from tests.serving import serve_in_thread
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def site():
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    serve_in_thread(server)
     Handler.address = f"http://127.0.0.1:{server.server_port}"
     yield Handler
     server.shutdown()

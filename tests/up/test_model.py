@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import sys
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from personaplex_site.up.product import (
 )
 from tests.inference.hub.stand_in import TOKEN, StandInHub
 from tests.inference.models import toy_files
+from tests.serving import serve_in_thread
 
 sys.path.append(str(BASE_DIR / "scripts"))
 from prepare import given_data, given_model_folder
@@ -177,7 +177,7 @@ class Machine:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_port
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        serve_in_thread(self.server)
 
 
 @pytest.fixture

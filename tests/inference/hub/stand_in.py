@@ -6,6 +6,8 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.serving import serve_in_thread
+
 COMMIT = "c0ffee" + "0" * 34
 TOKEN, STRANGER, NARROW = "hf_good", "hf_stranger", "hf_narrow"
 LARGE = (".safetensors", ".model", ".tgz")
@@ -40,10 +42,9 @@ class StandInHub:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
 
     def __enter__(self):
-        self.thread.start()
+        self.thread = serve_in_thread(self.server)
         return self
 
     def __exit__(self, *_):

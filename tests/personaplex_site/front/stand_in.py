@@ -6,6 +6,8 @@ import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler
 
+from tests.serving import serve_in_thread
+
 PIECE = bytes(65_536)
 
 
@@ -68,7 +70,7 @@ class StandIn:
                     self.wfile.write(body)
 
         self.server = Server(str(path), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        serve_in_thread(self.server)
 
     def counted(self):
         return _Counting(self)
