@@ -94,7 +94,7 @@ def test_of_the_web_process(product, site, persona, packets, rows, report):
         nonlocal dead
         dead = product.kill("daphne")
 
-    talk, answered = run(talk_until(site, persona, packets, 60, strike))
+    talk, answered = run(talk_until(site, persona, packets, 30, strike))
 
     product.wait_for_another("daphne", dead)
     assert talk.ended["reason"] == "user_ended"
@@ -126,7 +126,7 @@ def test_of_the_inference_worker(product, site, persona, packets, rows, report):
         nonlocal dead
         dead = product.kill("inference")
 
-    talk, answered = run(talk_until(site, persona, packets, 60, strike))
+    talk, answered = run(talk_until(site, persona, packets, 30, strike))
 
     product.wait_for_another("inference", dead)
     assert talk.ended["reason"] == "user_ended"
@@ -200,7 +200,7 @@ def test_a_stopped_product_ends_conversations_and_keeps_them(
     open_page = site.http.get(f"/conversations/talk/{persona}/").text
     files = set(re.findall(r'"(/static/[^"]+\.\w+)"', open_page))
     assert any(".js" in file for file in files)
-    talk, answered = run(talk_until(site, persona, packets, 50, product.stop))
+    talk, answered = run(talk_until(site, persona, packets, 30, product.stop))
 
     product.start()
 

@@ -10,7 +10,7 @@ from tests.e2e import sounds
 from tests.e2e.browser_protocol_client import hold, run
 from tests.up.product import wait_until
 
-FRAMES = 100
+FRAMES = 60
 
 
 def test_two_greedy_conversations_give_the_tokens_of_each_alone(

@@ -1,9 +1,9 @@
 """A persona says what its role prompt says of it, to voices that it never heard."""
 
+import asyncio
 import re
 
 import numpy as np
-import pytest
 
 from inference.timing import FRAME_SAMPLES, SAMPLE_RATE
 from tests.e2e import sounds
@@ -12,6 +12,7 @@ from tests.up.product import wait_until
 
 QUESTION = sounds.DATA.parent.parent / "static" / "samples" / "name.flac"
 GREETING_SECONDS, ANSWER_SECONDS = 4, 4
+VOICES = {"Anna": "NATF0", "George": "NATM1"}
 
 
 def asked(folder):
@@ -26,22 +27,39 @@ def asked(folder):
     return parts
 
 
-@pytest.mark.parametrize(("name", "voice"), [("Anna", "NATF0"), ("George", "NATM1")])
-def test_a_persona_says_its_name(site, place, rows, report, name, voice):
-    asking = "SELECT id FROM personas_voice WHERE preset = %s"
-    [(preset,)] = wait_until(lambda: rows(asking, voice), 60)  # offered by and by
-    persona = site.create_persona(
-        name, f"Your name is {name}.", voice_choice=str(preset)
-    )
+def test_personas_say_their_names(site, place, rows, report):
+    """Both at once, each in a voice of its own."""
+    personas = {
+        name: site.create_persona(
+            name, f"Your name is {name}.", voice_choice=preset(rows, voice)
+        )
+        for name, voice in VOICES.items()
+    }
     parts = asked(place)
-    first = len(parts[0]) / FRAME_SAMPLES
-    talk = run(hold(site, persona, sounds.as_packets(np.concatenate(parts)), seed=1))
+    packets = sounds.as_packets(np.concatenate(parts))
+
+    async def both():
+        talks = [hold(site, persona, packets, seed=1) for persona in personas.values()]
+        return await asyncio.gather(*talks)
+
+    said = {
+        name: after_the_greeting(talk, len(parts[0]) / FRAME_SAMPLES)
+        for name, talk in zip(personas, run(both()), strict=True)
+    }
+    report("names", said)
+    for name, text in said.items():
+        answers = re.findall(rf"(?:My name is|You can call me) {name}\b", text)
+        assert len(answers) == (len(parts) - 1) // 2
+
+
+def preset(rows, voice):
+    """Offered by and by."""
+    asking = "SELECT id FROM personas_voice WHERE preset = %s"
+    [(found,)] = wait_until(lambda: rows(asking, voice), 60)
+    return str(found)
+
+
+def after_the_greeting(talk, first):
     assert talk.ended["reason"] == "user_ended"
-    said = "".join(e["piece"] for e in texts(talk) if e["frame"] >= first)
-    report(f"{name} with {voice}", said.strip())
-    answers = re.findall(rf"(?:My name is|You can call me) {name}\b", said)
-    assert len(answers) == (len(parts) - 1) // 2
-
-
-def texts(talk):
-    return [event for event in talk.events if event["type"] == "text"]
+    events = [event for event in talk.events if event["type"] == "text"]
+    return "".join(e["piece"] for e in events if e["frame"] >= first).strip()

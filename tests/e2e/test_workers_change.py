@@ -17,7 +17,7 @@ from tests.e2e.browser_protocol_client import Microphone, Talk, hold, run
 from tests.e2e.test_processes_die import log_of
 from tests.up.product import wait_until
 
-UNMOVED = 130  # frames
+UNMOVED = 80  # frames
 START_SECONDS = 150.0  # of a worker, on a slow machine
 
 
