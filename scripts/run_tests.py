@@ -5,8 +5,11 @@ for missing migrations, TypeScript's check of the JavaScript and the tests of th
 its modules that need no browser. Without any: these checks; then what asks most of a
 database or of Redis on this machine's own servers, where some answer (TEST_DATABASE_URL
 and TEST_REDIS_URL name others); last, everything on embedded ones, or on DATABASE_URL
-and REDIS_URL if these are set. What only computes runs beside the others, which wait
-most of the time, and what drives a browser in real time runs after both.
+and REDIS_URL if these are set. Two cores are enough for two runs of pytest, as most
+tests wait most of the time: one of conversations and the site, one of the rest. (Not on
+given servers: there they would share one database, so one comes after the other.) What
+drives a browser in real time runs last, and beside it only what computes, which gives
+way to it.
 
 A test that fails among all of them is run once more at the end, when nothing else
 runs. One that passes then does not fail the run, but is counted in its last line: it
@@ -22,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -62,12 +66,12 @@ ON_OWN_SERVERS = [
 ]
 OWN = "this machine's own servers"
 COMPUTING = ["tests/inference", "-m", "computing"]
-IN_REAL_TIME = ["tests/e2e", "tests/js"]
-OTHERS = [
+IN_REAL_TIME = ["tests/js", "tests/e2e"]
+SITE = ["tests/conversations", "tests/personaplex_site"]
+REST = [
     "tests",
-    *(f"--ignore={folder}" for folder in IN_REAL_TIME),
-    "-m",
-    "not computing",
+    *(f"--ignore={folder}" for folder in (*SITE, *IN_REAL_TIME)),
+    *("-m", "not computing"),
 ]
 
 
@@ -88,15 +92,20 @@ def main() -> int:
 
 def test_everything(reports: Path) -> int:
     begun = time.monotonic()
+    site, rest = Part("site", SITE, reports), Part("rest", REST, reports)
     computing = Part("computing", COMPUTING, reports)
-    others = Part("others", OTHERS, reports)
     real_time = Part("in_real_time", IN_REAL_TIME, reports)
-    parts = [computing, others, real_time]
-    title = "What only computes, run meanwhile, to its end"
-    beside = Beside(title, computing.command(), reports / "computing.txt")
-    title = "Requirements on other machines and Pythons"
-    resolving = Beside(title, [RESOLVE], reports / "requirements.txt")
-    try:
+    parts = [site, rest, computing, real_time]
+    given = [n for n in ("DATABASE_URL", "REDIS_URL") if os.environ.get(n)]
+    where = f"the given {' and '.join(given)}" if given else "embedded servers"
+    with ExitStack() as stack:
+        title = "Requirements on other machines and Pythons"
+        output = reports / "requirements.txt"
+        resolving = stack.enter_context(Beside(title, [RESOLVE], output, nice=True))
+        title = f"All but conversations and the site, run meanwhile, on {where}"
+        output = reports / "rest.txt"
+        if not given:
+            beside = stack.enter_context(Beside(title, rest.command(), output))
         own = own_servers()
         outcome = f"were not tested: {own}"
         if isinstance(own, dict):
@@ -105,19 +114,19 @@ def test_everything(reports: Path) -> int:
             on_own.status = run(on_own.command(), own)
             parts.append(on_own)
             outcome = "FAILED, see above" if on_own.status else "were tested, see above"
-        given = [n for n in ("DATABASE_URL", "REDIS_URL") if os.environ.get(n)]
-        where = f"the given {' and '.join(given)}" if given else "embedded servers"
         print(f"\nRan {', '.join(CHECKS)}. The machine's own servers {outcome}.")
-        print(f"Now everything else, on {where}:", flush=True)
-        others.status = run(others.command())
-        computing.status = beside.end()
+        print(f"Now conversations and the site, on {where}:", flush=True)
+        site.status = run(site.command())
+        rest.status = run(rest.command()) if given else beside.end()
+        title = "What only computes, run meanwhile"
+        output = reports / "computing.txt"
+        beside = Beside(title, computing.command(), output, nice=True)
+        stack.enter_context(beside)
         print("\nWhat drives a browser, in real time:", flush=True)
         real_time.status = run(real_time.command())
+        computing.status = beside.end()
         status = max(part.run_failed_again() for part in parts)
         status = resolving.end() or status
-    finally:
-        beside.stop()
-        resolving.stop()
     minutes = (time.monotonic() - begun) / 60
     print(f"All of it: {totals(parts)} in {minutes:.1f} minutes")
     return status
@@ -156,29 +165,33 @@ class Part:
 
 
 class Beside:
-    """A command that runs while others do, and gives way to them; what it says goes
-    to a file, and is printed at its end."""
+    """A command that runs while others do, and with ``nice`` gives way to them; what it
+    says goes to a file, and is printed at its end. On leaving it is stopped."""
 
-    def __init__(self, title: str, command: list[str], output: Path) -> None:
+    def __init__(
+        self, title: str, command: list[str], output: Path, *, nice: bool = False
+    ) -> None:
         self._title, self._output = title, output
         with output.open("wb") as file:
             self._process = subprocess.Popen(
-                ["nice", sys.executable, *command],
+                [*(["nice"] if nice else []), sys.executable, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.terminate()
+        self._process.wait()
 
     def end(self) -> int:
         print(f"\n{self._title}:", flush=True)
         status = self._process.wait()
         print(self._output.read_text(errors="replace"), flush=True)
         return status
-
-    def stop(self) -> None:
-        """Nothing, once it has ended."""
-        self._process.terminate()
-        self._process.wait()
 
 
 def totals(parts: list[Part]) -> str:
