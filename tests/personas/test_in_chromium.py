@@ -17,6 +17,7 @@ from personas import tokenizers
 from personas.models.upload import VoiceUpload
 from personas.tasks import prepare_voice
 from tests import sounds
+from tests.js.conftest import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -101,7 +102,8 @@ def test_a_recording_is_made_heard_and_becomes_the_voice(
 ):
     page.goto(f"{live_server.url}/personas/{persona.pk}/")
     page.click("[data-record]")
-    page.wait_for_function("document.querySelector('[data-level]').value > 0.3")
+    level = "document.querySelector('[data-level]').value"
+    until(page, lambda: page.evaluate(level) > 0.3)
     record_until(page, 3)
     page.click("[data-stop]")
     page.wait_for_selector("[data-listen]")
