@@ -89,7 +89,7 @@ class SignInView(auth_views.LoginView):
 
 @method_decorator(login_not_required, name="dispatch")
 class SignOutView(auth_views.LogoutView):
-    """Who is signed out already is led to the sign-in page like anybody else."""
+    """A browser that is signed out already is led to the sign-in page as well."""
 
     http_method_names = ["get", "post"]
 

@@ -53,7 +53,7 @@ BY_STATUS = {
     ),
     401: SIGNED_OUT,
     403: Problem("not_allowed", "Your account may not do that."),
-    404: Problem("not_found", "It is not there any more, or belongs to somebody else."),
+    404: Problem("not_found", "It is not there any more, or belongs to another user."),
     405: Problem("wrong_method", "This address does not take such requests."),
     408: Problem("timeout", f"That took too long to arrive. {TRY_AGAIN}", True),
     413: Problem("too_large", "This is too large. Send a shorter piece."),

@@ -11,7 +11,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def post_only(view: View) -> View:
-    """Nobody is led there after signing in: see SignInMiddleware."""
+    """Never the page that follows a sign-in: see SignInMiddleware."""
     guarded = require_POST(view)
     guarded.post_only = True  # type: ignore[attr-defined]
     return guarded

@@ -131,6 +131,6 @@ class SignIn(models.Model):
         SignIn.objects.unlock(self.name, self.network)
 
     def withdraw(self) -> None:
-        """The password was right, but was not asked for to sign anybody in."""
+        """The password was right, but was not asked for in order to sign in."""
         self.delete()
         SignIn.objects.unlock(self.name, self.network)

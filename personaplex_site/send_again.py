@@ -25,8 +25,8 @@ from personaplex_site.origins import is_ours
 
 TOKEN = "csrfmiddlewaretoken"
 # Hidden in forms that have nothing to fill in: what they ask ("Delete Ada?") and what
-# their button is called. Taken from the form, not the database: whoever is signed out
-# may not be told what a persona is called.
+# their button is called. Taken from the form, not the database: a browser that is
+# signed out must not learn what a persona is called.
 ASKS, BUTTON = "_asks", "_button"
 # Not user input: what pages put into their forms themselves.
 OF_PAGES = ("initial-", "keep-", "loaded", "draft", "form_id", "_", "next")

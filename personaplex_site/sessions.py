@@ -3,7 +3,7 @@
 Django gives a session a new key when its own user changes the password. Sockets that
 were opened with the old key (:mod:`personaplex_site.signed_in`) have to find it again,
 so the old key's row stays for as long as a socket may live, with nothing in it but the
-new key: nobody is signed in by it.
+new key: it signs no one in.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class SessionStore(DatabaseSession):
 
 @contextmanager
 def seen_at_once(request: HttpRequest) -> Iterator[None]:
-    """A new password and the session that was renewed for it: whoever looks between the
-    two would take the session for one of the old password."""
+    """A new password and the session that was renewed for it: a reader between
+    the two would take the session for one of the old password."""
     with transaction.atomic():
         yield
         if request.session.modified:

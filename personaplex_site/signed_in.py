@@ -9,7 +9,6 @@ signed in. The consumers close their sockets; this module must not depend on the
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import logging
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,16 +18,16 @@ from typing import Any
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
-from django.db.utils import Error as DatabaseProblem
 from django.utils.crypto import constant_time_compare
 
 from personaplex_site import sessions
+from personaplex_site.watching import WatchList
 
 log = logging.getLogger(__name__)
 
 
 class Why(enum.Enum):
-    """Why somebody may no longer be there."""
+    """Why a user may no longer be there."""
 
     SIGNED_OUT = enum.auto()
     PASSWORD_CHANGED = enum.auto()  # in another browser, or by an administrator
@@ -46,21 +45,13 @@ class Socket:
     sign_out: SignOut
 
 
-_open: set[Socket] = set()
-_checking: asyncio.Task[None] | None = None
-
-
 def watch(scope: Any, sign_out: SignOut) -> Socket:
     """From here on ``sign_out`` is awaited once when the user of this scope may no
     longer be there. The socket has to ``forget`` itself when it is closed."""
-    global _checking
     key = getattr(scope.get("session"), "session_key", None) or ""
     user = scope["user"]
     socket = Socket(user.pk, user.get_session_auth_hash(), key, sign_out)
     _open.add(socket)
-    loop = asyncio.get_running_loop()
-    if _checking is None or _checking.done() or _checking.get_loop() is not loop:
-        _checking = loop.create_task(_check_now_and_then())
     return socket
 
 
@@ -72,7 +63,9 @@ async def check() -> None:
     """Sign out whom it concerns, now."""
     asked = frozenset(_open)
     gone = await database_sync_to_async(signed_out)(asked)
-    for socket in gone.keys() & _open:
+    for socket in _open:
+        if socket not in gone:
+            continue
         forget(socket)
         try:
             await socket.sign_out(gone[socket])
@@ -80,13 +73,9 @@ async def check() -> None:
             log.exception("a socket was not closed")
 
 
-async def _check_now_and_then() -> None:
-    while _open:
-        await asyncio.sleep(settings.SOCKET_CHECK_SECONDS)
-        try:
-            await check()
-        except DatabaseProblem as error:
-            log.warning("sign-ins were not checked: %s", error)
+_open: WatchList[Socket] = WatchList(
+    check, lambda: settings.SOCKET_CHECK_SECONDS, "sign-ins were not checked"
+)
 
 
 def signed_out(sockets: Iterable[Socket]) -> dict[Socket, Why]:

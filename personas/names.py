@@ -1,8 +1,9 @@
-"""Names that people give, as everybody else sees them.
+"""Names that people give, as other people see them.
 
 Invisible characters make two names look the same, and one that turns the direction of
 writing turns the text of pages that follows it, too. They are taken out rather than
-refused: pasted text has some that nobody knows of. No requests here, and no rows.
+refused: pasted text often has some that its author does not see. No requests here, and
+no rows.
 """
 
 from __future__ import annotations

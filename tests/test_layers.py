@@ -40,6 +40,7 @@ SITE_TOOLS = (
     "personaplex_site.sessions",
     "personaplex_site.signed_in",
     "personaplex_site.stale_forms",
+    "personaplex_site.watching",
 )
 
 # Who may import what of ours, most particular name first.

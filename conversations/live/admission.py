@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 NO_WORKER_RETRY_S = 30.0  # a supervised worker with the small model is back by then
 VOICE_RETRY_S = 20.0
-BUSY_RETRY_S = 15.0  # where nobody can say when a slot is free
+BUSY_RETRY_S = 15.0  # where no guess is possible of when a slot is free
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,13 @@ conversation ends.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.utils import Error as DatabaseProblem
-
 from conversations.models import Conversation
 from conversations.threads import in_thread
-
-log = logging.getLogger(__name__)
+from personaplex_site.watching import WatchList
 
 LOOK_SECONDS = 1.0
 
@@ -30,19 +25,11 @@ class Watched:
     end: Callable[[], None]
 
 
-_watched: set[Watched] = set()
-_looking: asyncio.Task[None] | None = None
-
-
 def watch(conversation: UUID, end: Callable[[], None]) -> Watched:
     """``end`` is called once it is asked for; ``forget`` it when the conversation is
     over."""
-    global _looking
     watched = Watched(conversation, end)
     _watched.add(watched)
-    loop = asyncio.get_running_loop()
-    if _looking is None or _looking.done() or _looking.get_loop() is not loop:
-        _looking = loop.create_task(_look_now_and_then())
     return watched
 
 
@@ -53,15 +40,11 @@ def forget(watched: Watched) -> None:
 async def look() -> None:
     keys = {watched.conversation for watched in _watched}
     asked = await in_thread(lambda: set(Conversation.objects.asked_to_end(keys)))
-    for watched in list(_watched):
+    for watched in _watched:
         if watched.conversation in asked:
             watched.end()
 
 
-async def _look_now_and_then() -> None:
-    while _watched:
-        await asyncio.sleep(LOOK_SECONDS)
-        try:
-            await look()
-        except DatabaseProblem as error:
-            log.warning("whether somebody asked to end was not looked up: %s", error)
+_watched: WatchList[Watched] = WatchList(
+    look, lambda: LOOK_SECONDS, "requests to end a conversation were not looked up"
+)

@@ -271,8 +271,8 @@ class Conversation(models.Model):
         return self._end(still, reason, self.parked_at or self.alive_at)
 
     def ask_to_end(self) -> None:
-        """For its user, who is on another page. The process in which somebody talks is
-        asked to end it (:mod:`conversations.live.remote_end`); one that nobody talks in
+        """For its user, who is on another page. The process that carries the talk is
+        asked to end it (:mod:`conversations.live.remote_end`); one without a browser
         ends here, and its worker is free after RESUME_SECONDS."""
         row = Conversation.objects.filter(pk=self.pk)
         if not row.live().update(end_asked=True):

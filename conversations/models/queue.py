@@ -41,7 +41,7 @@ class QueuePosition:
 
     number: int  # 1: the next
     of: int  # how many wait in all
-    eta_s: float | None  # None: nobody can say
+    eta_s: float | None  # None: no guess is possible
     free: int  # slots that the workers said were free
 
     @property
@@ -143,7 +143,7 @@ def free_slots() -> int:
 def seconds_until_free(ahead: int) -> float | None:
     """A guess: until ``ahead`` + 1 of the running conversations have ended, if they and
     those that follow take as long as the recent ones did. None where nothing is known:
-    the next to end has gone on for longer than any recent one."""
+    the next to end has lasted longer than any recent one."""
     from conversations.models import Conversation
 
     recent = Conversation.objects.exclude(ended_at=None).order_by("-ended_at")[:RECENT]

@@ -142,8 +142,10 @@ class LanguageModel(nn.Module):
         newest row, choose text and agent codes [B, 9] of the next one. ``provided``:
         the frame [B, 17] whose text and agent codes are given where not FREE."""
         agents = slice(0, AGENT.stop)
-        free = torch.full_like(state.carry, FREE) if provided is None else provided
-        forced = torch.where(self.delayed, state.carry, free)[:, agents]
+        forced = state.carry  # FREE where a stream is not delayed: see ``advance``
+        if provided is not None:
+            forced = torch.where(self.delayed, forced, provided)
+        forced = forced[:, agents]
         embedded = self.embed(state.row).to(self.dtype)
         draws = sampler.draw(state.ring.position + 1)  # of the row to complete
         hidden = self.temporal.step(embedded, state.ring, active, span)

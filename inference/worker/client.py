@@ -141,7 +141,7 @@ class WorkerSession:
         log: FrameLog | None = None,
         timeout: float = READY_SECONDS,
     ) -> None:
-        """Start again in the same slot, which stays reserved meanwhile. Somebody has
+        """Start again in the same slot, which stays reserved meanwhile. A task has
         to be iterating. Frames that come before this returns belong to the old
         session. User frames that wait are dropped and counted; those pushed meanwhile
         wait.

@@ -57,7 +57,7 @@ class Launch:
         web = await keep(product.web())
         await self.supervisor.ready(web, self._site_answers, SITE_SECONDS)
         self._note()
-        await self._somebody_talks(worker, product.worker_address)
+        await self._a_conversation_is_live(worker, product.worker_address)
         self._announce("is ready")
 
     async def _fetch_model(self) -> None:
@@ -67,7 +67,7 @@ class Launch:
         failed = f"The model {model} can't be served yet"
         await self.supervisor.run(fetch_model(model), failed)
 
-    async def _somebody_talks(self, worker: Kept, address: str) -> None:
+    async def _a_conversation_is_live(self, worker: Kept, address: str) -> None:
         """Wait until the site would give a conversation to the worker. Too slow a
         machine, a broken model or a large one: the site is announced before, with the
         worker's own words, since what is kept can be read."""

@@ -218,7 +218,7 @@ def test_a_live_conversation_is_not_deleted(signed_in, persona):
 
 
 def test_a_parked_conversation_is_ended_from_its_page(signed_in, persona):
-    """A browser that was lost: nobody is there to be asked."""
+    """A browser that was lost: no process carries the talk."""
     parked = ConversationFactory(
         persona_version=persona.current,
         ended_at=None,

@@ -39,7 +39,7 @@ def test_every_page_leads_there(client, carol):
     assert f'href="{URL}"' in client.get("/").content.decode()
     page = client.get(URL).content.decode()
     assert 'aria-current="page">Password<' in page
-    assert "a conversation in this browser goes on" in page
+    assert "a conversation in this browser continues" in page
 
 
 @pytest.mark.parametrize(

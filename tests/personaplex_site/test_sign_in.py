@@ -236,7 +236,7 @@ def test_signing_out_twice_leads_to_the_sign_in_page(carol):
         assert response.headers["Location"] == "/sign-in/"
 
 
-def test_nobody_is_led_to_an_address_that_shows_no_page(client, carol):
+def test_signing_in_never_leads_to_an_address_without_a_page(client, carol):
     nowhere = f"/conversations/{uuid4()}/delete/"
     assert client.get(nowhere).headers["Location"] == "/sign-in/"
     assert client.get("/sign-out/", follow=True).redirect_chain[-1] == (

@@ -22,7 +22,7 @@ from tests.personas.forms import filled_in
         ("\u202e\u200b", ""),
     ],
 )
-def test_what_nobody_sees_is_taken_out(given, kept):
+def test_invisible_characters_are_taken_out(given, kept):
     assert visible(given) == kept
 
 

@@ -197,7 +197,7 @@ async def waiting(launch, machine, seconds, monkeypatch):
     monkeypatch.setattr(launch_module, "WORKER_SECONDS", seconds)
     up = launch(port=machine.port)
     address = f"http://127.0.0.1:{machine.port}"
-    return asyncio.create_task(up._somebody_talks(Worker(), address))
+    return asyncio.create_task(up._a_conversation_is_live(Worker(), address))
 
 
 async def until(said, text):

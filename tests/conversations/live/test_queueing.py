@@ -240,7 +240,7 @@ def test_newcomers_go_behind_those_who_wait():
 
 
 def conversations(now, lengths=(), ages=()):
-    """Ended ones that took so long, and live ones that have gone on for so long."""
+    """Ended ones that took so long, and live ones that have lasted so long."""
     for seconds in lengths:
         ended = ConversationFactory(ended_at=now, end_reason="user_ended")
         ended.started_at = now - timedelta(seconds=seconds)
